@@ -1,0 +1,211 @@
+/* qblk/ops.h - operations: whole errands made of QMP commands, with undo. Manual: libqblk(3).
+ *
+ * An operation reads the graph, refuses what cannot work before it changes anything, writes its
+ * intent into a journal node inside QEMU, and then takes its steps; a failure undoes the finished
+ * steps in reverse. It goes on by itself inside qblk_monitor_process(). Everything it makes is named
+ * qblk.<operation>.<role>.
+ */
+#ifndef QBLK_OPS_H
+#define QBLK_OPS_H
+
+#include <qblk/base.h>
+#include <qblk/job.h>
+
+QBLK_BEGIN_DECLS
+
+/* How a copy, or a commit of the disk's top image, ends once it is in sync. */
+typedef enum qblk_ending {
+    QBLK_END_DEFAULT, /* copy: FINISH; commit: PIVOT */
+    QBLK_END_FINISH,  /* the disk stays where it is; the target (or base) is a copy as of that
+                       * instant */
+    QBLK_END_PIVOT,   /* the disk moves to the target (or base) */
+    QBLK_END_KEEP     /* the job stays READY and keeps mirroring; end it with qblk_op_resume() or by
+                       * hand */
+} qblk_ending;
+
+/* How an operation ended, in the user's words. */
+typedef enum qblk_result {
+    QBLK_RESULT_NONE,
+    QBLK_RESULT_COMPLETED, /* pull, backup, commit below the top: done */
+    QBLK_RESULT_FINISHED,  /* copy, commit: the target is a copy, the disk stayed */
+    QBLK_RESULT_PIVOTED,   /* copy, commit: the disk uses the target */
+    QBLK_RESULT_KEPT,      /* copy --keep: the job is READY and goes on */
+    QBLK_RESULT_LEFT,      /* qblk_op_leave(): QEMU goes on alone, the journal stays */
+    QBLK_RESULT_FAILED,    /* undone as far as possible; the error says why */
+    QBLK_RESULT_CANCELLED, /* undone */
+    QBLK_RESULT_LOST,      /* the connection ended first */
+    QBLK_RESULT_PLANNED,   /* dry run */
+    QBLK_RESULT_UNDONE     /* qblk_resume(): what was left open has been undone */
+} qblk_result;
+
+/* One step of an operation's plan. Pointers live as long as the operation. */
+typedef struct qblk_step {
+    const char *name;    /* "add target node" */
+    const char *command; /* the exact JSON sent, without id; NULL for a step that only waits */
+    const char *undo;    /* the JSON that undoes it, or NULL */
+} qblk_step;
+
+/* What an operation is going to do. */
+typedef struct qblk_plan {
+    size_t size;
+    const qblk_step *steps;
+    size_t n_steps;
+    const char *chain_before; /* one line, top first */
+    const char *chain_after;  /* as it will be if all goes well */
+    const char *warning;      /* what cannot be taken back once it starts, or NULL */
+} qblk_plan;
+
+typedef struct qblk_op_report {
+    size_t size;
+    qblk_result result;
+    const char *operation;   /* its id, 8 hex digits; NULL if it was left before it began */
+    const char *kind;        /* "pull", "copy", "backup", "commit" */
+    const char *disk;        /* as resolved */
+    const char *target;      /* or NULL */
+    const char *job;         /* id of its main job, or NULL if none was started */
+    uint64_t bytes;          /* what the job did */
+    int64_t elapsed_ms;
+    const char *const *notes;/* things the user should know: what was left, and how to go on */
+    size_t n_notes;
+} qblk_op_report;
+
+/* Each may be NULL. Order: on_plan, (on_step, on_job)*, on_end, release. Pointers handed in are
+ * borrowed for the call. */
+typedef struct qblk_op_ops {
+    size_t size;
+    /* The plan is made and checked; nothing has been changed yet. */
+    void (*on_plan)(qblk_op *op, const qblk_plan *plan, void *arg);
+    /* A step (or, if undoing, its undo) is about to be taken. */
+    void (*on_step)(qblk_op *op, const qblk_step *step, bool undoing, void *arg);
+    /* The main job was seen, or changed state or progress. */
+    void (*on_job)(qblk_op *op, const qblk_job_info *job, void *arg);
+    /* It is over: exactly once if the start call returned 0. error is NULL unless the result is
+     * FAILED, CANCELLED or LOST. */
+    void (*on_end)(qblk_op *op, const qblk_op_report *report, const qblk_error *error, void *arg);
+    void (*release)(void *arg); /* exactly once, whatever the start call returned
+                                 * (if the sizes are set) */
+} qblk_op_ops;
+
+/* What all operations share. */
+typedef struct qblk_op_common {
+    bool dry_run;         /* read, plan, tell the plan, change nothing */
+    uint64_t speed;       /* bytes per second, 0 for no limit */
+    const char *on_error; /* "report" (default), "stop", "ignore", "enospc" */
+    qblk_op_ops ops;      /* ops.size may stay 0 if none is set */
+    void *arg;
+} qblk_op_common;
+
+typedef struct qblk_pull_options {
+    size_t size;
+    qblk_op_common common;
+    const char *base;         /* keep this image and what is below it; NULL: pull everything */
+    const char *backing_file; /* string to record for base instead of the computed one */
+} qblk_pull_options;
+
+typedef struct qblk_copy_options {
+    size_t size;
+    qblk_op_common common;
+    qblk_ending ending;
+    const char *format; /* of the target: "qcow2" or "raw"; NULL: the disk's own, else qcow2 */
+    bool shallow;       /* copy the top image only; the target shares the backing chain */
+    bool reuse;         /* the target exists and is to be overwritten */
+    bool legacy;        /* use drive-mirror, ended by block-job-complete or block-job-cancel */
+} qblk_copy_options;
+
+typedef struct qblk_commit_options {
+    size_t size;
+    qblk_op_common common;
+    qblk_ending ending;       /* of the disk's top image: PIVOT (default), FINISH or KEEP; below it
+                               * nothing but DEFAULT */
+    const char *top;          /* the uppermost image to commit; NULL: the disk's top */
+    const char *base;         /* the image that takes the data; NULL: the lowest of the chain */
+    const char *backing_file; /* string to record for base in the image above top */
+} qblk_commit_options;
+
+typedef struct qblk_backup_options {
+    size_t size;
+    qblk_op_common common;
+    const char *sync;   /* "full" (default) or "top" */
+    const char *format; /* as for copy */
+    bool reuse;
+    bool compress;
+    bool legacy;        /* use drive-backup */
+} qblk_backup_options;
+
+/* Pulls the data of a disk's backing images into its top image (block-stream). Afterwards the disk
+ * is the top image alone, or on top of base. Never blocks. Returns 0 and the operation, which
+ * belongs to the monitor and lives until qblk_op_free() or the monitor's end; -EINVAL, -ENOMEM, the
+ * errno of a dead monitor's end. What needs QEMU to be asked is refused through on_end.
+ * Since: 0.1. */
+QBLK_API int qblk_pull(qblk_monitor *monitor, const char *disk, const qblk_pull_options *options,
+                       qblk_op **ret_op, qblk_error *error) QBLK_MUST_CHECK;
+
+/* Commits the data of images of a disk's chain down into one of their backing images (block-commit).
+ * From the start on the images between base and top are worth nothing by themselves, which the plan's
+ * warning says. Otherwise as qblk_pull(). Since: 0.1. */
+QBLK_API int qblk_commit(qblk_monitor *monitor, const char *disk,
+                         const qblk_commit_options *options, qblk_op **ret_op,
+                         qblk_error *error) QBLK_MUST_CHECK;
+
+/* Copies a disk to a new or existing image file (blockdev-mirror). target is an absolute path as
+ * QEMU sees it. Otherwise as qblk_pull(). Since: 0.1. */
+QBLK_API int qblk_copy(qblk_monitor *monitor, const char *disk, const char *target,
+                       const qblk_copy_options *options, qblk_op **ret_op,
+                       qblk_error *error) QBLK_MUST_CHECK;
+
+/* Backs a disk up as of now (blockdev-backup), to a target as above. Since: 0.1. */
+QBLK_API int qblk_backup(qblk_monitor *monitor, const char *disk, const char *target,
+                         const qblk_backup_options *options, qblk_op **ret_op,
+                         qblk_error *error) QBLK_MUST_CHECK;
+
+/* What is to become of an operation that was left open. */
+typedef enum qblk_resume_how {
+    QBLK_RESUME_INTENT, /* what its owner intended, as recorded */
+    QBLK_RESUME_FINISH, /* of a copy: end it without a pivot; else as intended */
+    QBLK_RESUME_PIVOT,  /* of a copy: pivot; else as intended */
+    QBLK_RESUME_UNDO    /* cancel its job and undo it; not possible once the job has ended well */
+} qblk_resume_how;
+
+typedef struct qblk_resume_options {
+    size_t size;
+    qblk_op_common common;
+    qblk_resume_how how;
+} qblk_resume_options;
+
+/* Takes up an operation that a client left open (by dying, by qblk_op_leave(), or by
+ * QBLK_END_KEEP), from what QEMU knows of it: its job, its journal, its nodes. id is the operation's
+ * 8 hex digits, which its job ids and node names carry. Doing so twice, or being killed while doing
+ * so, does no harm. The result is the operation's own, or QBLK_RESULT_UNDONE; an operation to be
+ * kept stays KEPT. Refused through on_end: no such operation, a record that is not understood.
+ * Otherwise as qblk_pull(). Since: 0.1. */
+QBLK_API int qblk_resume(qblk_monitor *monitor, const char *id,
+                         const qblk_resume_options *options, qblk_op **ret_op,
+                         qblk_error *error) QBLK_MUST_CHECK;
+
+/* Waits for the end of the operation and writes its report, whose size member the caller has set
+ * and whose pointers live until qblk_op_free() or the monitor's end. Returns 0 for a result other
+ * than FAILED, CANCELLED, LOST; for those the error's negative errno; -ETIMEDOUT: it goes on.
+ * Since: 0.1. */
+QBLK_API int qblk_op_wait(qblk_op *op, int timeout_ms, qblk_op_report *ret_report,
+                          qblk_error *error) QBLK_MUST_CHECK;
+
+/* Frees an operation that has ended (before that: -EBUSY is logged and nothing happens). An
+ * operation nobody frees lives as long as its monitor. NULL is fine. Since: 0.1. */
+QBLK_API void qblk_op_free(qblk_op *op);
+
+/* Cancels by force and undoes; the end comes through on_end. Once the job can no longer be
+ * cancelled it goes on to its real end, which is what is reported. Never blocks. Since: 0.1. */
+QBLK_API void qblk_op_cancel(qblk_op *op);
+
+/* Lets go of it: QEMU carries on with what it is doing, the journal stays, on_end hears LEFT with
+ * notes on how to take it up again. Never blocks. Since: 0.1. */
+QBLK_API void qblk_op_leave(qblk_op *op);
+
+/* The operation's id, 8 hex digits. Borrowed. Since: 0.1. */
+QBLK_API const char *qblk_op_id(const qblk_op *op);
+
+QBLK_API const char *qblk_result_name(qblk_result result);
+
+QBLK_END_DECLS
+
+#endif
