@@ -1,0 +1,32 @@
+/* Integers from 2^63 to 2^64-1 in jansson's tree: a string whose first byte is 0xff, which is not
+ * UTF-8, so that no string of a message can be taken for one. */
+#ifndef QBLK_SRC_CODEC_BIG_H
+#define QBLK_SRC_CODEC_BIG_H
+
+#include <jansson.h>
+#include <stdbool.h>
+#include <stdio.h>
+
+#define BIG_MARK '\xff'
+
+/* digits: at most 20. New reference, or NULL. */
+static inline json_t *big_new(const char *digits)
+{
+    char text[24];
+    int len = snprintf(text, sizeof(text), "%c%.20s", BIG_MARK, digits);
+
+    return len > 0 ? json_stringn_nocheck(text, (size_t)len) : NULL;
+}
+
+static inline bool big_is(const json_t *json)
+{
+    return json_is_string(json) && json_string_value(json)[0] == BIG_MARK;
+}
+
+/* Its decimal digits. */
+static inline const char *big_digits(const json_t *json)
+{
+    return json_string_value(json) + 1;
+}
+
+#endif

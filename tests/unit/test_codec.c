@@ -1,0 +1,391 @@
+#include <errno.h>
+#include <stdio.h>
+
+#include "base/buf.h"
+#include "base/mem.h"
+#include "codec_help.h"
+
+/* ---- a type with every kind of member, as qapi-gen would make it ----------------------------- */
+
+enum color { RED, GREEN };
+
+struct inner {
+    int64_t a;
+    char *b;
+};
+
+struct all {
+    char *str;
+    int64_t integer;
+    uint64_t large;
+    bool flag;
+    double number;
+    enum color color;
+    struct inner inner;
+    char *text_or_null;
+    bool empty;
+    char *opt_str;
+    bool has_opt_int;
+    int64_t opt_int;
+    bool has_opt_null;
+    char *opt_null;
+    struct inner *opt_inner;
+    bool has_opt_numbers;
+    struct codec_list opt_numbers;
+    struct codec_list larges;
+    struct codec_list inners;
+};
+
+static const struct codec_value color_values[] = { { .name = "red" }, { .name = "green" } };
+static const struct codec_enum color_enum = { .name = "Color",
+                                              .values = color_values,
+                                              .n_values = 2 };
+
+static const struct codec_member inner_members[] = {
+    { .name = "a", .kind = CODEC_INT, .offset = offsetof(struct inner, a) },
+    { .name = "b", .kind = CODEC_STR, .is_optional = true, .offset = offsetof(struct inner, b) },
+};
+static const struct codec_type inner_type = {
+    .name = "Inner", .size = sizeof(struct inner), .members = inner_members, .n_members = 2
+};
+
+#define AT(member) .offset = offsetof(struct all, member)
+static const struct codec_member all_members[] = {
+    { .name = "str", .kind = CODEC_STR, AT(str) },
+    { .name = "int", .kind = CODEC_INT, AT(integer) },
+    { .name = "large", .kind = CODEC_UINT, AT(large) },
+    { .name = "flag", .kind = CODEC_BOOL, AT(flag) },
+    { .name = "number", .kind = CODEC_NUMBER, AT(number) },
+    { .name = "color", .kind = CODEC_ENUM, .values = &color_enum, AT(color) },
+    { .name = "inner", .kind = CODEC_OBJECT, .type = &inner_type, AT(inner) },
+    { .name = "null", .kind = CODEC_STR_OR_NULL, AT(text_or_null) },
+    { .name = "empty", .kind = CODEC_EMPTY, AT(empty) },
+    { .name = "opt-str", .kind = CODEC_STR, .is_optional = true, AT(opt_str) },
+    { .name = "opt-int", .kind = CODEC_INT, .is_optional = true, .has_flag = true,
+      .flag = offsetof(struct all, has_opt_int), AT(opt_int) },
+    { .name = "opt-null", .kind = CODEC_STR_OR_NULL, .is_optional = true, .has_flag = true,
+      .flag = offsetof(struct all, has_opt_null), AT(opt_null) },
+    { .name = "opt-inner", .kind = CODEC_OBJECT, .is_optional = true, .type = &inner_type,
+      AT(opt_inner) },
+    { .name = "opt-numbers", .kind = CODEC_NUMBER, .is_optional = true, .is_list = true,
+      .has_flag = true, .flag = offsetof(struct all, has_opt_numbers), AT(opt_numbers) },
+    { .name = "larges", .kind = CODEC_UINT, .is_list = true, AT(larges) },
+    { .name = "inners", .kind = CODEC_OBJECT, .is_list = true, .type = &inner_type, AT(inners) },
+};
+#undef AT
+static const struct codec_type all_type = {
+    .name = "All",
+    .size = sizeof(struct all),
+    .members = all_members,
+    .n_members = sizeof(all_members) / sizeof(all_members[0]),
+};
+
+#define ALL_HEAD                                                                                   \
+    "{\"str\":\"s\",\"int\":-1,\"large\":1,\"flag\":true,\"number\":0.5,\"color\":\"green\","
+#define ALL_TAIL "\"inner\":{\"a\":1},\"null\":null,\"empty\":{},"
+#define ALL_FULL                                                                                   \
+    ALL_HEAD ALL_TAIL                                                                              \
+        "\"opt-str\":\"o\",\"opt-int\":0,\"opt-null\":null,"                                       \
+        "\"opt-inner\":{\"a\":2,\"b\":\"x\"},\"opt-numbers\":[1.5,-2.0],"                          \
+        "\"larges\":[0,9223372036854775807],\"inners\":[{\"a\":3},{\"a\":4,\"b\":\"y\"}]}"
+#define ALL_LEAST ALL_HEAD ALL_TAIL "\"larges\":[],\"inners\":[]}"
+
+static void assert_zero(const void *value, size_t size)
+{
+    const char *bytes = value;
+
+    for (size_t i = 0; i < size; i++)
+        ck_assert_int_eq(bytes[i], 0);
+}
+
+/* ---- decoding -------------------------------------------------------------------------------- */
+
+START_TEST(everything_decodes_and_encodes_to_the_same)
+{
+    const char *text = _i == 0 ? ALL_FULL : ALL_LEAST;
+    struct buf out = BUF_INIT;
+    qblk_error error = { .text = "" };
+    struct all all;
+    int r = decode(&all_type, text, strlen(text), &all, &error);
+
+    ck_assert_msg(r == 0, "%s", error.text);
+    ck_assert_str_eq(all.str, "s");
+    ck_assert_int_eq(all.integer, -1);
+    ck_assert_int_eq(all.color, GREEN);
+    ck_assert(all.flag && all.empty);
+    ck_assert_double_eq(all.number, 0.5);
+    ck_assert_int_eq(all.has_opt_int, _i == 0);
+    ck_assert_int_eq(all.has_opt_null, _i == 0);
+    ck_assert_ptr_null(all.opt_null);
+    ck_assert_int_eq(all.opt_inner != NULL, _i == 0);
+    ck_assert_uint_eq(all.inners.n, _i == 0 ? 2 : 0);
+    r = codec_encode(&all_type, &all, &out, &error);
+    ck_assert_msg(r == 0, "%s", error.text);
+    ck_assert_str_eq(out.data, text);
+    codec_clear(&all_type, &all);
+    assert_zero(&all, sizeof(all));
+    buf_done(&out);
+}
+END_TEST
+
+START_TEST(unknown_members_are_ignored)
+{
+    static const char text[] =
+        "{\"new\":{\"a\":[\"\\u0000\"]},\"id\":\"j\",\"status\":\"dreaming\"}";
+    struct qapi_job_status_change_event event;
+    qblk_error error;
+
+    ck_assert_int_eq(
+        decode(&qapi_type_job_status_change_event, text, sizeof(text) - 1, &event, &error), 0);
+    ck_assert_str_eq(event.id, "j");
+    ck_assert_str_eq(event.status, "dreaming"); /* nor are unknown words an error */
+    codec_clear(&qapi_type_job_status_change_event, &event);
+}
+END_TEST
+
+static const struct {
+    const char *from; /* a piece of ALL_FULL */
+    const char *to;
+    const char *says;
+} wrong[] = {
+    { "\"str\":\"s\",", "", "All.str: missing" },
+    { "\"str\":\"s\"", "\"str\":1", "All.str: expected a string, found an integer" },
+    { "\"str\":\"s\"", "\"str\":null", "All.str: expected a string, found null" },
+    { "\"str\":\"s\"", "\"str\":\"\\u0000\"", "All.str: the string has a NUL in it" },
+    { "\"str\":\"s\"", "\"str\":\"a\\u0000b\"", "All.str: the string has a NUL in it" },
+    { "\"str\":\"s\"", "\"str\":18446744073709551615",
+      "All.str: expected a string, found an integer of 2^63 or more" },
+    { "\"int\":-1", "\"int\":1.0",
+      "All.int: expected an integer below 2^63, found a number that is no integer" },
+    { "\"int\":-1", "\"int\":1e2", "All.int: expected an integer" },
+    { "\"int\":-1", "\"int\":\"1\"", "All.int: expected an integer below 2^63, found a string" },
+    { "\"int\":-1", "\"int\":9223372036854775808",
+      "All.int: expected an integer below 2^63, found an integer of 2^63 or more" },
+    { "\"large\":1", "\"large\":-1", "All.large: expected an integer of 0 or more" },
+    { "\"large\":1", "\"large\":1.5", "All.large: expected an integer, found a number" },
+    { "\"large\":1", "\"large\":18446744073709551616", "too big integer" },
+    { "\"flag\":true", "\"flag\":1", "All.flag: expected a boolean, found an integer" },
+    { "\"number\":0.5", "\"number\":\"0.5\"", "All.number: expected a number, found a string" },
+    { "\"green\"", "\"blue\"", "All.color: 'blue' is no value of Color" },
+    { "\"green\"", "\"red\\u0000\"", "All.color: 'red' is no value of Color" },
+    { "\"green\"", "1", "All.color: expected a string, found an integer" },
+    { "\"inner\":{\"a\":1}", "\"inner\":[]", "All.inner: expected an object, found an array" },
+    { "\"inner\":{\"a\":1}", "\"inner\":{}", "All.inner.a: missing" },
+    { "\"inner\":{\"a\":1}", "\"inner\":null", "All.inner: expected an object, found null" },
+    { "\"null\":null", "\"null\":false", "All.null: expected a string, found a boolean" },
+    { "\"empty\":{}", "\"empty\":true", "All.empty: expected an object, found a boolean" },
+    { "\"opt-str\":\"o\"", "\"opt-str\":null", "All.opt-str: expected a string, found null" },
+    { "\"opt-int\":0", "\"opt-int\":[]", "All.opt-int: expected an integer" },
+    { "{\"a\":2,\"b\":\"x\"}", "{\"a\":2,\"b\":2}", "All.opt-inner.b: expected a string" },
+    { "[1.5,-2.0]", "[1,true]", "All.opt-numbers[1]: expected a number, found a boolean" },
+    { "[0,9223372036854775807]", "{}", "All.larges: expected an array, found an object" },
+    { "[0,9223372036854775807]", "[0,1,-2]", "All.larges[2]: expected an integer of 0 or more" },
+    { "{\"a\":4,\"b\":\"y\"}", "{\"b\":\"y\"}", "All.inners[1].a: missing" },
+    { "{\"a\":4,\"b\":\"y\"}", "7", "All.inners[1]: expected an object, found an integer" },
+};
+
+START_TEST(a_wrong_member_is_named_by_its_path)
+{
+    const char *at = strstr(ALL_FULL, wrong[_i].from);
+    qblk_error error = { .text = "" };
+    char text[1024];
+    struct all all;
+
+    ck_assert_ptr_nonnull(at);
+    (void)snprintf(text, sizeof(text), "%.*s%s%s", (int)(at - ALL_FULL), ALL_FULL, wrong[_i].to,
+                   at + strlen(wrong[_i].from));
+    ck_assert_int_lt(decode(&all_type, text, strlen(text), &all, &error), 0);
+    ck_assert_msg(strstr(error.text, wrong[_i].says) != NULL, "%s", error.text);
+    if (error.code == QBLK_E_PROTOCOL)
+        assert_zero(&all, sizeof(all));
+}
+END_TEST
+
+START_TEST(what_is_no_object_is_refused)
+{
+    qblk_error error;
+    struct all all;
+
+    ck_assert_int_eq(decode(&all_type, "[]", 2, &all, &error), -EPROTO);
+    ck_assert_str_eq(error.text, "All: expected an object, found an array");
+}
+END_TEST
+
+/* An ImageInfo with that many images below it. */
+static void add_images(struct buf *text, int below)
+{
+    for (int i = 0; i <= below; i++)
+        buf_addf(text, "%s{\"filename\":\"f%d\",\"format\":\"qcow2\",\"virtual-size\":%d",
+                 i > 0 ? ",\"backing-image\":" : "", i, i);
+    for (int i = 0; i <= below; i++)
+        buf_adds(text, "}");
+}
+
+START_TEST(images_below_images_decode_to_any_depth)
+{
+    struct qapi_image_info image, *at = &image;
+    struct buf text = BUF_INIT;
+    qblk_error error = { .text = "" };
+    int depth = 0, r;
+
+    add_images(&text, 1000);
+    r = decode(&qapi_type_image_info, text.data, text.len, &image, &error);
+    ck_assert_msg(r == 0, "%s", error.text);
+    for (; at->backing_image != NULL; at = at->backing_image)
+        depth++;
+    ck_assert_int_eq(depth, 1000);
+    ck_assert_str_eq(at->filename, "f1000");
+    codec_clear(&qapi_type_image_info, &image);
+    buf_done(&text);
+}
+END_TEST
+
+START_TEST(a_long_path_keeps_its_end)
+{
+    struct qapi_image_info image;
+    struct buf text = BUF_INIT;
+    qblk_error error;
+
+    add_images(&text, 100);
+    memcpy(strstr(text.data, "\"f100\""), "null  ", 6);
+    ck_assert_int_eq(decode(&qapi_type_image_info, text.data, text.len, &image, &error), -EPROTO);
+    ck_assert_ptr_nonnull(strstr(error.text, ".backing-image.filename: expected a string"));
+    ck_assert_int_eq(strncmp(error.text, "...", 3), 0);
+    assert_zero(&image, sizeof(image));
+    buf_done(&text);
+}
+END_TEST
+
+START_TEST(a_union_decodes_by_its_discriminator)
+{
+    static const char good[] = "{\"file\":\"f\",\"backing\":null,\"driver\":\"qcow2\"}";
+    static const char other[] = "{\"driver\":\"raw\",\"backing\":null,\"file\":\"f\"}";
+    static const char unknown[] = "{\"driver\":\"blkdebug\"}";
+    static const char without[] = "{\"driver\":\"raw\"}";
+    struct qapi_blockdev_create_options create;
+    struct qapi_blockdev_options options;
+    qblk_error error;
+
+    ck_assert_int_eq(decode(&qapi_type_blockdev_options, TEXT(good), &options, &error), 0);
+    ck_assert_int_eq(options.driver, QAPI_BLOCKDEV_DRIVER_QCOW2);
+    ck_assert_str_eq(options.u.qcow2.file, "f");
+    ck_assert(options.u.qcow2.has_backing);
+    ck_assert_ptr_null(options.u.qcow2.backing);
+    codec_clear(&qapi_type_blockdev_options, &options);
+    ck_assert_int_eq(decode(&qapi_type_blockdev_options, TEXT(other), &options, &error), 0);
+    ck_assert_str_eq(options.u.raw.file, "f");
+    codec_clear(&qapi_type_blockdev_options, &options);
+    ck_assert_int_lt(decode(&qapi_type_blockdev_options, TEXT(unknown), &options, &error), 0);
+    ck_assert_ptr_nonnull(strstr(error.text, "BlockdevOptions.driver: 'blkdebug'"));
+    ck_assert_int_lt(decode(&qapi_type_blockdev_options, TEXT(without), &options, &error), 0);
+    ck_assert_ptr_nonnull(strstr(error.text, "BlockdevOptions.file: missing"));
+    ck_assert_int_lt(decode(&qapi_type_blockdev_create_options, TEXT(without), &create, &error), 0);
+    ck_assert_ptr_nonnull(
+        strstr(error.text, "BlockdevCreateOptions.driver: the schema has nothing"));
+}
+END_TEST
+
+/* ---- memory ---------------------------------------------------------------------------------- */
+
+#ifdef QBLK_TEST_MEM
+static long n_live;
+
+static void *counted_alloc(size_t size)
+{
+    void *p = mem_zalloc(size);
+
+    n_live += p != NULL;
+    return p;
+}
+
+static void counted_free(void *p)
+{
+    n_live -= p != NULL;
+    free(p);
+}
+
+/* The n-th allocation and all after it fail, whether ours or jansson's; LSan sees ours leak. */
+static void oom_decode(const char *text)
+{
+    struct all all;
+    qblk_error error;
+    int r = -ENOMEM;
+    unsigned long n;
+
+    for (n = 1; r != 0; n++) {
+        ck_assert_uint_lt(n, 1000);
+        mem_fail_after(n);
+        r = decode(&all_type, text, strlen(text), &all, &error);
+        mem_fail_after(0);
+        if (r == 0)
+            codec_clear(&all_type, &all);
+        else
+            /* jansson does not always say that it was memory */
+            ck_assert_msg(error.code == QBLK_E_MEMORY || error.code == QBLK_E_ARGUMENT, "%s",
+                          error.text);
+        ck_assert_int_eq(n_live, 0);
+    }
+    ck_assert_uint_gt(n, 20);
+}
+
+START_TEST(running_out_of_memory_while_decoding_leaks_nothing)
+{
+    /* jansson's scanner aborts when it cannot grow its buffer while it reads a number; the long
+     * string before any number lets it grow there, where it fails decently. */
+    static const char pad[] = "{\"pad\":\"................................................\",";
+    char text[1024];
+
+    json_set_alloc_funcs(counted_alloc, counted_free);
+    json_object_seed(1);
+    (void)snprintf(text, sizeof(text), "%s%s", pad, &ALL_FULL[1]);
+    oom_decode(text);
+    (void)snprintf(text, sizeof(text), "%s\"x\":[18446744073709551615,18446744073709551614],%s",
+                   pad, &ALL_FULL[1]);
+    oom_decode(text);
+}
+END_TEST
+
+START_TEST(running_out_of_memory_while_encoding_appends_nothing)
+{
+    struct qapi_block_dirty_bitmap_merge args = { .node = "n", .target = "t" };
+    const char *const bitmaps[] = { "b1", "b2" };
+    struct buf out = BUF_INIT;
+    qblk_error error;
+    int r = -ENOMEM;
+
+    args.bitmaps.v = bitmaps;
+    args.bitmaps.n = 2;
+    json_set_alloc_funcs(counted_alloc, counted_free);
+    for (unsigned long n = 1; r != 0; n++) {
+        ck_assert_uint_lt(n, 100);
+        mem_fail_after(n);
+        r = codec_command(&qapi_cmd_block_dirty_bitmap_merge, &args, &out, &error);
+        mem_fail_after(0);
+        ck_assert(r == 0 || (out.len == 0 && error.code == QBLK_E_MEMORY));
+    }
+    ck_assert_uint_gt(out.len, 0);
+    buf_done(&out);
+}
+END_TEST
+#endif
+
+int main(void)
+{
+    Suite *suite = suite_create("codec");
+    TCase *tcase = tcase_create("codec");
+
+    tcase_set_timeout(tcase, 60);
+    tcase_add_loop_test(tcase, everything_decodes_and_encodes_to_the_same, 0, 2);
+    tcase_add_test(tcase, unknown_members_are_ignored);
+    tcase_add_loop_test(tcase, a_wrong_member_is_named_by_its_path, 0, N_OF(wrong));
+    tcase_add_test(tcase, what_is_no_object_is_refused);
+    tcase_add_test(tcase, images_below_images_decode_to_any_depth);
+    tcase_add_test(tcase, a_long_path_keeps_its_end);
+    tcase_add_test(tcase, a_union_decodes_by_its_discriminator);
+#ifdef QBLK_TEST_MEM
+    tcase_add_test(tcase, running_out_of_memory_while_decoding_leaks_nothing);
+    tcase_add_test(tcase, running_out_of_memory_while_encoding_appends_nothing);
+#endif
+    suite_add_tcase(suite, tcase);
+    return run_suite(suite);
+}

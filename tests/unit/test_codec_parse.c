@@ -1,0 +1,226 @@
+#include <stdio.h>
+
+#include "base/buf.h"
+#include "codec_help.h"
+
+static const struct {
+    const char *text;
+    size_t len;
+    const char *says;
+} bad_json[] = {
+    { TEXT(""), "" },
+    { TEXT("{"), "" },
+    { TEXT("{} x"), "" },
+    { TEXT("[1,]"), "" },
+    { TEXT("{'a':1}"), "" },
+    { TEXT("[01]"), "" },
+    { TEXT("[NaN]"), "" },
+    { TEXT("nul"), "" },
+    { TEXT("[\"\t\"]"), "" },
+    { TEXT("{\"a\":1,\"a\":2}"), "duplicate object key" },
+    { TEXT("{\"a\":18446744073709551615,\"a\":2}"), "duplicate object key" },
+    { TEXT("{\"x\":{\"a\":1,\"\\u0061\":2}}"), "duplicate object key" },
+    { TEXT("[\"\xff\"]"), "decode" },
+    { TEXT("[\"\xc0\xaf\"]"), "decode" },
+    { TEXT("[\"\xed\xa0\x80\"]"), "decode" },
+    { TEXT("[\"\xf4\x90\x80\x80\"]"), "decode" },
+    { TEXT("[\"\\ud800\"]"), "invalid Unicode" },
+    { TEXT("{\"a\\u0000\":1}"), "NUL" },
+    { TEXT("[\"a\0b\"]"), "byte 3 is NUL" },
+    { TEXT("\0"), "byte 0 is NUL" },
+    { TEXT("[true\0]"), "byte 5 is NUL" },
+    { TEXT("[]\0"), "byte 2 is NUL" },
+    { TEXT("{\"a\"\0:18446744073709551615}"), "byte 4 is NUL" },
+    { TEXT("[18446744073709551616]"), "too big integer" },
+    { TEXT("[99999999999999999999999]"), "too big integer" },
+    { TEXT("[-9223372036854775809]"), "too big negative integer" },
+    { TEXT("[18446744073709551615,18446744073709551616]"), "too big integer" },
+    { TEXT("[1e999]"), "real number overflow" },
+    { TEXT("[18446744073709551615"), "" },
+    { TEXT("[18446744073709551615}"), "" },
+    { TEXT("[\"\\"), "" },
+    { TEXT("[18446744073709551615,\"\\"), "" },
+    { TEXT("[018446744073709551615]"), "" },
+};
+
+START_TEST(what_is_not_json_by_the_policy_is_refused)
+{
+    /* A copy without a byte behind it: reading on is an error under ASan. */
+    char *copy = malloc(bad_json[_i].len + 1);
+    qblk_error error = { .code = QBLK_E_NONE };
+
+    ck_assert_ptr_nonnull(copy);
+    copy = realloc(copy, bad_json[_i].len != 0 ? bad_json[_i].len : 1);
+    ck_assert_ptr_nonnull(copy);
+    memcpy(copy, bad_json[_i].text, bad_json[_i].len);
+    ck_assert_ptr_null(codec_parse(copy, bad_json[_i].len, &error));
+    ck_assert_int_eq(error.code, QBLK_E_ARGUMENT);
+    ck_assert_msg(strstr(error.text, bad_json[_i].says) != NULL, "%s", error.text);
+    for (const char *c = error.text; *c != '\0'; c++)
+        ck_assert_msg(*c >= 0x20 && *c < 0x7f, "%s", error.text);
+    free(copy);
+}
+END_TEST
+
+static const char *const good_json[] = {
+    "{}", "[]", " [ 1 , -1.5e3 ] ", "\"text\"", "null", "true", "-0",
+    "[\"\xc3\xa9\xe2\x82\xac\xf0\x9f\x92\xbe\"]", "{\"a\":\"\\u0000\"}", "9223372036854775807",
+    "-9223372036854775808", "18446744073709551615", "[9223372036854775808]",
+};
+
+START_TEST(what_is_json_by_the_policy_is_taken)
+{
+    qblk_error error = { .text = "" };
+    json_t *json = codec_parse(good_json[_i], strlen(good_json[_i]), &error);
+
+    ck_assert_msg(json != NULL, "%s", error.text);
+    json_decref(json);
+}
+END_TEST
+
+static json_t *parse_nested(size_t depth, char open, qblk_error *error)
+{
+    struct buf text = BUF_INIT;
+    json_t *json;
+
+    for (size_t i = 0; i < depth; i++)
+        buf_adds(&text, open == '[' ? "[" : i + 1 < depth ? "{\"a\":" : "{");
+    for (size_t i = 0; i < depth; i++)
+        buf_addc(&text, open == '[' ? ']' : '}');
+    json = codec_parse(text.data, text.len, error);
+    buf_done(&text);
+    return json;
+}
+
+START_TEST(nesting_ends_at_the_limit)
+{
+    qblk_error error;
+    json_t *json;
+
+    for (const char *open = "[{"; *open != '\0'; open++) {
+        json = parse_nested(CODEC_MAX_DEPTH, *open, &error);
+        ck_assert_ptr_nonnull(json);
+        json_decref(json);
+        ck_assert_ptr_null(parse_nested(CODEC_MAX_DEPTH + 1, *open, &error));
+        ck_assert_ptr_nonnull(strstr(error.text, "nested deeper than 1024"));
+        ck_assert_ptr_null(parse_nested(100000, *open, &error));
+    }
+}
+END_TEST
+
+START_TEST(brackets_in_strings_do_not_nest)
+{
+    struct buf text = BUF_INIT;
+    qblk_error error;
+    json_t *json;
+
+    buf_adds(&text, "[\"\\\"");
+    for (int i = 0; i < 5000; i++)
+        buf_adds(&text, "[{");
+    buf_adds(&text, "\"]");
+    json = codec_parse(text.data, text.len, &error);
+    ck_assert_ptr_nonnull(json);
+    json_decref(json);
+    buf_done(&text);
+}
+END_TEST
+
+/* ---- integers beyond 2^63-1 ------------------------------------------------------------------ */
+
+static const struct {
+    const char *text;
+    uint64_t value;
+} larges[] = {
+    { "0", 0 },
+    { "9223372036854775807", INT64_MAX },
+    { "9223372036854775808", (uint64_t)INT64_MAX + 1 },
+    { "10000000000000000000", 10000000000000000000U },
+    { "18446744073709551615", UINT64_MAX },
+};
+
+START_TEST(unsigned_members_take_every_64_bit_value)
+{
+    struct qapi_x_dbg_block_graph_node node;
+    qblk_error error = { .text = "" };
+    char text[128];
+    int r;
+
+    (void)snprintf(text, sizeof(text), "{\"id\":%s,\"type\":\"t\",\"name\":\"n\"}",
+                   larges[_i].text);
+    r = decode(&qapi_type_x_dbg_block_graph_node, text, strlen(text), &node, &error);
+    ck_assert_msg(r == 0, "%s", error.text);
+    ck_assert_uint_eq(node.id, larges[_i].value);
+    codec_clear(&qapi_type_x_dbg_block_graph_node, &node);
+}
+END_TEST
+
+START_TEST(large_integers_are_found_wherever_they_stand)
+{
+    /* Keys, strings, escapes and nested values around them must not shift the count. */
+    static const char text[] =
+        "{\"18446744073709551615\":[\"18446744073709551614\",{}],\"x\\\":1\":{\"y\":[true,null,-1."
+        "5]},"
+        "\"edges\":[{\"parent\":18446744073709551613,\"child\" : 3,\"name\":\":\",\"perm\":[\"1\"],"
+        "\"shared-perm\":[]},{\"name\":\"\\\\\",\"child\":9223372036854775808,\"perm\":[],"
+        "\"parent\":9223372036854775807,\"shared-perm\":[]}],\"z\":[[[]],1e3],\"nodes\":[]}";
+    struct qapi_x_dbg_block_graph graph;
+    qblk_error error = { .text = "" };
+    int r = decode(&qapi_type_x_dbg_block_graph, text, sizeof(text) - 1, &graph, &error);
+
+    ck_assert_msg(r == 0, "%s", error.text);
+    ck_assert_uint_eq(graph.edges.n, 2);
+    ck_assert_uint_eq(graph.edges.v[0].parent, 18446744073709551613U);
+    ck_assert_uint_eq(graph.edges.v[0].child, 3);
+    ck_assert_uint_eq(graph.edges.v[1].child, 9223372036854775808U);
+    ck_assert_uint_eq(graph.edges.v[1].parent, 9223372036854775807U);
+    ck_assert_str_eq(graph.edges.v[1].name, "\\");
+    codec_clear(&qapi_type_x_dbg_block_graph, &graph);
+}
+END_TEST
+
+static const char *const forged[] = {
+    "\"18446744073709551615\"",
+    "\"\\u00ff18446744073709551615\"",
+    ("\"\xc3\xbf"
+     "1\""),
+    "\"\"",
+    "-1",
+    "1.0",
+    "1e3",
+    "null",
+};
+
+START_TEST(no_string_passes_for_an_integer)
+{
+    /* once alone, and once where a real large integer makes the text be read a second time */
+    static const char *const others[] = { "1", "18446744073709551615" };
+    struct qapi_x_dbg_block_graph_node node;
+    qblk_error error;
+    char text[160];
+
+    for (int i = 0; i < 2; i++) {
+        (void)snprintf(text, sizeof(text), "{\"x\":%s,\"id\":%s,\"type\":\"t\",\"name\":\"n\"}",
+                       others[i], forged[_i]);
+        ck_assert_int_lt(
+            decode(&qapi_type_x_dbg_block_graph_node, text, strlen(text), &node, &error), 0);
+        ck_assert_msg(strstr(error.text, "XDbgBlockGraphNode.id: expected an integer") != NULL,
+                      "%s", error.text);
+    }
+}
+END_TEST
+
+int main(void)
+{
+    Suite *suite = suite_create("codec_parse");
+    TCase *tcase = tcase_create("codec_parse");
+
+    tcase_add_loop_test(tcase, what_is_not_json_by_the_policy_is_refused, 0, N_OF(bad_json));
+    tcase_add_loop_test(tcase, what_is_json_by_the_policy_is_taken, 0, N_OF(good_json));
+    tcase_add_test(tcase, nesting_ends_at_the_limit);
+    tcase_add_test(tcase, brackets_in_strings_do_not_nest);
+    tcase_add_loop_test(tcase, unsigned_members_take_every_64_bit_value, 0, N_OF(larges));
+    tcase_add_test(tcase, large_integers_are_found_wherever_they_stand);
+    tcase_add_loop_test(tcase, no_string_passes_for_an_integer, 0, N_OF(forged));
+    suite_add_tcase(suite, tcase);
+    return run_suite(suite);
+}
