@@ -1,0 +1,97 @@
+/* One job: what is known of it. The set (job/set.c) decides what it hears and tells of it. */
+#ifndef QBLK_SRC_JOB_JOB_H
+#define QBLK_SRC_JOB_JOB_H
+
+#include "base/list.h"
+#include "base/log.h"
+#include "job/fsm.h"
+#include "job/set.h"
+
+/* Why a job wants to be read again without anything having been asked; bits of qblk_job.due. */
+enum job_due {
+    JOB_DUE_START = 1,  /* started, and no status was heard */
+    JOB_DUE_END = 2,    /* it is over or says so, and its result is not known */
+    JOB_DUE_STOP = 4,   /* it stops on an error, and no pause was heard */
+    JOB_DUE_DISMISS = 8 /* its dismissal was sent, and no "null" was heard */
+};
+
+/* What the BLOCK_JOB_* events said about the end. */
+enum job_said { JOB_SAID_NOTHING, JOB_SAID_COMPLETED, JOB_SAID_FAILED, JOB_SAID_CANCELLED };
+
+struct qblk_job {
+    /* The set's: order, hash chain, timers, a pass over many, and what is still to be told. */
+    struct list link, due_link, work;
+    qblk_job *chain;
+    bool is_announced, is_changed, end_due, gone_due;
+
+    struct job_set *set;
+    qblk_monitor *owner;
+    const struct log *log;
+    char *id;
+    char *type;
+    char *odd_status; /* QEMU's word while it is one that we do not know */
+
+    enum fsm_state state; /* written by job_apply() alone */
+    enum fsm_state before; /* the state before that one */
+    unsigned visited;     /* bits 1 << state */
+    bool reply_due;       /* our start command has not been answered */
+    bool status_heard;    /* at least one JOB_STATUS_CHANGE */
+    bool has_refusal;
+    enum job_said said;
+    char *said_error;
+    char *refusal;
+
+    qblk_job_outcome outcome;
+    bool has_error;
+    char *error;
+
+    uint64_t current, total, speed;
+    uint64_t sample, rate; /* progress at sample_ms, and what it made of that */
+    int64_t sample_ms;
+    bool has_sample;
+
+    bool is_ready, is_listed, auto_finalize, auto_dismiss;
+    bool stop_heard, is_stalled, is_nospace, user_paused;
+    char *stall_node, *stall_op;
+    uint64_t errors;
+    char operation[9];
+
+    unsigned due;
+    int64_t due_ms;
+    int step_ms;
+    uint64_t due_epoch;   /* of the readings: armed in */
+    uint64_t heard_epoch; /* last heard of in */
+    uint64_t born_epoch;
+    uint64_t seen_epoch;  /* last listed by query-jobs in */
+};
+
+/* NULL if memory is gone. */
+qblk_job *job_new(qblk_monitor *owner, const char *id, const char *type, const struct log *log);
+qblk_job *job_free(qblk_job *job);
+
+/* The one writer of job->state: looks the event up, writes one line of log. */
+enum fsm_action job_apply(qblk_job *job, enum fsm_event event);
+
+/* Keep what comes with the news, before the event is applied. */
+void job_note_status(qblk_job *job, enum fsm_event event, const char *status);
+void job_note_block_event(qblk_job *job, const struct block_event_data *event, const char *node);
+void job_note_reading(qblk_job *job, const struct job_reading *reading, bool is_stale,
+                      int64_t now_ms);
+void job_note_type(qblk_job *job, const char *type);
+/* Whether it just became stalled. After every change of state. */
+bool job_update_stall(qblk_job *job);
+
+/* Whether it is in a state that QEMU leaves by itself and soon, with nothing but "concluded" to say
+ * so: were that lost, nobody would hear of the end. */
+bool job_is_passing(const qblk_job *job);
+
+/* Settle the outcome, once: by the result in a reading; by what is known of a job that is gone; as
+ * lost. False if it was settled before. */
+bool job_settle_read(qblk_job *job, const char *error);
+bool job_settle_gone(qblk_job *job);
+bool job_settle_lost(qblk_job *job, const char *why);
+
+/* Its dismissal was sent: "null" should be heard soon. In set.c. */
+void job_set_expect_null(qblk_job *job);
+
+#endif

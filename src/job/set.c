@@ -1,0 +1,488 @@
+#include "job/set.h"
+
+#include <limits.h>
+#include <string.h>
+
+#include "base/err.h"
+#include "base/mem.h"
+#include "job/job.h"
+#include "job/set_priv.h"
+
+/* How long "concluded" may take to follow BLOCK_JOB_COMPLETED before it is asked for. */
+#define STEP_FIRST_MS 20
+#define STEP_LAST_MS 1000
+
+#define TABLE_MIN 64
+
+static size_t hash_id(const char *id)
+{
+    uint64_t h = 14695981039346656037u;
+
+    for (; *id != '\0'; id++)
+        h = (h ^ (unsigned char)*id) * 1099511628211u;
+    return (size_t)(h ^ h >> 32);
+}
+
+struct job_set *job_set_new(qblk_monitor *owner, const struct job_set_ops *ops, void *arg,
+                            const struct log *log)
+{
+    struct job_set *set = mem_zalloc(sizeof(*set));
+
+    if (set == NULL)
+        return NULL;
+    list_init(&set->jobs);
+    list_init(&set->due);
+    list_init(&set->dead);
+    set->owner = owner;
+    if (ops != NULL)
+        set->ops = *ops;
+    set->arg = arg;
+    set->log = log;
+    set->epoch = 1;
+    set->n_slots = TABLE_MIN;
+    set->slots = mem_zalloc(TABLE_MIN * sizeof(*set->slots));
+    if (set->slots == NULL) {
+        free(set);
+        return NULL;
+    }
+    return set;
+}
+
+static void bury(struct job_set *set)
+{
+    while (!list_is_empty(&set->dead))
+        (void)job_free(LIST_ENTRY(set->dead.next, qblk_job, link));
+}
+
+void job_set_free(struct job_set *set)
+{
+    if (set == NULL)
+        return;
+    while (!list_is_empty(&set->jobs)) {
+        qblk_job *job = LIST_ENTRY(set->jobs.next, qblk_job, link);
+
+        list_remove(&job->link);
+        if (job->is_announced && set->ops.on_gone != NULL)
+            set->ops.on_gone(set->arg, job);
+        (void)job_free(job);
+    }
+    bury(set);
+    free(set->io_node);
+    free(set->slots);
+    free(set);
+}
+
+/* ---- id -> job ------------------------------------------------------------------------------ */
+
+qblk_job *job_set_find(const struct job_set *set, const char *id)
+{
+    qblk_job *job = set->slots[hash_id(id) & (set->n_slots - 1)];
+
+    while (job != NULL && strcmp(job->id, id) != 0)
+        job = job->chain;
+    return job;
+}
+
+qblk_job *job_set_next(const struct job_set *set, const qblk_job *job)
+{
+    struct list *link = job == NULL ? set->jobs.next : job->link.next;
+
+    if (link == &set->jobs)
+        return NULL;
+    return LIST_ENTRY(link, qblk_job, link);
+}
+
+static void insert(struct job_set *set, qblk_job *job)
+{
+    qblk_job **slot = &set->slots[hash_id(job->id) & (set->n_slots - 1)];
+
+    job->chain = *slot;
+    *slot = job;
+}
+
+static void take_out(struct job_set *set, qblk_job *job)
+{
+    qblk_job **at = &set->slots[hash_id(job->id) & (set->n_slots - 1)];
+
+    while (*at != NULL && *at != job)
+        at = &(*at)->chain;
+    if (*at == NULL)
+        return;
+    *at = job->chain;
+    set->n_jobs--;
+}
+
+/* Without memory for a larger table the chains get longer, that is all. */
+static void grow_table(struct job_set *set)
+{
+    size_t n = set->n_slots * 2;
+    qblk_job **slots;
+
+    if (set->n_jobs < set->n_slots)
+        return;
+    slots = mem_zalloc(n * sizeof(*slots));
+    if (slots == NULL)
+        return;
+    free(set->slots);
+    set->slots = slots;
+    set->n_slots = n;
+    LIST_FOR_EACH (link, &set->jobs)
+        insert(set, LIST_ENTRY(link, qblk_job, link));
+}
+
+void set_ask_later(struct job_set *set)
+{
+    set->retry_due = true;
+    set->retry_ms = set->now_ms + STEP_LAST_MS;
+}
+
+/* Without memory for it the job has to be found by a later reading. */
+static qblk_job *add(struct job_set *set, const char *id, const char *type)
+{
+    qblk_job *job = job_new(set->owner, id, type, set->log);
+
+    if (job == NULL) {
+        set_ask_later(set);
+        return NULL;
+    }
+    job->set = set;
+    job->born_epoch = job->heard_epoch = set->epoch;
+    grow_table(set);
+    insert(set, job);
+    list_append(&set->jobs, &job->link);
+    set->n_jobs++;
+    return job;
+}
+
+/* ---- what is told --------------------------------------------------------------------------- */
+
+void set_enter(struct job_set *set, int64_t now_ms)
+{
+    set->now_ms = now_ms;
+    set->depth++;
+}
+
+void set_leave(struct job_set *set)
+{
+    if (--set->depth == 0)
+        bury(set);
+}
+
+/* Tells what became of a job, in the promised order; it may be on the list of the dead after. */
+void set_deliver(struct job_set *set, qblk_job *job)
+{
+    if (!job->is_announced) {
+        job->is_announced = true;
+        job->is_changed = false;
+        if (set->ops.on_job != NULL)
+            set->ops.on_job(set->arg, job);
+    }
+    if (job->is_changed && fsm_public(job->state) != QBLK_JOB_GONE) {
+        job->is_changed = false;
+        if (set->ops.on_state != NULL)
+            set->ops.on_state(set->arg, job);
+    }
+    if (job->end_due) {
+        job->end_due = false;
+        if (set->ops.on_end != NULL)
+            set->ops.on_end(set->arg, job);
+    }
+    if (job->gone_due) {
+        job->gone_due = false;
+        list_remove(&job->link);
+        list_append(&set->dead, &job->link);
+        if (set->ops.on_gone != NULL)
+            set->ops.on_gone(set->arg, job);
+    }
+}
+
+/* ---- what is wanted ------------------------------------------------------------------------- */
+
+static void ask(struct job_set *set, enum job_want what)
+{
+    if (what > set->want)
+        set->want = what;
+}
+
+/* A reason that is there already keeps its distance, unless it wants a look at once. */
+static void arm(struct job_set *set, qblk_job *job, enum job_due why, int first_ms)
+{
+    bool is_new = (job->due & (unsigned)why) == 0;
+    int64_t due_ms = set->now_ms + first_ms;
+
+    if (job->due == 0) {
+        job->step_ms = STEP_FIRST_MS;
+        job->due_ms = due_ms;
+        list_append(&set->due, &job->due_link);
+    }
+    if (is_new || first_ms == 0) {
+        job->due_epoch = set->epoch;
+        if (due_ms < job->due_ms)
+            job->due_ms = due_ms;
+    }
+    job->due |= (unsigned)why;
+}
+
+static void disarm(qblk_job *job, unsigned why)
+{
+    job->due &= ~why;
+    if (job->due == 0)
+        list_remove(&job->due_link);
+}
+
+void job_set_expect_null(qblk_job *job)
+{
+    arm(job->set, job, JOB_DUE_DISMISS, STEP_FIRST_MS);
+}
+
+void job_set_ask(struct job_set *set, enum job_want what)
+{
+    ask(set, what);
+    set->ask_is_told = true;
+}
+
+enum job_want job_set_wants(const struct job_set *set, int64_t now_ms)
+{
+    return job_set_timeout_ms(set, now_ms) != 0 ? JOB_WANT_NOTHING
+           : set->want != JOB_WANT_NOTHING      ? set->want
+           : set->retry_due && set->retry_ms <= now_ms ? JOB_WANT_ALL
+                                                       : JOB_WANT_JOBS;
+}
+
+int job_set_timeout_ms(const struct job_set *set, int64_t now_ms)
+{
+    int64_t left = INT64_MAX;
+
+    if (set->is_reading || set->is_over)
+        return -1; /* one at a time */
+    if (set->want != JOB_WANT_NOTHING)
+        return 0;
+    if (set->retry_due)
+        left = set->retry_ms - now_ms;
+    LIST_FOR_EACH (link, &set->due) {
+        const qblk_job *job = LIST_ENTRY(link, qblk_job, due_link);
+
+        if (job->due_ms - now_ms < left)
+            left = job->due_ms - now_ms;
+    }
+    if (left == INT64_MAX)
+        return -1;
+    return left <= 0 ? 0 : left > INT_MAX ? INT_MAX : (int)left;
+}
+
+/* The reading that has just ended did not settle what these wait for. */
+void set_postpone(struct job_set *set)
+{
+    LIST_FOR_EACH (link, &set->due) {
+        qblk_job *job = LIST_ENTRY(link, qblk_job, due_link);
+
+        if (job->due_epoch >= set->epoch || job->due_ms > set->now_ms)
+            continue;
+        job->due_ms = set->now_ms + job->step_ms;
+        job->step_ms = job->step_ms * 2 < STEP_LAST_MS ? job->step_ms * 2 : STEP_LAST_MS;
+    }
+}
+
+/* ---- feeding the state machine -------------------------------------------------------------- */
+
+static void end(qblk_job *job, bool settled)
+{
+    job->end_due = job->end_due || settled;
+    disarm(job, JOB_DUE_START | JOB_DUE_END | JOB_DUE_STOP);
+}
+
+static void retire(struct job_set *set, qblk_job *job)
+{
+    end(job, job_settle_gone(job));
+    disarm(job, JOB_DUE_DISMISS);
+    take_out(set, job);
+    set->gone_epoch = set->epoch;
+    job->gone_due = true;
+}
+
+/* Applies the event and does what follows from it, but tells nothing yet. False if the event is
+ * for a new job of that id: this one is gone. */
+static bool act(struct job_set *set, qblk_job *job, enum fsm_event event, const char *text)
+{
+    if (event >= EV_SEEN_CREATED && event <= EV_SEEN_UNKNOWN
+        && (job->status_heard || event == EV_SEEN_PAUSED || event == EV_SEEN_STANDBY))
+        disarm(job, JOB_DUE_STOP);
+    switch (job_apply(job, event)) {
+    case ACT_NONE:
+    case ACT_TELL:
+        break;
+    case ACT_WATCH:
+        arm(set, job, JOB_DUE_START, STEP_FIRST_MS);
+        ask(set, JOB_WANT_ALL);
+        break;
+    case ACT_ASK:
+        ask(set, JOB_WANT_ALL);
+        set->ask_is_told = true;
+        break;
+    case ACT_SETTLE:
+        arm(set, job, JOB_DUE_END, STEP_FIRST_MS);
+        break;
+    case ACT_COLLECT:
+        arm(set, job, JOB_DUE_END, 0);
+        break;
+    case ACT_END:
+        end(job, job_settle_read(job, text));
+        break;
+    case ACT_LOST:
+        end(job, job_settle_lost(job, text));
+        disarm(job, JOB_DUE_DISMISS);
+        break;
+    case ACT_GONE:
+        retire(set, job);
+        break;
+    case ACT_REPLACE:
+        retire(set, job);
+        return false;
+    default:
+        break;
+    }
+    if (job_update_stall(job))
+        ask(set, JOB_WANT_ALL); /* for the io-status */
+    if (job_is_passing(job))
+        arm(set, job, JOB_DUE_END, STEP_FIRST_MS);
+    return true;
+}
+
+/* The job, told of as far as it got; or a new one if the event belongs to one. Both are told. */
+void set_feed(struct job_set *set, qblk_job *job, enum fsm_event event, const char *text)
+{
+    if (!act(set, job, event, text)) {
+        qblk_job *next = add(set, job->id, NULL);
+
+        set_deliver(set, job);
+        if (next == NULL)
+            return;
+        job = next;
+        ask(set, JOB_WANT_ALL);
+        (void)act(set, job, event, text);
+    }
+    set_deliver(set, job);
+}
+
+qblk_job *set_add_found(struct job_set *set, const char *id, const char *type)
+{
+    return add(set, id, type);
+}
+
+/* ---- our own start commands ----------------------------------------------------------------- */
+
+qblk_job *job_set_started(struct job_set *set, const char *id, const char *type, int64_t now_ms)
+{
+    qblk_job *job = job_set_find(set, id);
+
+    set_enter(set, now_ms);
+    if (job != NULL && job->state == FSM_ENDED) {
+        (void)act(set, job, EV_STARTED, NULL);
+        set_deliver(set, job);
+        job = NULL;
+    }
+    if (job == NULL) {
+        job = add(set, id, type);
+        if (job != NULL) {
+            job->reply_due = true;
+            set_deliver(set, job);
+        }
+    }
+    set_leave(set);
+    return job;
+}
+
+void job_set_replied(struct job_set *set, const char *id, const qblk_error *refused,
+                     int64_t now_ms)
+{
+    qblk_job *job = job_set_find(set, id);
+
+    if (job == NULL || !job->reply_due)
+        return;
+    set_enter(set, now_ms);
+    job->reply_due = false;
+    job->heard_epoch = set->epoch;
+    if (refused != NULL) {
+        job->has_refusal = true;
+        job->refusal = mem_strdup(refused->text);
+    }
+    set_feed(set, job, refused != NULL ? EV_REFUSED : EV_ACCEPTED, NULL);
+    set_leave(set);
+}
+
+/* ---- events --------------------------------------------------------------------------------- */
+
+void job_set_status(struct job_set *set, const char *id, const char *status, int64_t now_ms)
+{
+    enum fsm_event event = fsm_heard(status);
+    qblk_job *job = job_set_find(set, id);
+
+    if (set->is_over)
+        return;
+    set_enter(set, now_ms);
+    if (job == NULL && event == EV_CREATED)
+        job = add(set, id, NULL);
+    if (job == NULL && event != EV_NIL) {
+        ask(set, JOB_WANT_ALL); /* a reading says whether there is such a job */
+    } else if (job != NULL) {
+        job->heard_epoch = set->epoch;
+        job->status_heard = true;
+        disarm(job, JOB_DUE_START | JOB_DUE_STOP);
+        job_note_status(job, event, status);
+        if (event == EV_NIL && job->reply_due && job->said == JOB_SAID_NOTHING)
+            event = EV_NIL_EARLY; /* the reply may tell why */
+        if (job->type == NULL && event == EV_CREATED)
+            ask(set, JOB_WANT_ALL); /* that event does not tell the type */
+        set_feed(set, job, event, NULL);
+    }
+    set_leave(set);
+}
+
+void job_set_block_event(struct job_set *set, const struct block_event_data *event,
+                         int64_t now_ms)
+{
+    static const enum fsm_event events[] = {
+        [BLOCK_READY] = EV_B_READY,         [BLOCK_PENDING] = EV_B_PENDING,
+        [BLOCK_COMPLETED] = EV_B_COMPLETED, [BLOCK_CANCELLED] = EV_B_CANCELLED,
+        [BLOCK_ERROR] = EV_B_ERROR,
+    };
+    qblk_job *job = job_set_find(set, event->id);
+    const char *node = event->node != NULL ? event->node : set->io_node;
+
+    if (set->is_over)
+        return;
+    set_enter(set, now_ms);
+    if (job == NULL) {
+        /* Late news of a job that is gone already, most often: then a reading has nothing new. */
+        if (event->kind == BLOCK_READY || event->kind == BLOCK_PENDING)
+            ask(set, JOB_WANT_ALL);
+    } else {
+        if (event->kind != BLOCK_ERROR)
+            job->heard_epoch = set->epoch;
+        job_note_block_event(job, event, node);
+        if (job->stop_heard && job->state != FSM_PAUSED && job->state != FSM_STANDBY
+            && !fsm_is_over(job->state))
+            arm(set, job, JOB_DUE_STOP, STEP_FIRST_MS);
+        set_feed(set, job, events[event->kind], NULL);
+    }
+    set_leave(set);
+}
+
+void job_set_io_error(struct job_set *set, const char *node, int64_t now_ms)
+{
+    set->now_ms = now_ms;
+    if (node == NULL || (set->io_node != NULL && strcmp(node, set->io_node) == 0))
+        return;
+    free(set->io_node);
+    set->io_node = mem_strdup(node);
+}
+
+void job_set_hangup(struct job_set *set, const char *why, int64_t now_ms)
+{
+    set_enter(set, now_ms);
+    set->is_over = true;
+    set->is_reading = false;
+    set->want = JOB_WANT_NOTHING;
+    set_each(set, EV_HANGUP, why, NULL);
+    set_leave(set);
+}

@@ -1,0 +1,48 @@
+/* Shared by set.c (events) and reading.c (readings) alone. */
+#ifndef QBLK_SRC_JOB_SET_PRIV_H
+#define QBLK_SRC_JOB_SET_PRIV_H
+
+#include "job/job.h"
+
+struct job_set {
+    qblk_monitor *owner;
+    struct job_set_ops ops;
+    void *arg;
+    const struct log *log;
+    struct list jobs; /* in the order they were seen */
+    struct list due;  /* those with a timer */
+    struct list dead; /* told of, freed when the outermost call returns */
+    qblk_job **slots;
+    size_t n_slots, n_jobs;
+    int depth;
+    int64_t now_ms; /* the last that was said */
+    char *io_node;
+    bool is_over;
+
+    enum job_want want;
+    bool ask_is_told; /* on_synced is due after the reading that answers want */
+    bool retry_due;   /* a job could not be kept for want of memory */
+    int64_t retry_ms;
+
+    /* Readings are counted by epochs: what was heard in the epoch of a reading may be newer. */
+    uint64_t epoch;
+    uint64_t gone_epoch; /* in which a job went last */
+    bool is_reading, is_told;
+    enum job_want reads;
+};
+
+void set_enter(struct job_set *set, int64_t now_ms);
+void set_leave(struct job_set *set);
+void set_feed(struct job_set *set, qblk_job *job, enum fsm_event event, const char *text);
+void set_deliver(struct job_set *set, qblk_job *job);
+qblk_job *set_add_found(struct job_set *set, const char *id, const char *type);
+/* A reading of everything, but not at once. */
+void set_ask_later(struct job_set *set);
+void set_postpone(struct job_set *set);
+
+/* Feeds the event to every job for which is_meant (NULL: every one). Callbacks may add and remove
+ * jobs meanwhile. */
+void set_each(struct job_set *set, enum fsm_event event, const char *text,
+              bool (*is_meant)(const struct job_set *set, const qblk_job *job));
+
+#endif
