@@ -1,0 +1,249 @@
+/* Replies to nodes. */
+#include <errno.h>
+#include <limits.h>
+#include <string.h>
+
+#include "base/err.h"
+#include "base/mem.h"
+#include "base/str.h"
+#include "graph/graph_priv.h"
+
+static bool is_one_of(const char *word, const char *const *list, size_t n)
+{
+    for (size_t i = 0; i < n; i++)
+        if (strcmp(list[i], word) == 0)
+            return true;
+    return false;
+}
+
+/* Drivers that hold the bytes themselves. */
+static bool is_protocol(const char *driver)
+{
+    static const char *const list[] = {
+        "file",     "host_device", "host_cdrom", "nbd",          "null-co", "null-aio",
+        "http",     "https",       "ftp",        "ftps",         "iscsi",   "nfs",
+        "rbd",      "ssh",         "gluster",    "nvme",         "vvfat",   "sheepdog",
+        "io_uring", "vxhs",        "tftp",       "nvme-io_uring"
+    };
+
+    return is_one_of(driver, list, sizeof(list) / sizeof(list[0]))
+           || str_starts(driver, "virtio-blk-");
+}
+
+static uint64_t unsign(int64_t n)
+{
+    return n > 0 ? (uint64_t)n : 0;
+}
+
+static const char *or_empty(const char *text)
+{
+    return text != NULL ? text : "";
+}
+
+static void add_node(qblk_graph *graph, const struct qapi_block_device_info *info)
+{
+    qblk_node *node = &graph->nodes[graph->n_nodes];
+
+    if (info->node_name == NULL || info->node_name[0] == '\0'
+        || names_find(&graph->names, info->node_name) >= 0)
+        return;
+    node->name = info->node_name;
+    node->driver = or_empty(info->drv);
+    node->filename = or_empty(info->file);
+    node->backing_string = info->image.backing_filename;
+    node->backing_format = info->image.backing_filename_format;
+    node->virtual_size = unsign(info->image.virtual_size);
+    node->actual_size = info->image.has_actual_size ? unsign(info->image.actual_size) : 0;
+    node->is_read_only = info->ro;
+    node->is_protocol = is_protocol(node->driver);
+    node->is_ours = str_our_name(node->name, NULL) != NULL;
+    node->backing = node->file = -1;
+    for (size_t i = 0; i < info->dirty_bitmaps.n && node->bitmaps < INT_MAX; i++)
+        node->bitmaps += info->dirty_bitmaps.v[i].name != NULL; /* jobs have some without */
+    names_add(&graph->names, node->name, graph->n_nodes++);
+}
+
+static int make_nodes(qblk_graph *graph, qblk_error *error)
+{
+    size_t most = graph->named.n + graph->block.n + (graph->has_named ? 0 : graph->debug.nodes.n);
+
+    if (most > INT_MAX / 8)
+        return err_set(error, QBLK_E_PROTOCOL, "QEMU names %zu nodes, more than can be", most);
+    graph->nodes = mem_zalloc(most * sizeof(*graph->nodes));
+    if (graph->nodes == NULL || names_init(&graph->names, most) < 0)
+        return err_nomem(error);
+    for (size_t i = 0; i < graph->named.n; i++)
+        add_node(graph, &graph->named.v[i]);
+    /* One that came between the two replies, or the only ones if the nodes could not be asked. */
+    for (size_t i = 0; i < graph->block.n; i++)
+        if (graph->block.v[i].inserted != NULL)
+            add_node(graph, graph->block.v[i].inserted);
+    graph_nodes_from_debug(graph);
+    return 0;
+}
+
+static bool names_children(const struct qapi_block_device_info_list *list)
+{
+    for (size_t i = 0; i < list->n; i++)
+        if (list->v[i].has_children)
+            return true;
+    return false;
+}
+
+static int make_edges(qblk_graph *graph)
+{
+    int r;
+
+    if (names_children(&graph->named))
+        r = graph_edges_from_children(graph);
+    else if (graph->has_debug)
+        r = graph_edges_from_debug(graph);
+    else
+        r = graph_edges_from_files(graph);
+    if (r == 0)
+        r = graph_group_edges(graph);
+    if (r == 0) {
+        graph_guess_filters(graph);
+        r = graph_link(graph);
+    }
+    if (r == 0)
+        graph_fill_images(graph);
+    if (r == 0)
+        r = graph->has_debug ? graph_uses_from_debug(graph) : graph_uses_from_edges(graph);
+    if (r == 0)
+        r = graph_group_uses(graph);
+    return r;
+}
+
+/* Several disks may share a base: it belongs to the first. */
+static int assign_disks(qblk_graph *graph)
+{
+    AUTO_FREE int *stack = mem_zalloc((size_t)(graph->n_nodes + graph->n_edges + 1) * sizeof(int));
+
+    graph->disk_of = mem_zalloc((size_t)(graph->n_nodes + 1) * sizeof(int));
+    if (stack == NULL || graph->disk_of == NULL)
+        return -ENOMEM;
+    for (int i = 0; i < graph->n_nodes; i++)
+        graph->disk_of[i] = -1;
+    for (int d = 0; d < graph->n_disks; d++) {
+        int n = 0;
+
+        if (graph->disks[d].root >= 0)
+            stack[n++] = graph->disks[d].root;
+        while (n > 0) {
+            int node = stack[--n];
+
+            if (graph->disk_of[node] >= 0)
+                continue;
+            graph->disk_of[node] = d;
+            for (int e = graph->first_edge[node]; e < graph->first_edge[node + 1]; e++) {
+                const struct graph_edge *edge = &graph->edges[e];
+
+                /* What a backup writes to is no part of the disk that it reads. */
+                if (edge->child >= 0 && strcmp(edge->role, "target") != 0)
+                    stack[n++] = edge->child;
+            }
+        }
+    }
+    return 0;
+}
+
+static int decode(qblk_graph *graph, const struct graph_replies *replies, qblk_error *error)
+{
+    int r = 0;
+
+    if (replies->jobs != NULL) {
+        r = codec_reply(&qapi_cmd_query_jobs, replies->jobs, &graph->jobs, error);
+        graph->has_jobs = r == 0;
+    }
+    if (r == 0 && replies->block != NULL) {
+        r = codec_reply(&qapi_cmd_query_block, replies->block, &graph->block, error);
+        graph->has_block = r == 0;
+    }
+    if (r == 0 && replies->named_nodes != NULL) {
+        r = codec_reply(&qapi_cmd_query_named_block_nodes, replies->named_nodes, &graph->named,
+                        error);
+        graph->has_named = r == 0;
+    }
+    if (r == 0 && replies->debug_graph != NULL) {
+        qblk_error refused = { 0 };
+
+        /* That command is unstable: a QEMU without it, or with another one, is lived with. */
+        r = codec_reply(&qapi_cmd_x_debug_query_block_graph, replies->debug_graph, &graph->debug,
+                        &refused);
+        graph->has_debug = r == 0;
+        r = refused.code == QBLK_E_MEMORY ? err_copy(error, &refused) : 0;
+    }
+    return r;
+}
+
+int graph_build(const struct graph_replies *replies, qblk_graph **ret_graph, qblk_error *error)
+{
+    qblk_graph *graph = mem_zalloc(sizeof(*graph));
+    int r;
+
+    if (graph == NULL)
+        return err_nomem(error);
+    r = decode(graph, replies, error);
+    if (r == 0)
+        r = make_nodes(graph, error);
+    if (r == 0 && (make_edges(graph) < 0 || graph_make_disks(graph) < 0 || assign_disks(graph) < 0))
+        r = err_nomem(error);
+    if (r < 0) {
+        (void)qblk_graph_free(graph);
+        return r;
+    }
+    *ret_graph = graph;
+    return 0;
+}
+
+qblk_graph *qblk_graph_free(qblk_graph *graph)
+{
+    if (graph == NULL)
+        return NULL;
+    free(graph->nodes);
+    free(graph->disks);
+    free(graph->edges);
+    free(graph->first_edge);
+    free(graph->uses);
+    free(graph->first_use);
+    free(graph->disk_of);
+    names_done(&graph->names);
+    for (size_t i = 0; i < graph->n_owned; i++)
+        free(graph->owned[i]);
+    free(graph->owned);
+    if (graph->has_jobs)
+        codec_reply_clear(&qapi_cmd_query_jobs, &graph->jobs);
+    if (graph->has_block)
+        codec_reply_clear(&qapi_cmd_query_block, &graph->block);
+    if (graph->has_named)
+        codec_reply_clear(&qapi_cmd_query_named_block_nodes, &graph->named);
+    if (graph->has_debug)
+        codec_reply_clear(&qapi_cmd_x_debug_query_block_graph, &graph->debug);
+    free(graph);
+    return NULL;
+}
+
+const char *graph_own(qblk_graph *graph, char *text)
+{
+    if (text == NULL)
+        return NULL;
+    if (mem_grow(&graph->owned, &graph->owned_room, graph->n_owned, sizeof(*graph->owned)) < 0) {
+        free(text);
+        return NULL;
+    }
+    graph->owned[graph->n_owned++] = text;
+    return text;
+}
+
+bool graph_has_children(const char *named_nodes_reply)
+{
+    struct qapi_block_device_info_list list = { NULL, 0 };
+    bool has;
+
+    if (codec_reply(&qapi_cmd_query_named_block_nodes, named_nodes_reply, &list, NULL) < 0)
+        return false;
+    has = names_children(&list);
+    codec_reply_clear(&qapi_cmd_query_named_block_nodes, &list);
+    return has;
+}

@@ -1,0 +1,40 @@
+/* The block graph from QEMU's replies. Pure. The public face is qblk/graph.h. */
+#ifndef QBLK_SRC_GRAPH_H
+#define QBLK_SRC_GRAPH_H
+
+#include <qblk/graph.h>
+
+/* What QEMU said, each as the text of a whole reply message; NULL where it was not asked. */
+struct graph_replies {
+    const char *jobs;        /* query-jobs: type, status and percentage of those that hold nodes */
+    const char *block;       /* query-block */
+    const char *named_nodes; /* query-named-block-nodes {"flat": true} */
+    const char *debug_graph; /* x-debug-query-block-graph; an error reply counts as not asked */
+};
+
+/* Builds the graph. Edges come from "children" of the nodes (11.1+), else from debug_graph, else
+ * from the order of file names in the chains of query-block. Returns 0, -EPROTO, -ENOMEM. */
+int graph_build(const struct graph_replies *replies, qblk_graph **ret_graph, qblk_error *error);
+
+/* Whether the nodes in this query-named-block-nodes reply name their children, so that debug_graph
+ * need not be asked. */
+bool graph_has_children(const char *named_nodes_reply);
+
+/* The id of a job that holds this node or any node of its chain down to (and without) stop (-1: the
+ * whole chain), with the node that it holds; NULL if none does. */
+const char *graph_job_on(const qblk_graph *graph, int node, int stop, const char **ret_node);
+
+/* Appends to list the indices of the named nodes that exist only for this one and go when it goes,
+ * in the order in which blockdev-del must take them: the node, then its file nodes. Nodes with
+ * another user than those listed, and nodes that QEMU named ("#block..."), are left out. Returns
+ * how many were added. list has room for room entries in all, *n are taken. */
+int graph_deletable(const qblk_graph *graph, int node, int *list, int room, int *n);
+
+/* The next image below (through filters), -1 at the end. */
+int graph_backing_image(const qblk_graph *graph, int node);
+/* The format node below any filters: the node itself if it is no filter. */
+int graph_skip_filters(const qblk_graph *graph, int node);
+/* The disk whose chain or tree holds the node, or -1. */
+int graph_disk_of(const qblk_graph *graph, int node);
+
+#endif
