@@ -1,0 +1,152 @@
+/* The inside of a monitor, for the files of this layer and for the operations above it.
+ *
+ * A monitor owns everything below it: socket, framing, output queue, protocol client, job set, and,
+ * as "children" that it does not know closer, the operations that run on it.
+ */
+#ifndef QBLK_SRC_MONITOR_H
+#define QBLK_SRC_MONITOR_H
+
+#include "base/list.h"
+#include "base/log.h"
+#include "codec/engine.h"
+#include "job/set.h"
+#include "qmp/client.h"
+#include "wire/frames.h"
+#include "wire/outq.h"
+#include <qblk/qblk.h>
+
+struct ev_attachment;
+
+/* Something that lives on a monitor and must hear of its end. */
+struct monitor_child {
+    struct list link;
+    bool is_due; /* turn() is to run */
+    /* The connection is over. Called once, inside process(). */
+    void (*ended)(struct monitor_child *child, const qblk_error *why);
+    /* After monitor_ask_turn(): inside process(), so that callbacks may run. May be NULL. */
+    void (*turn)(struct monitor_child *child);
+    /* The monitor is being freed: take yourself out and free yourself. */
+    void (*freed)(struct monitor_child *child);
+};
+
+/* Follows jobs like qblk_jobs_ops does, from inside the library. */
+struct job_listener {
+    struct list link;
+    qblk_jobs_ops ops;
+    void *arg;
+    bool is_new;     /* has not been told of the jobs known so far */
+    bool is_removed; /* freed or forgotten once nobody iterates */
+    bool is_owned;   /* freed once it is removed and nobody walks the list, or with the monitor */
+};
+
+struct queued_event {
+    struct list link;
+    size_t len;
+    char name[64];
+    char text[];
+};
+
+struct qblk_monitor {
+    qblk_monitor_options options;
+    struct log log;
+    char *path;
+
+    qblk_monitor_state state;
+    int fd;                   /* the connection, or -1 */
+    int listener;             /* or -1 */
+    bool is_listening;        /* made by _listen: the file at path is ours until the peer comes */
+    int64_t connect_deadline; /* ms on the monotonic clock, -1: never */
+    int64_t greeting_deadline;
+    int64_t retry_at;         /* next attempt to connect */
+    int retry_ms;
+    bool has_doom;            /* death was found outside process(); it is dealt with there */
+    qblk_error doom;
+    qblk_error why;           /* of the end */
+
+    bool has_more;            /* the last turn stopped reading before the socket was empty */
+    struct frames in;
+    struct outq out;
+    struct client client;
+
+    bool queue_events;
+    struct list events;       /* of struct queued_event */
+    size_t event_bytes;
+    bool events_dropped;
+
+    struct job_set *jobs;     /* NULL until tracking begins */
+    struct list job_listeners;
+    int listening_depth;      /* > 0 while the list is walked */
+    unsigned readings;        /* replies outstanding of the reading under way */
+    bool reading_failed;      /* a reply of it was an error */
+    bool is_synced;           /* the first reading is done */
+    int progress_ms;
+    int64_t progress_at;
+
+    struct list children;
+    bool turn_asked;
+    int depth;                /* > 0 while callbacks may run */
+    bool free_asked;
+    bool *ret_is_gone;        /* of the blocking call under way: told when this is freed */
+    struct ev_attachment *ev;
+};
+
+int64_t monitor_now_ms(void);
+int64_t monitor_deadline(int timeout_ms); /* -1 for -1 */
+
+/* Sends a command of the schema; fn hears the reply as text. token may be NULL. */
+int monitor_call(qblk_monitor *monitor, const struct codec_command *command, const void *args,
+                 client_reply_fn *fn, void *arg, uint32_t *ret_token, qblk_error *error);
+/* The same for a command that is text already, as codec_command() makes it. */
+int monitor_call_text(qblk_monitor *monitor, const char *json, client_reply_fn *fn, void *arg,
+                      uint32_t *ret_token, qblk_error *error);
+void monitor_abandon(qblk_monitor *monitor, uint32_t token);
+
+/* Turns this one monitor until done() says so, or the deadline or the end of the connection comes.
+ * done is asked first, so that what came before the end is not lost. A callback may free the monitor
+ * meanwhile: that is -ECONNRESET, every waiter has heard of it, and the monitor is not to be touched. */
+int monitor_block(qblk_monitor *monitor, bool (*done)(void *arg), void *arg, int64_t deadline,
+                  qblk_error *error);
+/* Whether a blocking call is allowed here. */
+int monitor_may_block(const qblk_monitor *monitor, qblk_error *error);
+/* The error to give for a dead monitor. */
+int monitor_dead(const qblk_monitor *monitor, qblk_error *error);
+
+/* The socket ended or must end; safe anywhere, acted on inside process(). */
+void monitor_doom(qblk_monitor *monitor, const qblk_error *why);
+/* The children's turn() is to run in the next process(), which is due at once. */
+void monitor_ask_turn(qblk_monitor *monitor);
+/* Writes what can be written now. */
+void monitor_flush(qblk_monitor *monitor);
+
+/* connect.c */
+void connect_turn(qblk_monitor *monitor, int64_t now);
+void connect_established(qblk_monitor *monitor, int fd);
+
+/* events.c */
+void events_keep(qblk_monitor *monitor, const char *name, const char *text, size_t len);
+void events_done(qblk_monitor *monitor);
+
+/* jobs.c */
+int jobs_start(qblk_monitor *monitor, qblk_error *error);
+void jobs_hear(qblk_monitor *monitor, const char *name, const char *text);
+void jobs_turn(qblk_monitor *monitor, int64_t now); /* readings and progress that are due */
+int jobs_timeout(const qblk_monitor *monitor, int64_t now);
+void jobs_hangup(qblk_monitor *monitor, const qblk_error *why);
+void jobs_done(qblk_monitor *monitor);
+void jobs_listen(qblk_monitor *monitor, struct job_listener *listener);
+void jobs_unlisten(qblk_monitor *monitor, struct job_listener *listener);
+
+/* graphread.c: reads the graph without blocking. Exactly once: a graph, which becomes the
+ * callee's, or an error. Not called after the monitor is freed unless abandoned is NULL. */
+typedef void graph_read_fn(void *arg, qblk_graph *graph, const qblk_error *error);
+struct graph_reading;
+int graph_read_start(qblk_monitor *monitor, graph_read_fn *fn, void *arg,
+                     struct graph_reading **ret_reading, qblk_error *error);
+/* Nobody wants it any more; fn is not called. */
+void graph_read_abandon(struct graph_reading *reading);
+
+/* loop_ev.c */
+void ev_forget(qblk_monitor *monitor);
+void ev_changed(qblk_monitor *monitor); /* fd, events or timeout may have changed */
+
+#endif
