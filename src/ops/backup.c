@@ -1,0 +1,111 @@
+/* Backup: blockdev-backup (or drive-backup) the disk as of now to a target. Contract: the target is the
+ * disk as it was when the job started; the disk never moves.
+ *
+ * In 5.2 a concluded backup holds its nodes until it is dismissed, so the journal says that it ended,
+ * and it is dismissed, before the target's nodes go. */
+#include <errno.h>
+#include <string.h>
+
+#include "base/err.h"
+#include "base/mem.h"
+#include "ops/op.h"
+#include "qapi_types.h"
+
+static void start_modern(qblk_op *op)
+{
+    struct qapi_blockdev_backup_args args = {
+        .job_id = op->names.job,
+        .device = qblk_graph_node(op->graph, op->root)->name,
+        .target = op->names.target,
+        .sync = op->shallow ? QAPI_MIRROR_SYNC_MODE_TOP : QAPI_MIRROR_SYNC_MODE_FULL,
+        .filter_node_name = op->names.filter,
+        .has_speed = op->common.speed > 0, .speed = (int64_t)op->common.speed,
+        .has_compress = op->compress, .compress = op->compress,
+        .has_auto_dismiss = true, .auto_dismiss = false,
+    };
+    struct step *step = plan_step(op, STEP_START, "start blockdev-backup");
+
+    if (op->common.on_error != NULL) {
+        args.has_on_source_error = args.has_on_target_error = true;
+        args.on_source_error = args.on_target_error = plan_on_error(op);
+    }
+    step_command(&op->engine, step, &qapi_cmd_blockdev_backup, &args);
+}
+
+static void start_legacy(qblk_op *op)
+{
+    const qblk_disk *disk = qblk_graph_disk(op->graph, op->disk);
+    struct qapi_drive_backup_args args = {
+        .job_id = op->names.job,
+        .device = disk->drive[0] != '\0' ? disk->drive
+                                         : qblk_graph_node(op->graph, op->root)->name,
+        .target = op->target,
+        .format = target_format(op),
+        .sync = op->shallow ? QAPI_MIRROR_SYNC_MODE_TOP : QAPI_MIRROR_SYNC_MODE_FULL,
+        .has_mode = true,
+        .mode = op->reuse ? QAPI_NEW_IMAGE_MODE_EXISTING : QAPI_NEW_IMAGE_MODE_ABSOLUTE_PATHS,
+        .has_speed = op->common.speed > 0, .speed = (int64_t)op->common.speed,
+        .has_compress = op->compress, .compress = op->compress,
+        .has_auto_dismiss = true, .auto_dismiss = false,
+    };
+    struct step *step = plan_step(op, STEP_START, "start drive-backup");
+
+    if (op->common.on_error != NULL) {
+        args.has_on_source_error = args.has_on_target_error = true;
+        args.on_source_error = args.on_target_error = plan_on_error(op);
+    }
+    step_command(&op->engine, step, &qapi_cmd_drive_backup, &args);
+}
+
+void backup_plan_end(qblk_op *op)
+{
+    (void)plan_step(op, STEP_ENDED, "wait for the job's end");
+    (void)plan_end_journal(op);
+    plan_dismiss(op);
+    target_plan_removal(op);
+    plan_close_journal(op);
+}
+
+static int plan_steps(qblk_op *op, int backing, qblk_error *error)
+{
+    int r;
+
+    target_plan_look(op);
+    r = plan_open_journal(op, "finish", error);
+    if (r < 0)
+        return r;
+    if (op->legacy) {
+        target_plan_legacy(op, start_legacy);
+    } else {
+        r = target_plan(op, backing, error);
+        if (r < 0)
+            return r;
+        start_modern(op);
+    }
+    backup_plan_end(op);
+    return 0;
+}
+
+int backup_plan(qblk_op *op, qblk_error *error)
+{
+    int backing = -1, r = plan_check_busy(op, -1, error);
+
+    op->shallow = strcmp(op->sync, "top") == 0;
+    if (r == 0 && op->shallow) {
+        backing = graph_backing_image(op->graph, op->top);
+        if (backing < 0) {
+            engine_note(&op->engine, "disk %s has no backing image, so its top image is all of it",
+                        op->disk_name);
+            op->shallow = false;
+        }
+    }
+    if (r == 0)
+        r = target_check(op, error);
+    if (r == 0)
+        r = target_record(op, error);
+    if (r == 0)
+        r = plan_chain_text(op, NULL, op->top, &op->chain_before, error);
+    if (r == 0)
+        r = plan_chain_text(op, NULL, op->top, &op->chain_after, error);
+    return r == 0 ? plan_steps(op, backing, error) : r;
+}

@@ -1,0 +1,209 @@
+/* Commit: block-commit the data of images down into one of their backing images. Contract: the disk
+ * reads the same at every instant; from the start on every image between base and top is worth
+ * nothing by itself, also after a cancel.
+ *
+ * With the disk's top image this is an active commit: it becomes READY like a mirror and is ended by
+ * a pivot to the base or by finishing (base is then a copy as of that instant). With an image further
+ * down it ends by itself and the image above is moved to the base. */
+#include <errno.h>
+#include <string.h>
+
+#include "base/err.h"
+#include "base/mem.h"
+#include "ops/op.h"
+#include "qapi_types.h"
+
+/* The image whose backing image is node, within the disk's chain. */
+static int overlay_of(const qblk_op *op, int node)
+{
+    int image = op->top;
+
+    while (image >= 0 && graph_backing_image(op->graph, image) != node)
+        image = graph_backing_image(op->graph, image);
+    return image;
+}
+
+static bool is_below(const qblk_op *op, int node, int above)
+{
+    int image = above;
+
+    while (image >= 0 && image != node)
+        image = graph_backing_image(op->graph, image);
+    return image == node && node != above;
+}
+
+static int bottom_of(const qblk_op *op)
+{
+    int image = op->top, below;
+
+    while ((below = graph_backing_image(op->graph, image)) >= 0)
+        image = below;
+    return image;
+}
+
+static int find_images(qblk_op *op, int *ret_top, int *ret_base, qblk_error *error)
+{
+    int top = op->top, base;
+
+    if (graph_backing_image(op->graph, op->top) < 0)
+        return err_set(error, QBLK_E_TARGET_INVALID, "disk %s has no backing image that its data "
+                       "could be committed to", op->disk_name);
+    if (op->commit_top != NULL) {
+        top = qblk_graph_find_in_chain(op->graph, op->disk, op->commit_top, error);
+        if (top < 0)
+            return top;
+    }
+    base = bottom_of(op);
+    if (op->base != NULL) {
+        base = qblk_graph_find_in_chain(op->graph, op->disk, op->base, error);
+        if (base < 0)
+            return base;
+    }
+    if (!is_below(op, base, top))
+        return err_set(error, QBLK_E_TARGET_INVALID, "the base (node %s) is not below the top "
+                       "(node %s) in the chain of disk %s; data can only go down",
+                       qblk_graph_node(op->graph, base)->name,
+                       qblk_graph_node(op->graph, top)->name, op->disk_name);
+    *ret_top = top;
+    *ret_base = base;
+    return 0;
+}
+
+static int start(qblk_op *op, int top, int base, qblk_error *error)
+{
+    AUTO_FREE char *backing_file = NULL;
+    struct qapi_block_commit_args args = {
+        .job_id = op->names.job,
+        .device = qblk_graph_node(op->graph, op->root)->name,
+        .top_node = qblk_graph_node(op->graph, top)->name,
+        .base_node = qblk_graph_node(op->graph, base)->name,
+        .filter_node_name = op->names.filter,
+        .has_speed = op->common.speed > 0, .speed = (int64_t)op->common.speed,
+        .has_auto_dismiss = true, .auto_dismiss = false,
+    };
+    struct step *step = plan_step(op, STEP_START, "start block-commit");
+    int r = 0;
+
+    if (op->backing_file != NULL) {
+        args.backing_file = op->backing_file;
+    } else if (top != op->top) {
+        int overlay = overlay_of(op, top);
+
+        r = plan_backing_string(op, base, qblk_graph_node(op->graph, overlay)->filename,
+                                &backing_file, error);
+        args.backing_file = backing_file;
+    }
+    if (r < 0)
+        return r;
+    if (op->common.on_error != NULL) {
+        args.has_on_error = true;
+        args.on_error = plan_on_error(op);
+    }
+    step_command(&op->engine, step, &qapi_cmd_block_commit, &args);
+    return 0;
+}
+
+void commit_plan_end(qblk_op *op)
+{
+    bool is_active = op->ending != QBLK_END_DEFAULT;
+
+    if (is_active) {
+        (void)plan_step(op, STEP_READY, "wait until the job is ready");
+        if (op->ending == QBLK_END_KEEP)
+            return;
+        plan_end_job(op);
+    }
+    (void)plan_step(op, STEP_ENDED, "wait for the job's end");
+    (void)plan_end_journal(op);
+    if (op->ending == QBLK_END_PIVOT)
+        plan_verify(op);
+    /* An intermediate commit holds its chain until it is dismissed. */
+    plan_dismiss(op);
+    if (op->ending != QBLK_END_FINISH)
+        plan_delete_old(op);
+    plan_close_journal(op);
+}
+
+/* How it ends: an intermediate commit has one way only, which is DEFAULT here. */
+static int choose_ending(qblk_op *op, bool is_active, qblk_error *error)
+{
+    if (!is_active && op->ending != QBLK_END_DEFAULT)
+        return err_set(error, QBLK_E_ARGUMENT, "a commit of images below the disk's top ends by "
+                       "itself; --pivot, --finish and --keep are for the top image only");
+    if (is_active && op->backing_file != NULL)
+        return err_set(error, QBLK_E_ARGUMENT, "a backing file to record makes no sense when the "
+                       "disk's top image is committed: no image lies above it");
+    if (is_active && op->ending == QBLK_END_DEFAULT)
+        op->ending = QBLK_END_PIVOT;
+    return 0;
+}
+
+static int warn(qblk_op *op, int top, int base, qblk_error *error)
+{
+    struct buf text = BUF_INIT;
+
+    (void)buf_adds(&text, "from the start on, also after a cancel, these images are worth nothing "
+                   "by themselves:");
+    for (int i = top; i >= 0 && i != base; i = graph_backing_image(op->graph, i)) {
+        if (op->ending == QBLK_END_DEFAULT || i != top) /* an active top stays right on its base */
+            (void)buf_addf(&text, " %s (%s)", qblk_graph_node(op->graph, i)->name,
+                           qblk_graph_node(op->graph, i)->filename);
+    }
+    if (op->ending != QBLK_END_DEFAULT && graph_backing_image(op->graph, top) == base) {
+        buf_done(&text);
+        return 0;
+    }
+    op->warning = buf_take(&text);
+    return op->warning != NULL ? 0 : err_nomem(error);
+}
+
+static int draw(qblk_op *op, int top, int base, qblk_error *error)
+{
+    struct buf text = BUF_INIT;
+    AUTO_FREE char *first = NULL;
+    int r = plan_chain_text(op, NULL, op->top, &op->chain_before, error);
+
+    if (r < 0)
+        return r;
+    if (op->ending == QBLK_END_FINISH || op->ending == QBLK_END_KEEP)
+        return plan_chain_text(op, NULL, op->top, &op->chain_after, error);
+    for (int i = op->top; i >= 0 && i != top; i = graph_backing_image(op->graph, i))
+        (void)buf_addf(&text, "%s%s (%s)", text.len > 0 ? " -> " : "",
+                       qblk_graph_node(op->graph, i)->name,
+                       qblk_graph_node(op->graph, i)->filename);
+    if (text.len > 0 && (first = buf_take(&text)) == NULL)
+        return err_nomem(error);
+    buf_done(&text);
+    return plan_chain_text(op, first, base, &op->chain_after, error);
+}
+
+int commit_plan(qblk_op *op, qblk_error *error)
+{
+    int top = -1, base = -1, r = find_images(op, &top, &base, error);
+
+    if (r < 0)
+        return r;
+    op->landing = qblk_graph_node(op->graph, base)->name;
+    r = plan_check_busy(op, -1, error);
+    if (r == 0)
+        r = choose_ending(op, top == op->top, error);
+    if (r == 0)
+        r = warn(op, top, base, error);
+    if (r == 0)
+        r = draw(op, top, base, error);
+    if (r == 0 && op->ending != QBLK_END_FINISH)
+        r = plan_list_replaced(op, top, base, error);
+    if (r == 0 && (op->journal.base = mem_strdup(qblk_graph_node(op->graph, base)->name)) == NULL)
+        r = err_nomem(error);
+    if (r == 0)
+        r = plan_open_journal(op, op->ending == QBLK_END_PIVOT    ? "pivot"
+                                  : op->ending == QBLK_END_KEEP   ? "keep"
+                                  : op->ending == QBLK_END_FINISH ? "finish"
+                                                                  : "merge", error);
+    if (r == 0)
+        r = start(op, top, base, error);
+    if (r < 0)
+        return r;
+    commit_plan_end(op);
+    return 0;
+}

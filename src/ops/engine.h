@@ -1,0 +1,148 @@
+/* The step engine: takes steps forward, undoes them backward. Pure: what happened goes in, what to do
+ * next comes out. The driver (run.c) sends and listens; a test or a simulator can do the same.
+ *
+ * Going forward a step fails, or the main job does: then the finished steps are undone in reverse,
+ * the first cause is kept, and what cannot be undone becomes a note. Once the main job has ended well
+ * (past the STEP_ENDED) nothing is undone any more: what is left to do is cleaning, whose failures are
+ * notes.
+ */
+#ifndef QBLK_SRC_OPS_ENGINE_H
+#define QBLK_SRC_OPS_ENGINE_H
+
+#include <stdbool.h>
+
+#include "codec/engine.h"
+#include <qblk/ops.h>
+
+enum step_kind {
+    STEP_CALL,     /* a command; an error reply fails the operation */
+    STEP_ABSENT,   /* a command that must fail; if it succeeds, something is in the way */
+    STEP_CREATE,   /* a small job of its own: start it, wait for its end, dismiss it. Without a command:
+                    * one that an earlier client has started, whose outcome no longer matters */
+    STEP_START,    /* starts the main job; its undo is to end and dismiss that job */
+    STEP_READY,    /* waits until the main job is READY */
+    STEP_VERB,     /* a command that ends the READY main job; left out if it has ended by itself */
+    STEP_ENDED,    /* waits for the main job's outcome */
+    STEP_OVER,     /* the same, but any outcome will do */
+    STEP_UNDO,     /* turns back: what is done is to be undone */
+    STEP_MARK,     /* nothing to do: something that undoing has to undo comes to be from here on */
+    STEP_CHECK,    /* a query whose reply a function judges */
+    STEP_DISMISS,  /* dismisses the main job, unless it is gone */
+    STEP_CLEAN,    /* a command whose failure is only a note */
+    STEP_SURVEY    /* a query, only sent if a STEP_CLEAN failed, that says what is really left */
+};
+
+struct engine;
+struct step;
+
+/* Judges a reply. 0, or a negative errno and *error. For STEP_SURVEY error is not looked at. */
+/* It may add steps at the end of the list. */
+typedef int step_check_fn(void *arg, struct engine *engine, const char *reply, qblk_error *error);
+
+struct step {
+    enum step_kind kind;
+    char *name;
+    char *command;        /* NULL for READY, ENDED, OVER, MARK, and the START of a job that runs */
+    char *undo;           /* or NULL */
+    char *unlink;         /* CREATE, MARK: a file that is there now; removed by undo, first. Or NULL */
+    char *node;           /* CLEAN: the node that it removes. Or NULL */
+    const char *job;      /* id of the job concerned; borrowed from the operation */
+    step_check_fn *check; /* CHECK, SURVEY; ABSENT: says what is in the way */
+    size_t retires;       /* with this done, step number retires - 1 needs no undo any more; or 0 */
+    bool if_completed;    /* only if the main job completed */
+    bool keeps_job;       /* CREATE: the job stays, as a proof of what it made; undo dismisses it */
+    bool is_quiet;        /* CLEAN: that it fails is no news */
+    bool is_unlinked;
+    bool is_done;
+};
+
+/* What the engine knows of a job it deals with. */
+struct engine_job {
+    char id[64];
+    bool is_known;
+    bool is_ready;
+    bool is_gone;
+    qblk_job_outcome outcome;
+    char error[512];
+};
+
+enum engine_mode { ENGINE_FORWARD, ENGINE_UNDO, ENGINE_OVER };
+
+struct engine {
+    struct step *steps;
+    size_t n, room;
+    size_t at;
+    size_t sent;           /* steps whose commands are given out: cleaning does not wait for replies */
+    enum engine_mode mode;
+    int phase;             /* within the step; see engine.c */
+    bool is_past;          /* the main job has ended well */
+    bool cancel_asked;
+    bool cancel_sent;
+    bool aux_busy;         /* a job-cancel is in flight beside the step's own command */
+    struct step none;      /* what a step that could not be built is written to */
+    bool failed_alloc;     /* a step could not be built; found by engine_ready() */
+    qblk_error plan_error;
+    qblk_error error;      /* the first cause; code QBLK_E_NONE while all is well */
+    struct engine_job main;
+    struct engine_job side; /* of the STEP_CREATE under way */
+    char **notes;
+    size_t n_notes, notes_room;
+    size_t n_doubts;       /* nodes that could not be removed, or are not there */
+    char scratch[160];     /* the text of a job verb given out last */
+    void *arg;             /* for the checks */
+};
+
+enum act_kind {
+    ACT_SEND,   /* send text; its reply goes to engine_reply() with the same tag */
+    ACT_UNLINK, /* remove the file text; the result goes to engine_unlinked() */
+    ACT_LOOK,   /* tell what is known of the job text, by engine_hear_job() or engine_no_job() */
+    ACT_WAIT,   /* nothing to do until something is heard */
+    ACT_OVER    /* all is done or undone */
+};
+
+enum act_tag { TAG_STEP, TAG_AUX };
+
+struct act {
+    enum act_kind kind;
+    enum act_tag tag;
+    const char *text;
+    const struct step *step; /* the step that this belongs to */
+    bool is_undo;
+};
+
+void engine_init(struct engine *engine, const char *main_job, void *arg);
+void engine_done(struct engine *engine);
+
+/* steps.c. Building the list. Out of memory or an encoding error is remembered and told by engine_ready(). */
+struct step *engine_add(struct engine *engine, enum step_kind kind, const char *name);
+void step_command(struct engine *engine, struct step *step, const struct codec_command *command,
+                  const void *args);
+void step_undo(struct engine *engine, struct step *step, const struct codec_command *command,
+               const void *args);
+int engine_ready(const struct engine *engine, qblk_error *error);
+
+/* What to do now. A SEND or UNLINK is given out once. */
+struct act engine_next(struct engine *engine);
+
+/* What happened. */
+void engine_reply(struct engine *engine, enum act_tag tag, const char *reply,
+                  const qblk_error *error);
+void engine_unlinked(struct engine *engine, int err);
+void engine_hear_job(struct engine *engine, const qblk_job_info *info);
+void engine_no_job(struct engine *engine, const char *id);
+void engine_cancel(struct engine *engine);
+
+/* Whether anything was done, or is being done, that would have to be undone. */
+bool engine_has_changed(const struct engine *engine);
+/* Whether a step of that kind is done, or begun. */
+bool engine_has_begun(const struct engine *engine, enum step_kind kind);
+
+/* Adds a note for the user; text as by printf. */
+void engine_note(struct engine *engine, const char *format, ...)
+    __attribute__((format(printf, 2, 3)));
+/* Takes back the note about the node, which turned out not to be there. */
+void engine_unnote(struct engine *engine, const char *node);
+/* Fails the operation from outside (a lost connection ends it elsewhere). */
+void engine_fail(struct engine *engine, const qblk_error *error);
+
+#endif

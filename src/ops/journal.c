@@ -1,0 +1,274 @@
+#include "ops/journal.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/err.h"
+#include "base/mem.h"
+#include "base/str.h"
+
+#define PREFIX "qblk1 "
+/* "qblk1 " and "NN/NN " */
+#define HEAD_MAX 12
+#define TEXT_MAX (JOURNAL_NAME_MAX - HEAD_MAX)
+
+static void free_list(char **list, size_t n)
+{
+    for (size_t i = 0; i < n; i++)
+        free(list[i]);
+    free(list);
+}
+
+void journal_done(struct journal *journal)
+{
+    free(journal->op);
+    free(journal->disk);
+    free(journal->intent);
+    free(journal->base);
+    free(journal->file);
+    free_list(journal->old_nodes.v, journal->old_nodes.n);
+    memset(journal, 0, sizeof(*journal));
+}
+
+int journal_add(struct journal_nodes *nodes, const char *name)
+{
+    char *copy;
+
+    if (mem_grow(&nodes->v, &nodes->room, nodes->n, sizeof(*nodes->v)) < 0)
+        return -ENOMEM;
+    copy = mem_strdup(name);
+    if (copy == NULL)
+        return -ENOMEM;
+    nodes->v[nodes->n++] = copy;
+    return 0;
+}
+
+/* ---- writing -------------------------------------------------------------------------------- */
+
+static void put_value(struct buf *out, const char *value)
+{
+    for (const unsigned char *p = (const unsigned char *)value; *p != '\0'; p++) {
+        if (*p <= ' ' || *p >= 0x7f || *p == '%')
+            (void)buf_addf(out, "%%%02X", *p);
+        else
+            (void)buf_addc(out, (char)*p);
+    }
+}
+
+static void put_field(struct buf *out, const char *key, const char *value)
+{
+    if (value == NULL)
+        return;
+    (void)buf_addf(out, "%s%s=", out->len > 0 ? " " : "", key);
+    put_value(out, value);
+}
+
+static void put_nodes(struct buf *out, const char *key, const struct journal_nodes *nodes)
+{
+    if (nodes->n == 0)
+        return;
+    (void)buf_addf(out, " %s=", key);
+    for (size_t i = 0; i < nodes->n; i++) {
+        if (i > 0)
+            (void)buf_addc(out, ',');
+        put_value(out, nodes->v[i]); /* node names have no comma */
+    }
+}
+
+static int cut(const struct buf *text, char ***ret_names, qblk_error *error)
+{
+    size_t parts = (text->len + TEXT_MAX - 1) / TEXT_MAX;
+    char **names;
+
+    if (parts > JOURNAL_PARTS_MAX)
+        return err_set(error, QBLK_E_LIMIT, "the journal record would take %zu bytes; the chain "
+                       "is too long to be recorded (the limit is %d)", text->len,
+                       JOURNAL_PARTS_MAX * TEXT_MAX);
+    names = mem_zalloc(parts * sizeof(*names));
+    if (names == NULL)
+        return err_nomem(error);
+    for (size_t i = 0; i < parts; i++) {
+        size_t len = text->len - i * TEXT_MAX;
+
+        names[i] = mem_printf(PREFIX "%zu/%zu %.*s", i + 1, parts,
+                              (int)(len < TEXT_MAX ? len : TEXT_MAX), text->data + i * TEXT_MAX);
+        if (names[i] == NULL) {
+            free_list(names, parts);
+            return err_nomem(error);
+        }
+    }
+    *ret_names = names;
+    return (int)parts;
+}
+
+int journal_encode(const struct journal *journal, char ***ret_names, qblk_error *error)
+{
+    struct buf text = BUF_INIT;
+    int r;
+
+    put_field(&text, "op", journal->op);
+    put_field(&text, "disk", journal->disk);
+    put_field(&text, "intent", journal->intent);
+    put_field(&text, "base", journal->base);
+    put_field(&text, "file", journal->file);
+    put_nodes(&text, "old", &journal->old_nodes);
+    r = buf_ok(&text) < 0 ? err_nomem(error) : cut(&text, ret_names, error);
+    buf_done(&text);
+    return r;
+}
+
+/* ---- reading -------------------------------------------------------------------------------- */
+
+/* "3/12 ": both at most two digits, the first not above the second. */
+static const char *read_part(const char *name, size_t *ret_part, size_t *ret_parts)
+{
+    unsigned part, parts;
+    int used = 0;
+
+    if (!str_starts(name, PREFIX) ||
+        sscanf(name + strlen(PREFIX), "%2u/%2u%n", &part, &parts, &used) != 2)
+        return NULL;
+    name += strlen(PREFIX) + (size_t)used;
+    if (*name != ' ' || part == 0 || part > parts || parts > JOURNAL_PARTS_MAX)
+        return NULL;
+    *ret_part = part;
+    *ret_parts = parts;
+    return name + 1;
+}
+
+static int gather(char *const *names, size_t n, struct buf *text, bool *ret_ended,
+                  qblk_error *error)
+{
+    const char *part_text[JOURNAL_PARTS_MAX] = { NULL };
+    size_t total = 0;
+
+    for (size_t i = 0; i < n; i++) {
+        size_t part, parts;
+        const char *rest;
+
+        if (strcmp(names[i], JOURNAL_ENDED) == 0) {
+            *ret_ended = true;
+            continue;
+        }
+        rest = read_part(names[i], &part, &parts);
+        if (rest == NULL)
+            return err_set(error, QBLK_E_JOURNAL, "the journal record \"%.80s\" is malformed or "
+                           "of a newer version of qblk", names[i]);
+        if ((total != 0 && parts != total) || part_text[part - 1] != NULL)
+            return err_set(error, QBLK_E_JOURNAL, "the parts of the journal record contradict "
+                           "each other");
+        total = parts;
+        part_text[part - 1] = rest;
+    }
+    for (size_t i = 0; i < total; i++) {
+        if (part_text[i] == NULL)
+            return err_set(error, QBLK_E_JOURNAL, "part %zu of %zu of the journal record is "
+                           "missing", i + 1, total);
+        (void)buf_adds(text, part_text[i]);
+    }
+    if (total == 0)
+        return err_set(error, QBLK_E_JOURNAL, "the journal holds no record");
+    return buf_ok(text) < 0 ? err_nomem(error) : 0;
+}
+
+static int hex(char c)
+{
+    if (c >= '0' && c <= '9')
+        return c - '0';
+    return c >= 'A' && c <= 'F' ? c - 'A' + 10 : -1;
+}
+
+/* In place; false for a bad escape or one that stands for NUL. */
+static bool unescape(char *value)
+{
+    char *to = value;
+
+    for (const char *p = value; *p != '\0'; p++) {
+        if (*p != '%') {
+            *to++ = *p;
+            continue;
+        }
+        int high = hex(p[1]), low = high < 0 ? -1 : hex(p[2]);
+
+        if (low < 0 || high * 16 + low == 0)
+            return false;
+        *to++ = (char)(high * 16 + low);
+        p += 2;
+    }
+    *to = '\0';
+    return true;
+}
+
+static int read_nodes(char *value, struct journal_nodes *nodes)
+{
+    char *save = NULL;
+
+    if (nodes->v != NULL)
+        return -EPERM;
+    for (char *item = strtok_r(value, ",", &save); item != NULL;
+         item = strtok_r(NULL, ",", &save)) {
+        if (strlen(item) > STR_NODE_NAME_MAX)
+            return -EPERM;
+        if (journal_add(nodes, item) < 0)
+            return -ENOMEM;
+    }
+    return 0;
+}
+
+static int read_field(struct journal *journal, char *field)
+{
+    char *value = strchr(field, '=');
+    struct {
+        const char *key;
+        char **to;
+    } fields[] = {
+        { "op", &journal->op },         { "disk", &journal->disk },
+        { "intent", &journal->intent }, { "base", &journal->base },
+        { "file", &journal->file },
+    };
+
+    if (value == NULL || value == field)
+        return -EPERM;
+    *value++ = '\0';
+    if (!unescape(value))
+        return -EPERM;
+    if (strcmp(field, "old") == 0)
+        return read_nodes(value, &journal->old_nodes);
+    for (size_t i = 0; i < sizeof(fields) / sizeof(fields[0]); i++) {
+        if (strcmp(field, fields[i].key) != 0)
+            continue;
+        if (*fields[i].to != NULL)
+            return -EPERM;
+        *fields[i].to = mem_strdup(value);
+        return *fields[i].to != NULL ? 0 : -ENOMEM;
+    }
+    return 0;
+}
+
+int journal_decode(char *const *names, size_t n, struct journal *ret_journal, qblk_error *error)
+{
+    struct buf text = BUF_INIT;
+    char *save = NULL;
+    int r;
+
+    memset(ret_journal, 0, sizeof(*ret_journal));
+    r = gather(names, n, &text, &ret_journal->has_ended, error);
+    if (r == 0) {
+        for (char *field = strtok_r(text.data, " ", &save); r == 0 && field != NULL;
+             field = strtok_r(NULL, " ", &save))
+            r = read_field(ret_journal, field);
+        if (r == -ENOMEM)
+            r = err_nomem(error);
+        else if (r < 0)
+            r = err_set(error, QBLK_E_JOURNAL, "the journal record has a malformed field");
+    }
+    if (r == 0 && (ret_journal->op == NULL || ret_journal->disk == NULL ||
+                   ret_journal->intent == NULL))
+        r = err_set(error, QBLK_E_JOURNAL, "the journal record lacks one of op, disk, intent");
+    if (r < 0)
+        journal_done(ret_journal);
+    buf_done(&text);
+    return r;
+}

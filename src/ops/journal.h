@@ -1,0 +1,80 @@
+/* The record that an operation leaves in QEMU before its first change: the names of disabled,
+ * transient dirty bitmaps on the null-co node qblk.<id>.journal. QEMU is the only memory that outlives
+ * this process, and a name is the only free text that it keeps.
+ *
+ * Grammar, version 1 (libqblk-journal(7)):
+ *
+ *   bitmap name = "qblk1 " part "/" parts " " text         at most 1023 bytes; parts in order make
+ *                                                           one text
+ *               | "qblk1 ended"                             the main job has ended well: only cleaning
+ *                                                           is left. A name of its own, because it can
+ *                                                           be added without reading the others, which
+ *                                                           some QEMUs do not survive just then
+ *   text        = field *( " " field )
+ *   field       = key "=" value                             value: bytes, with %, blank, control and
+ *                                                           non-ASCII bytes as %XX
+ *   keys        op      pull | copy | backup | commit
+ *               disk    the disk as it was named
+ *               intent  finish | pivot | keep; of a commit below the disk's top: merge
+ *               old     nodes that a pull or a pivot makes useless, comma-separated, in the order
+ *                       in which they can be removed
+ *               base    commit: the node that takes the data
+ *               file    file that the operation makes: removed if it fails
+ *               Unknown keys are ignored.
+ *
+ * How far it is believed, since anybody who may talk to QEMU can write one, and what was true once need
+ * not be true now:
+ *   the whole     a record with an unknown op, intent or version is reported, and nothing is touched
+ *   own nodes     follow from the operation's id, never from the record
+ *   file          removed only if something besides the record says that the operation made it (the
+ *                 job that did, the main job, or a node of the operation's that has it open), and no
+ *                 other node uses it. Live operations keep such a proof from before the file is there
+ *                 until after it has gone
+ *   old           removed only if the main job is seen to have completed, or the mark of its end is
+ *                 there; of a copy or commit that pivots only if the disk is where it was to go. That
+ *                 nobody uses them is seen to by QEMU, which refuses to remove a node in use; so a
+ *                 forged record together with a forged mark can remove idle nodes, and no more
+ *
+ * What follows from the id (the job's name, the names of the operation's own nodes) is not in it:
+ * every byte costs QEMU a system call, and what is not said cannot be forged.
+ */
+#ifndef QBLK_SRC_OPS_JOURNAL_H
+#define QBLK_SRC_OPS_JOURNAL_H
+
+#include <stdbool.h>
+#include <stddef.h>
+
+#include "base/buf.h"
+#include <qblk/base.h>
+
+#define JOURNAL_NAME_MAX 1023
+#define JOURNAL_PARTS_MAX 64
+
+#define JOURNAL_ENDED "qblk1 ended"
+
+struct journal_nodes {
+    char **v;
+    size_t n, room;
+};
+
+struct journal {
+    char *op, *disk, *intent, *base, *file;
+    struct journal_nodes old_nodes;
+    bool has_ended; /* read back only */
+};
+
+void journal_done(struct journal *journal);
+
+/* 0 or -ENOMEM. */
+int journal_add(struct journal_nodes *nodes, const char *name);
+
+/* The record as bitmap names: *ret_names is an array of n, each the caller's. Returns n, -ENOMEM, or
+ * -EMSGSIZE (more than JOURNAL_PARTS_MAX parts). */
+int journal_encode(const struct journal *journal, char ***ret_names, qblk_error *error);
+
+/* Reads the record back from the names of all bitmaps on a journal node, in any order. Everything is
+ * checked: on failure (QBLK_E_JOURNAL: malformed, incomplete, of a newer version) nothing is left
+ * in *ret_journal. */
+int journal_decode(char *const *names, size_t n, struct journal *ret_journal, qblk_error *error);
+
+#endif

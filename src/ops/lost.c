@@ -1,0 +1,73 @@
+/* The connection is gone in the middle of an operation. Whether QEMU is, cannot be told from here:
+ * a living one is asked by recover, a dead one leaves files, and somebody has to decide about
+ * those. So it is said where the operation stood and what each file is worth by what is known. None
+ * is removed: after a pivot that QEMU may have carried out, the target is the disk. */
+#include <unistd.h>
+
+#include "ops/op.h"
+
+/* What the target is worth. */
+static const char *worth(const qblk_op *op)
+{
+    const struct engine *engine = &op->engine;
+    bool is_pivot = op->kind == OP_COPY && op->ending == QBLK_END_PIVOT;
+
+    if (engine->is_past)
+        return is_pivot ? "is complete, and the disk has moved to it: what the guest wrote since "
+                          "is in this file alone"
+                        : "is complete";
+    if (!engine_has_begun(engine, STEP_START) && !op->has_job)
+        return op->journal.file != NULL ? "holds nothing of the disk yet: of no use"
+                                        : "is as it was";
+    if (engine->mode == ENGINE_FORWARD && engine_has_begun(engine, STEP_VERB))
+        return is_pivot ? "may be the disk by now: QEMU had been told to move the disk there, and "
+                          "what the guest wrote since would be in this file alone; look at both "
+                          "before using or removing either"
+                        : "may be complete or not: QEMU had been told to finish it; look at both, "
+                          "the disk and this file, before using it";
+    return "is incomplete: of no use as a copy of the disk";
+}
+
+static void tell_target(qblk_op *op)
+{
+    const char *file = op->journal.file != NULL ? op->journal.file : op->target;
+
+    if (file == NULL || access(file, F_OK) != 0)
+        return;
+    engine_note(&op->engine, "file %s, %s by this operation, %s", file,
+                op->journal.file != NULL ? "made" : "to be written", worth(op));
+}
+
+/* A pull and a commit move data within the chain, which reads the same from its top all along. */
+static void tell_chain(qblk_op *op)
+{
+    const struct engine *engine = &op->engine;
+
+    if (!engine_has_begun(engine, STEP_START) && !op->has_job)
+        return;
+    if (op->kind == OP_PULL)
+        /* QEMU changes the header at the job's end, and the tables for the pulled data follow when
+         * the guest flushes: a QEMU that dies in between leaves an image without either. */
+        engine_note(&op->engine, "disk %s: the images below still hold all that was to be pulled: "
+                    "keep them. What was pulled so far stays, and pulling again goes on from "
+                    "there; but if QEMU has died and the top image names no backing file, or "
+                    "another, bring the old one back with \"qemu-img rebase -u -b FILE -F FORMAT\" "
+                    "before anything else", op->disk_name);
+    else if (op->kind == OP_COMMIT)
+        engine_note(&op->engine, "disk %s: its top image over the others reads as before; the "
+                    "image that data was committed into has changed, and is of no use without "
+                    "those above it unless the commit came to its end", op->disk_name);
+}
+
+void lost_tell(qblk_op *op)
+{
+    bool is_begun = engine_has_begun(&op->engine, STEP_CALL) || op->is_resumed;
+
+    if (op->graph == NULL || op->common.dry_run || !is_begun)
+        return;
+    tell_target(op);
+    tell_chain(op);
+    engine_note(&op->engine, "if QEMU still runs, \"qblk recover --operation %s\" takes the "
+                "operation up again; if it has died, nothing of the operation is left but its "
+                "files", op->id);
+}

@@ -1,0 +1,401 @@
+/* The life of an operation: asked, graph read, planned, run, ended. */
+#include "ops/op.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/random.h>
+#include <unistd.h>
+
+#include "base/err.h"
+#include "base/mem.h"
+#include "base/str.h"
+
+static const char *const kind_names[] = {
+    [OP_PULL] = "pull", [OP_COPY] = "copy", [OP_BACKUP] = "backup", [OP_COMMIT] = "commit",
+};
+
+const char *op_kind_name(enum op_kind kind)
+{
+    return kind_names[kind];
+}
+
+const char *qblk_result_name(qblk_result result)
+{
+    static const char *const names[] = {
+        [QBLK_RESULT_NONE] = "none",           [QBLK_RESULT_COMPLETED] = "completed",
+        [QBLK_RESULT_FINISHED] = "finished",   [QBLK_RESULT_PIVOTED] = "pivoted",
+        [QBLK_RESULT_KEPT] = "kept",           [QBLK_RESULT_LEFT] = "left",
+        [QBLK_RESULT_FAILED] = "failed",       [QBLK_RESULT_CANCELLED] = "cancelled",
+        [QBLK_RESULT_LOST] = "lost",           [QBLK_RESULT_PLANNED] = "planned",
+        [QBLK_RESULT_UNDONE] = "undone",
+    };
+
+    return (size_t)result < sizeof(names) / sizeof(names[0]) ? names[result] : "unknown";
+}
+
+const char *qblk_op_id(const qblk_op *op)
+{
+    return op->id;
+}
+
+/* ---- making --------------------------------------------------------------------------------- */
+
+void op_name(qblk_op *op)
+{
+    struct {
+        char *to;
+        const char *role;
+    } names[] = {
+        { op->names.job, op_kind_name(op->kind) }, { op->names.journal, "journal" },
+        { op->names.target, "target" },            { op->names.file, "file" },
+        { op->names.filter, "filter" },            { op->names.probe, "probe" },
+        { op->names.look, "look" },
+        { op->names.create_file, "create-file" },  { op->names.create_fmt, "create-format" },
+    };
+
+    for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++)
+        (void)snprintf(names[i].to, OP_NAME_MAX, "qblk.%s.%s", op->id, names[i].role);
+}
+
+static int draw_id(qblk_op *op, qblk_error *error)
+{
+    uint32_t random;
+
+    if (getrandom(&random, sizeof(random), 0) != (ssize_t)sizeof(random))
+        return err_sys(error, errno, "no random number for the operation's id");
+    (void)snprintf(op->id, sizeof(op->id), "%08x", random);
+    return 0;
+}
+
+static void destroy(qblk_op *op)
+{
+    void (*release)(void *) = op->common.ops.release;
+    void *arg = op->common.arg;
+
+    if (op->ret_is_gone != NULL)
+        *op->ret_is_gone = true;
+    list_remove(&op->child.link);
+    if (op->listener != NULL)
+        jobs_unlisten(op->monitor, op->listener);
+    if (op->reading != NULL)
+        graph_read_abandon(op->reading);
+    (void)qblk_graph_free(op->graph);
+    engine_done(&op->engine);
+    journal_done(&op->journal);
+    for (int i = 0; i < op->n_record; i++)
+        free(op->record[i]);
+    free(op->record);
+    free(op->steps);
+    free(op->chain_before);
+    free(op->chain_after);
+    free(op->warning);
+    free(op->disk_name);
+    free(op->target);
+    free(op->base);
+    free(op->commit_top);
+    free(op->backing_file);
+    free(op->format);
+    free(op->sync);
+    free(op);
+    if (release != NULL)
+        release(arg);
+}
+
+static void child_freed(struct monitor_child *child)
+{
+    destroy(LIST_ENTRY(child, qblk_op, child));
+}
+
+/* Before the graph came there is nothing to undo, and no need to wait for it. */
+static void cancel_early(qblk_op *op)
+{
+    qblk_error error;
+
+    op->is_idle = true;
+    (void)err_set(&error, QBLK_E_CANCELLED, "cancelled before anything was changed");
+    op_end(op, QBLK_RESULT_CANCELLED, &error);
+}
+
+static void child_turn(struct monitor_child *child)
+{
+    qblk_op *op = LIST_ENTRY(child, qblk_op, child);
+
+    if (op->is_over) {
+        if (op->free_asked)
+            qblk_op_free(op);
+        return;
+    }
+    if (op->graph != NULL || op->is_left)
+        op_run(op);
+    else if (op->engine.cancel_asked)
+        cancel_early(op);
+}
+
+static void child_ended(struct monitor_child *child, const qblk_error *why)
+{
+    qblk_op *op = LIST_ENTRY(child, qblk_op, child);
+    qblk_error error = *why;
+
+    if (op->is_over)
+        return;
+    if (op->has_job)
+        (void)snprintf(error.job, sizeof(error.job), "%s", op->names.job);
+    lost_tell(op);
+    op_end(op, QBLK_RESULT_LOST, &error);
+}
+
+int op_start(qblk_monitor *monitor, enum op_kind kind, const char *disk,
+             const qblk_op_common *common, qblk_op **ret_op, qblk_error *error)
+{
+    qblk_op *op = mem_zalloc(sizeof(*op));
+    int r = 0;
+
+    if (op == NULL) {
+        if (common->ops.release != NULL)
+            common->ops.release(common->arg);
+        return err_nomem(error);
+    }
+    op->monitor = monitor;
+    op->kind = kind;
+    op->common = *common;
+    op->disk = op->root = op->top = -1;
+    op->child.ended = child_ended;
+    op->child.freed = child_freed;
+    op->child.turn = child_turn;
+    list_append(&monitor->children, &op->child.link);
+    op->started_ms = monitor_now_ms();
+    op->disk_name = mem_strdup(disk);
+    if (op->disk_name == NULL)
+        r = err_nomem(error);
+    if (r == 0)
+        r = draw_id(op, error);
+    if (r < 0) {
+        destroy(op);
+        return r;
+    }
+    op_name(op);
+    engine_init(&op->engine, op->names.job, op);
+    *ret_op = op;
+    return 0;
+}
+
+/* ---- ending --------------------------------------------------------------------------------- */
+
+void op_end(qblk_op *op, qblk_result result, const qblk_error *error)
+{
+    if (op->is_over)
+        return;
+    op->is_over = true;
+    if (error != NULL) {
+        op->error = *error;
+        (void)snprintf(op->error.operation, sizeof(op->error.operation), "%s", op->id);
+        if (op->has_job && op->error.job[0] == '\0')
+            (void)snprintf(op->error.job, sizeof(op->error.job), "%s", op->names.job);
+    }
+    op->report.size = sizeof(op->report);
+    op->report.result = result;
+    op->report.operation = op->is_idle ? NULL : op->id;
+    op->report.kind = op_kind_name(op->kind);
+    op->report.disk = op->disk_name;
+    op->report.target = op->target;
+    op->report.job = op->has_job ? op->names.job : NULL;
+    op->report.bytes = op->bytes;
+    op->report.elapsed_ms = monitor_now_ms() - op->started_ms;
+    op->report.notes = (const char *const *)op->engine.notes;
+    op->report.n_notes = op->engine.n_notes;
+    log_debug(&op->monitor->log, "operation %s: %s", op->id, qblk_result_name(result));
+    if (op->common.ops.on_end != NULL)
+        op->common.ops.on_end(op, &op->report, error != NULL ? &op->error : NULL,
+                              op->common.arg);
+}
+
+void op_refuse(qblk_op *op, const qblk_error *error)
+{
+    op_end(op, error->kind == QBLK_KIND_CONNECTION ? QBLK_RESULT_LOST : QBLK_RESULT_FAILED,
+           error);
+}
+
+/* ---- planning ------------------------------------------------------------------------------- */
+
+static int plan(qblk_op *op, qblk_error *error)
+{
+    int r;
+
+    if (op->is_resumed)
+        r = resume_plan(op, error);
+    else
+        r = plan_find_disk(op, error);
+    if (r < 0 || op->is_resumed)
+        return r < 0 ? r : engine_ready(&op->engine, error);
+    switch (op->kind) {
+    case OP_PULL:
+        r = pull_plan(op, error);
+        break;
+    case OP_COPY:
+        r = copy_plan(op, error);
+        break;
+    case OP_COMMIT:
+        r = commit_plan(op, error);
+        break;
+    case OP_BACKUP:
+    case N_OP_KINDS:
+    default:
+        r = backup_plan(op, error);
+        break;
+    }
+    return r < 0 ? r : engine_ready(&op->engine, error);
+}
+
+int op_face_steps(qblk_op *op, qblk_error *error)
+{
+    qblk_step *steps = mem_realloc(op->steps, op->engine.n * sizeof(*steps));
+
+    if (steps == NULL)
+        return err_nomem(error);
+    op->steps = steps;
+    for (size_t i = 0; i < op->engine.n; i++) {
+        op->steps[i].name = op->engine.steps[i].name;
+        op->steps[i].command = op->engine.steps[i].command;
+        op->steps[i].undo = op->engine.steps[i].undo;
+    }
+    return 0;
+}
+
+static int tell_plan(qblk_op *op, qblk_error *error)
+{
+    qblk_plan told = QBLK_INIT(qblk_plan);
+    int r = op_face_steps(op, error);
+
+    if (r < 0)
+        return r;
+    told.steps = op->steps;
+    told.n_steps = op->engine.n;
+    told.chain_before = op->chain_before;
+    told.chain_after = op->chain_after;
+    told.warning = op->warning;
+    if (op->common.ops.on_plan != NULL)
+        op->common.ops.on_plan(op, &told, op->common.arg);
+    return 0;
+}
+
+static void take_graph(void *arg, qblk_graph *graph, const qblk_error *error)
+{
+    qblk_op *op = arg;
+    qblk_error mine;
+
+    op->reading = NULL;
+    op->graph = graph;
+    if (op->is_over)
+        return;
+    if (graph == NULL) {
+        op_refuse(op, error);
+        return;
+    }
+    if (plan(op, &mine) < 0 || tell_plan(op, &mine) < 0) {
+        op_refuse(op, &mine);
+        return;
+    }
+    if (op->common.dry_run)
+        op_end(op, QBLK_RESULT_PLANNED, NULL);
+    else
+        op_run(op);
+}
+
+void op_drop(qblk_op *op)
+{
+    destroy(op);
+}
+
+int op_begin(qblk_op *op, qblk_error *error)
+{
+    int r;
+
+    r = op_listen(op, error);
+    if (r == 0)
+        r = jobs_start(op->monitor, error);
+    if (r == 0)
+        r = graph_read_start(op->monitor, take_graph, op, &op->reading, error);
+    if (r < 0)
+        destroy(op);
+    return r;
+}
+
+/* ---- public --------------------------------------------------------------------------------- */
+
+/* A callback may free the operation, or its monitor, while it is waited for. */
+struct waiting {
+    const qblk_op *op;
+    bool is_gone;
+};
+
+static bool is_over(void *arg)
+{
+    const struct waiting *waiting = arg;
+
+    return waiting->is_gone || waiting->op->is_over;
+}
+
+int qblk_op_wait(qblk_op *op, int timeout_ms, qblk_op_report *ret_report, qblk_error *error)
+{
+    struct waiting waiting = { .op = op };
+    int r = 0;
+
+    if (!op->is_over) {
+        /* cppcheck-suppress autoVariables ; taken back below, unless the operation is gone */
+        op->ret_is_gone = &waiting.is_gone;
+        r = monitor_block(op->monitor, is_over, &waiting, monitor_deadline(timeout_ms), error);
+        if (waiting.is_gone)
+            return r < 0 ? r : err_set(error, QBLK_E_ARGUMENT, "the operation was freed by a "
+                                       "callback while it was waited for");
+        op->ret_is_gone = NULL;
+    }
+    if (r < 0 && !op->is_over) {
+        if (error != NULL)
+            (void)snprintf(error->operation, sizeof(error->operation), "%s", op->id);
+        return r;
+    }
+    if (ret_report != NULL) {
+        size_t size = ret_report->size;
+
+        if (size == 0 || size > sizeof(op->report))
+            return err_set(error, QBLK_E_ARGUMENT, "the size member of the report is not set; use "
+                           "QBLK_INIT(qblk_op_report)");
+        memcpy(ret_report, &op->report, size);
+        ret_report->size = size;
+    }
+    return op->error.code != QBLK_E_NONE ? err_copy(error, &op->error) : 0;
+}
+
+void qblk_op_free(qblk_op *op)
+{
+    if (op == NULL)
+        return;
+    if (!op->is_over) {
+        log_debug(&op->monitor->log, "operation %s: not freed, it goes on", op->id);
+        return;
+    }
+    op->free_asked = true;
+    if (op->in_flight > 0 || op->is_pumping)
+        return;
+    if (op->monitor->listening_depth > 0)
+        monitor_ask_turn(op->monitor); /* the list of listeners that it is in is being walked */
+    else
+        destroy(op);
+}
+
+void qblk_op_cancel(qblk_op *op)
+{
+    if (op->is_over)
+        return;
+    engine_cancel(&op->engine);
+    monitor_ask_turn(op->monitor);
+}
+
+void qblk_op_leave(qblk_op *op)
+{
+    if (op->is_over || op->is_left)
+        return;
+    op->is_left = true;
+    monitor_ask_turn(op->monitor);
+}

@@ -1,0 +1,445 @@
+/* Parts that the plans of several operations have in common. */
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "base/err.h"
+#include "base/mem.h"
+#include "base/str.h"
+#include "monitor/hazard.h"
+#include "ops/op.h"
+#include "qapi_types.h"
+
+/* ---- the disk ------------------------------------------------------------------------------- */
+
+/* A picture that was made without the node query has nothing on images that no device holds. */
+static int check_known(qblk_op *op, qblk_error *error)
+{
+    int steps = qblk_graph_node_count(op->graph);
+    bool is_known = true;
+
+    for (int i = op->top; i >= 0 && steps-- > 0; i = graph_backing_image(op->graph, i))
+        is_known = is_known && qblk_graph_node(op->graph, i)->driver[0] != '\0';
+    int r = is_known ? 0 : plan_check_hazard(op, "looking at the disk's images", error);
+
+    if (!is_known && r == 0)
+        r = err_set(error, QBLK_E_BUSY, "the images of disk %s could not be looked at just now; try "
+                    "again", op->disk_name);
+    return r;
+}
+
+int plan_find_disk(qblk_op *op, qblk_error *error)
+{
+    const qblk_disk *disk;
+    int i = qblk_graph_find_disk(op->graph, op->disk_name, error);
+
+    if (i < 0)
+        return i;
+    disk = qblk_graph_disk(op->graph, i);
+    if (disk->root < 0 || disk->top < 0)
+        return err_set(error, QBLK_E_UNKNOWN_DISK, "disk %s has no medium", disk->name);
+    op->disk = i;
+    op->root = disk->root;
+    op->top = disk->top;
+    return check_known(op, error);
+}
+
+int plan_check_hazard(qblk_op *op, const char *doing, qblk_error *error)
+{
+    unsigned version = op->monitor->client.version;
+    qblk_job *job = NULL;
+
+    while ((job = qblk_job_next(op->monitor, job)) != NULL) {
+        qblk_job_info info = QBLK_INIT(qblk_job_info);
+
+        qblk_job_get_info(job, &info);
+        if (info.type != NULL && info.state != QBLK_JOB_GONE &&
+            hazard_forbids_nodes(version, info.type, info.state == QBLK_JOB_CONCLUDED))
+            return err_set(error, QBLK_E_HAZARD, "%s could crash this version of QEMU while %s job "
+                           "%s exists; wait for it and dismiss it first (\"qblk job wait %s\", "
+                           "\"qblk job dismiss %s\")", doing, info.type, info.id, info.id,
+                           info.id);
+    }
+    return 0;
+}
+
+int plan_check_busy(qblk_op *op, int stop, qblk_error *error)
+{
+    const char *node = NULL, *how, *id = graph_job_on(op->graph, op->root, stop, &node);
+    qblk_job_info info = QBLK_INIT(qblk_job_info);
+    qblk_job *job;
+    char owner[9];
+    int r;
+
+    if (id == NULL)
+        return 0;
+    job = qblk_job_find(op->monitor, id);
+    if (job != NULL)
+        qblk_job_get_info(job, &info);
+    how = job != NULL && info.state == QBLK_JOB_CONCLUDED ? "dismiss" : "cancel";
+    r = err_set(error, QBLK_E_BUSY, "disk %s is busy: node %s is held by %s job %s (%s), which "
+                "belongs to %s%s; wait for it with \"qblk job wait %s\" or free the disk with "
+                "\"qblk job %s %s\"", op->disk_name, node,
+                job != NULL && info.type != NULL ? info.type : "a",
+                id, job != NULL && info.status != NULL ? info.status : "state unknown",
+                str_our_name(id, owner) != NULL ? "qblk operation " : "somebody else",
+                str_our_name(id, owner) != NULL ? owner : "", id, how, id);
+    if (error != NULL)
+        (void)snprintf(error->job, sizeof(error->job), "%s", id);
+    return r;
+}
+
+/* ---- steps ---------------------------------------------------------------------------------- */
+
+struct step *plan_step(qblk_op *op, enum step_kind kind, const char *name)
+{
+    return engine_add(&op->engine, kind, name);
+}
+
+static void record_step(qblk_op *op)
+{
+    struct qapi_transaction_action actions[JOURNAL_PARTS_MAX];
+    struct qapi_transaction_args args = { 0 };
+    struct step *step = plan_step(op, STEP_CALL, "record the intent");
+
+    memset(actions, 0, sizeof(actions));
+    for (int i = 0; i < op->n_record; i++) {
+        struct qapi_block_dirty_bitmap_add *data = &actions[i].u.block_dirty_bitmap_add.data;
+
+        actions[i].type = QAPI_TRANSACTION_ACTION_KIND_BLOCK_DIRTY_BITMAP_ADD;
+        data->node = op->names.journal;
+        data->name = op->record[i];
+        data->has_disabled = data->disabled = true;
+    }
+    args.actions.v = actions;
+    args.actions.n = (size_t)op->n_record;
+    /* A record of one part in the shortest form: every byte costs QEMU a system call. */
+    if (op->n_record == 1)
+        step_command(&op->engine, step, &qapi_cmd_block_dirty_bitmap_add,
+                     &actions[0].u.block_dirty_bitmap_add.data);
+    else
+        step_command(&op->engine, step, &qapi_cmd_transaction, &args);
+}
+
+int plan_open_journal(qblk_op *op, const char *intent, qblk_error *error)
+{
+    struct qapi_blockdev_options node = { .driver = QAPI_BLOCKDEV_DRIVER_NULL_CO,
+                                          .node_name = op->names.journal };
+    struct qapi_blockdev_del_args del = { .node_name = op->names.journal };
+    struct journal *journal = &op->journal;
+    struct step *step;
+    int n;
+
+    journal->op = mem_strdup(op_kind_name(op->kind));
+    journal->disk = mem_strdup(op->disk_name);
+    journal->intent = mem_strdup(intent);
+    if (journal->op == NULL || journal->disk == NULL || journal->intent == NULL)
+        return err_nomem(error);
+    n = journal_encode(journal, &op->record, error);
+    if (n < 0)
+        return n;
+    op->n_record = n;
+    step = plan_step(op, STEP_CALL, "open the journal");
+    step_command(&op->engine, step, &qapi_cmd_blockdev_add, &node);
+    step_undo(&op->engine, step, &qapi_cmd_blockdev_del, &del);
+    record_step(op);
+    return 0;
+}
+
+struct step *plan_end_journal(qblk_op *op)
+{
+    struct qapi_block_dirty_bitmap_add mark = { .node = op->names.journal, .name = JOURNAL_ENDED,
+                                                .has_disabled = true, .disabled = true };
+    struct step *step;
+
+    if (op->journal.has_ended)
+        return &op->engine.none;
+    step = plan_step(op, STEP_CLEAN, "record that the job has ended");
+    step_command(&op->engine, step, &qapi_cmd_block_dirty_bitmap_add, &mark);
+    return step;
+}
+
+/* Which of the nodes that could not be removed are there at all: those that QEMU had opened by
+ * itself went with their parents. */
+static int survey(void *arg, struct engine *engine, const char *reply, qblk_error *error)
+{
+    struct qapi_x_dbg_block_graph graph;
+    int r = codec_reply(&qapi_cmd_x_debug_query_block_graph, reply, &graph, error);
+
+    (void)arg;
+    if (r < 0)
+        return r;
+    for (size_t i = 0; i < engine->n; i++) {
+        const char *node = engine->steps[i].node;
+        bool is_there = false;
+
+        if (node == NULL)
+            continue;
+        for (size_t k = 0; k < graph.nodes.n; k++)
+            is_there = is_there || strcmp(graph.nodes.v[k].name, node) == 0;
+        if (!is_there)
+            engine_unnote(engine, node);
+    }
+    codec_reply_clear(&qapi_cmd_x_debug_query_block_graph, &graph);
+    return 0;
+}
+
+static void plan_survey(qblk_op *op)
+{
+    struct step *step = plan_step(op, STEP_SURVEY, "see which nodes are left");
+
+    step->check = survey;
+    step_command(&op->engine, step, &qapi_cmd_x_debug_query_block_graph, NULL);
+}
+
+void plan_close_journal(qblk_op *op)
+{
+    struct qapi_blockdev_del_args del = { .node_name = op->names.journal };
+    struct step *step = plan_step(op, STEP_CLEAN, "close the journal");
+
+    step_command(&op->engine, step, &qapi_cmd_blockdev_del, &del);
+    plan_survey(op);
+}
+
+void plan_dismiss(qblk_op *op)
+{
+    struct qapi_job_dismiss_args args = { .id = op->names.job };
+    struct step *step = plan_step(op, STEP_DISMISS, "dismiss the job");
+
+    step_command(&op->engine, step, &qapi_cmd_job_dismiss, &args);
+}
+
+void plan_delete(qblk_op *op, const char *node)
+{
+    struct qapi_blockdev_del_args del = { .node_name = node };
+    AUTO_FREE char *name = mem_printf("remove node %s", node);
+    struct step *step = plan_step(op, STEP_CLEAN, name != NULL ? name : "remove a node");
+
+    step_command(&op->engine, step, &qapi_cmd_blockdev_del, &del);
+    step->node = mem_strdup(node);
+}
+
+/* Adds what goes with the images from node down to above stop; list holds what goes already. */
+static int list_below(qblk_op *op, int *list, int room, int n, int node, int stop,
+                      qblk_error *error)
+{
+    struct journal *journal = &op->journal;
+
+    for (int image = node; image >= 0 && image != stop;
+         image = graph_backing_image(op->graph, image)) {
+        int before = n;
+
+        (void)graph_deletable(op->graph, image, list, room, &n);
+        for (int i = before; i < n; i++) {
+            if (journal_add(&journal->old_nodes, qblk_graph_node(op->graph, list[i])->name) < 0)
+                return err_nomem(error);
+        }
+        /* An image that stays keeps all below it. */
+        if (n == before && qblk_graph_node(op->graph, image)->name[0] != '#')
+            break;
+    }
+    return 0;
+}
+
+int plan_list_pulled(qblk_op *op, int stop, qblk_error *error)
+{
+    int room = qblk_graph_node_count(op->graph);
+    AUTO_FREE int *list = mem_zalloc(((size_t)room + 1) * sizeof(*list));
+
+    if (list == NULL)
+        return err_nomem(error);
+    /* The top image lets go of them, so it does not count as their user. It stays. */
+    list[0] = op->top;
+    return list_below(op, list, room, 1, graph_backing_image(op->graph, op->top), stop, error);
+}
+
+int plan_list_replaced(qblk_op *op, int node, int stop, qblk_error *error)
+{
+    int room = qblk_graph_node_count(op->graph), n = 0;
+    AUTO_FREE int *list = mem_zalloc(((size_t)room + 1) * sizeof(*list));
+    const qblk_node *image = qblk_graph_node(op->graph, node);
+    struct journal *journal = &op->journal;
+
+    if (list == NULL)
+        return err_nomem(error);
+    list[n++] = node;
+    if (image->file >= 0)
+        (void)graph_deletable(op->graph, image->file, list, room, &n);
+    for (int i = 0; i < n; i++) {
+        const char *name = qblk_graph_node(op->graph, list[i])->name;
+
+        if (name[0] != '#' && journal_add(&journal->old_nodes, name) < 0)
+            return err_nomem(error);
+    }
+    return list_below(op, list, room, n, graph_backing_image(op->graph, node), stop, error);
+}
+
+void plan_delete_old(qblk_op *op)
+{
+    for (size_t i = 0; i < op->journal.old_nodes.n; i++)
+        plan_delete(op, op->journal.old_nodes.v[i]);
+}
+
+/* ---- the end of a READY job ----------------------------------------------------------------- */
+
+void plan_end_job(qblk_op *op)
+{
+    struct qapi_job_complete_args complete = { .id = op->names.job };
+    struct qapi_block_job_complete_args old_complete = { .device = op->names.job };
+    struct qapi_block_job_cancel_args finish = { .device = op->names.job };
+    bool is_pivot = op->ending == QBLK_END_PIVOT;
+    struct step *step = plan_step(op, STEP_VERB, is_pivot ? "pivot" : "finish without a pivot");
+
+    if (!is_pivot)
+        step_command(&op->engine, step, &qapi_cmd_block_job_cancel, &finish);
+    else if (op->legacy)
+        step_command(&op->engine, step, &qapi_cmd_block_job_complete, &old_complete);
+    else
+        step_command(&op->engine, step, &qapi_cmd_job_complete, &complete);
+}
+
+/* QEMU names a device by its path or, for some kinds, by its id alone. */
+static bool is_disk(const struct qapi_block_info *info, const qblk_disk *disk)
+{
+    if (info->qdev != NULL && disk->qom_path[0] != '\0')
+        return strcmp(info->qdev, disk->qom_path) == 0 ||
+               (disk->device[0] != '\0' && strcmp(info->qdev, disk->device) == 0);
+    return disk->drive[0] != '\0' && str_equal(info->device, disk->drive);
+}
+
+/* A pivot and a soft cancel look alike in every event; only the disk's node tells them apart. */
+static int see_pivot(void *arg, struct engine *engine, const char *reply, qblk_error *error)
+{
+    const qblk_op *op = arg;
+    const qblk_disk *disk = qblk_graph_disk(op->graph, op->disk);
+    struct qapi_block_info_list list;
+    int r = codec_reply(&qapi_cmd_query_block, reply, &list, error);
+
+    if (r < 0)
+        return r;
+    r = 1;
+    for (size_t i = 0; i < list.n && r > 0; i++) {
+        const struct qapi_block_info *info = &list.v[i];
+        const char *node = info->inserted != NULL ? info->inserted->node_name : NULL;
+
+        if (!is_disk(info, disk))
+            continue;
+        r = 0;
+        if (!str_equal(node, op->landing))
+            r = err_set(error, QBLK_E_JOB_FAILED, "job %s completed, but disk %s uses node %s and "
+                        "not %s; somebody else ended the job without a pivot",
+                        op->names.job, op->disk_name, node != NULL ? node : "(none)",
+                        op->landing);
+    }
+    if (r > 0)
+        engine_note(engine, "disk %s was unplugged meanwhile; node %s holds its content",
+                    op->disk_name, op->landing);
+    codec_reply_clear(&qapi_cmd_query_block, &list);
+    return r < 0 ? r : 0;
+}
+
+void plan_verify(qblk_op *op)
+{
+    const qblk_disk *disk = qblk_graph_disk(op->graph, op->disk);
+    struct step *step;
+
+    /* With a filter on top the device's node is the filter before and after; and a node that no
+     * device uses is not in query-block. */
+    if (disk == NULL || op->root != op->top || (disk->qom_path[0] == '\0' && disk->drive[0] == '\0'))
+        return;
+    step = plan_step(op, STEP_CHECK, "see that the disk has moved");
+    step->check = see_pivot;
+    step_command(&op->engine, step, &qapi_cmd_query_block, NULL);
+}
+
+/* ---- policies ------------------------------------------------------------------------------- */
+
+int plan_on_error_find(const char *word)
+{
+    static const struct {
+        const char *word;
+        enum qapi_blockdev_on_error policy;
+    } policies[] = {
+        { "report", QAPI_BLOCKDEV_ON_ERROR_REPORT },
+        { "stop", QAPI_BLOCKDEV_ON_ERROR_STOP },
+        { "ignore", QAPI_BLOCKDEV_ON_ERROR_IGNORE },
+        { "enospc", QAPI_BLOCKDEV_ON_ERROR_ENOSPC },
+    };
+
+    for (size_t i = 0; i < sizeof(policies) / sizeof(policies[0]); i++) {
+        if (strcmp(policies[i].word, word) == 0)
+            return (int)policies[i].policy;
+    }
+    return -1;
+}
+
+enum qapi_blockdev_on_error plan_on_error(const qblk_op *op)
+{
+    return (enum qapi_blockdev_on_error)plan_on_error_find(op->common.on_error);
+}
+
+/* ---- names and pictures --------------------------------------------------------------------- */
+
+static bool is_portable(const char *filename)
+{
+    /* Absolute, or a protocol name such as nbd://... or json:{...}. */
+    return filename[0] == '/' || strchr(filename, ':') != NULL;
+}
+
+static size_t dir_len(const char *path)
+{
+    const char *slash = strrchr(path, '/');
+
+    return slash != NULL ? (size_t)(slash - path) + 1 : 0;
+}
+
+int plan_backing_string(const qblk_op *op, int backing, const char *image_path, char **ret_text,
+                        qblk_error *error)
+{
+    const qblk_node *node = qblk_graph_node(op->graph, backing);
+    const char *use = NULL;
+
+    if (is_portable(node->filename)) {
+        use = node->filename;
+    } else {
+        /* Opened by a name relative to QEMU's directory, which we cannot know. But what an image in
+         * the same directory records for it is right for a neighbour too. */
+        size_t len = dir_len(image_path);
+
+        for (int i = 0; i < qblk_graph_node_count(op->graph) && use == NULL; i++) {
+            const qblk_node *other = qblk_graph_node(op->graph, i);
+
+            if (other->backing_string != NULL && !other->is_filter &&
+                graph_backing_image(op->graph, i) == backing && dir_len(other->filename) == len &&
+                strncmp(other->filename, image_path, len) == 0)
+                use = other->backing_string;
+        }
+    }
+    if (use == NULL)
+        return err_set(error, QBLK_E_TARGET_INVALID, "the image %s (node %s) was opened by a "
+                       "relative name, so its name as seen from %s is unknown; %sstart QEMU with "
+                       "absolute names", node->filename, node->name, image_path,
+                       op->kind == OP_PULL || op->kind == OP_COMMIT
+                           ? "name the string to record with --backing-file, or " : "");
+    *ret_text = mem_strdup(use);
+    return *ret_text != NULL ? 0 : err_nomem(error);
+}
+
+/* "first" (or the node's own text) and then the images below node as they are now. */
+int plan_chain_text(const qblk_op *op, const char *first, int below, char **ret_text,
+                    qblk_error *error)
+{
+    struct buf text = BUF_INIT;
+    int steps = qblk_graph_node_count(op->graph);
+
+    if (first != NULL)
+        (void)buf_adds(&text, first);
+    for (int i = below; i >= 0 && steps-- > 0; i = graph_backing_image(op->graph, i)) {
+        const qblk_node *node = qblk_graph_node(op->graph, i);
+
+        (void)buf_addf(&text, "%s%s (%s)", text.len > 0 ? " -> " : "", node->name,
+                       node->filename);
+    }
+    *ret_text = buf_take(&text);
+    return *ret_text != NULL ? 0 : err_nomem(error);
+}

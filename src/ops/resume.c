@@ -1,0 +1,446 @@
+/* Takes up an operation that an earlier client left open. What happened is read from QEMU: the job
+ * says how far the work is, the journal what was meant and what is to be removed, the graph what is
+ * there. From these the end of the step list is built anew; steps that are done are marks that only
+ * undoing looks at.
+ *
+ *   job there            wait for it, end it as intended, clean up; or, if it failed, undo
+ *   no job, ended        only the cleaning is left
+ *   no job, not ended    the job never started: undo
+ */
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/err.h"
+#include "base/mem.h"
+#include "base/str.h"
+#include "monitor/hazard.h"
+#include "ops/op.h"
+#include "qapi_types.h"
+
+static bool is_main_role(const char *role)
+{
+    return strcmp(role, "pull") == 0 || strcmp(role, "copy") == 0 ||
+           strcmp(role, "backup") == 0 || strcmp(role, "commit") == 0;
+}
+
+/* Its main job, if QEMU knows it. */
+static qblk_job *find_job(const qblk_op *op, qblk_job_info *ret_info)
+{
+    qblk_job *job = NULL;
+
+    while ((job = qblk_job_next(op->monitor, job)) != NULL) {
+        ret_info->size = sizeof(*ret_info);
+        qblk_job_get_info(job, ret_info);
+        if (str_equal(ret_info->operation, op->id) && ret_info->state != QBLK_JOB_GONE &&
+            is_main_role(str_our_name(ret_info->id, NULL)))
+            return job;
+    }
+    return NULL;
+}
+
+/* ---- building the rest of the list ----------------------------------------------------------- */
+
+static bool has_node(const struct qapi_block_device_info_list *list, const char *name)
+{
+    for (size_t i = 0; i < list->n; i++) {
+        if (str_equal(list->v[i].node_name, name))
+            return true;
+    }
+    return false;
+}
+
+static bool is_same_file(const char *a, const char *b)
+{
+    struct stat st, other;
+
+    return str_equal(a, b) ||
+           (a != NULL && a[0] == '/' && stat(a, &st) == 0 && stat(b, &other) == 0 &&
+            st.st_dev == other.st_dev && st.st_ino == other.st_ino);
+}
+
+/* A record is only a text that anybody can write, or that was true once. A file is removed only if
+ * something else says that this operation made it: the job that did, or the main job, or a node of
+ * the operation that has it open; and if nothing else uses it. */
+static bool is_made_file(const qblk_op *op, const struct qapi_block_device_info_list *list)
+{
+    const char *file = op->journal.file;
+    qblk_job *maker = qblk_job_find(op->monitor, op->names.create_file);
+    qblk_job_info info = QBLK_INIT(qblk_job_info);
+    bool is_ours = op->engine.main.is_known;
+
+    if (file == NULL || file[0] != '/')
+        return false;
+    if (maker != NULL) {
+        qblk_job_get_info(maker, &info);
+        is_ours = is_ours || info.state != QBLK_JOB_GONE;
+    }
+    for (size_t i = 0; i < list->n; i++) {
+        if (!is_same_file(list->v[i].file, file))
+            continue;
+        if (!str_equal(list->v[i].node_name, op->names.target) &&
+            !str_equal(list->v[i].node_name, op->names.file) &&
+            (list->v[i].node_name == NULL || list->v[i].node_name[0] != '#'))
+            return false;
+        is_ours = is_ours || (list->v[i].node_name != NULL && list->v[i].node_name[0] != '#');
+    }
+    return is_ours;
+}
+
+/* Creations that are still there; with_undo: their end is part of what is to be undone. */
+static void mark_creations(qblk_op *op, bool with_undo, const char *file)
+{
+    const char *const ids[] = { op->names.create_file, op->names.create_fmt };
+
+    for (int i = 0; i < 2; i++) {
+        qblk_job *job = qblk_job_find(op->monitor, ids[i]);
+        struct qapi_job_dismiss_args dismiss = { .id = ids[i] };
+        qblk_job_info info = QBLK_INIT(qblk_job_info);
+        struct step *step;
+
+        if (job == NULL)
+            continue;
+        qblk_job_get_info(job, &info);
+        if (info.state == QBLK_JOB_GONE)
+            continue;
+        step = plan_step(op, STEP_CREATE, "wait for a creation's end");
+        step->job = ids[i];
+        if (!with_undo || i != 0)
+            continue;
+        step->keeps_job = true;
+        step->unlink = mem_strdup(file);
+        step_undo(&op->engine, step, &qapi_cmd_job_dismiss, &dismiss);
+    }
+}
+
+/* What there is to undo, oldest first, as undoing goes backward. */
+static void mark_done(qblk_op *op, const struct qapi_block_device_info_list *list, bool has_job)
+{
+    const char *const nodes[] = { op->names.probe, op->names.look, op->names.file,
+                                  op->names.target };
+    struct qapi_blockdev_del_args del = { .node_name = op->names.journal };
+    const char *file = is_made_file(op, list) ? op->journal.file : NULL;
+    struct step *step;
+
+    if (has_node(list, op->names.journal)) {
+        step = plan_step(op, STEP_MARK, "the journal is open");
+        step_undo(&op->engine, step, &qapi_cmd_blockdev_del, &del);
+    }
+    mark_creations(op, !has_job && !op->journal.has_ended, file);
+    for (int i = 0; i < 4; i++) {
+        /* A target that drive-mirror has made goes with its job. */
+        if (!has_node(list, nodes[i]) || (has_job && i == 3 && !has_node(list, op->names.file)))
+            continue;
+        del.node_name = nodes[i];
+        step = plan_step(op, STEP_MARK, "a node was added");
+        step_undo(&op->engine, step, &qapi_cmd_blockdev_del, &del);
+    }
+    if (has_job)
+        (void)plan_step(op, STEP_START, "the job was started");
+    if (file != NULL) {
+        step = plan_step(op, STEP_MARK, "the target's file was made");
+        step->unlink = mem_strdup(file);
+    } else if (op->journal.file != NULL && !has_job && !op->journal.has_ended &&
+               access(op->journal.file, F_OK) == 0) {
+        engine_note(&op->engine, "file %s is left alone: the journal names it, but nothing proves "
+                    "that operation %s made it; remove it if it is not yours", op->journal.file,
+                    op->id);
+    }
+}
+
+/* Whether the disk has moved already. */
+static bool has_pivoted(const qblk_op *op)
+{
+    return op->top >= 0 && op->landing != NULL &&
+           strcmp(qblk_graph_node(op->graph, op->top)->name, op->landing) == 0;
+}
+
+/* A copy and a commit of the disk's top can end in more than one way. */
+static bool has_endings(const qblk_op *op)
+{
+    return op->kind == OP_COPY || (op->kind == OP_COMMIT && op->ending != QBLK_END_DEFAULT);
+}
+
+static void plan_rest_after_job(qblk_op *op)
+{
+    bool is_old = has_endings(op) ? has_pivoted(op)
+                                  : op->kind == OP_PULL || op->kind == OP_COMMIT;
+
+    if (has_endings(op))
+        op->ending = is_old ? QBLK_END_PIVOT : QBLK_END_FINISH;
+    if (is_old)
+        plan_delete_old(op);
+    else if (op->kind != OP_COMMIT)
+        target_plan_removal(op);
+    plan_close_journal(op);
+}
+
+/* A job that has ended well already has ended one way or the other, whatever was meant. */
+static void see_ending(qblk_op *op)
+{
+    if (has_endings(op) && op->engine.main.outcome == QBLK_OUTCOME_COMPLETED && op->top >= 0)
+        op->ending = has_pivoted(op) ? QBLK_END_PIVOT : QBLK_END_FINISH;
+}
+
+/* A job that is paused comes to no end, nor can it be told to end by a pivot or without one. A cancel
+ * finds it all the same. */
+static void plan_wake(qblk_op *op, const qblk_job_info *info)
+{
+    struct qapi_job_resume_args args = { .id = op->names.job };
+    struct step *step;
+
+    if (op->how == QBLK_RESUME_UNDO ||
+        (info->state != QBLK_JOB_PAUSED && info->state != QBLK_JOB_STANDBY))
+        return;
+    step = plan_step(op, STEP_CLEAN, "resume the paused job");
+    step->is_quiet = true; /* it may have been QEMU's own pause, of an instant */
+    step_command(&op->engine, step, &qapi_cmd_job_resume, &args);
+}
+
+static void plan_rest(qblk_op *op, const qblk_job_info *job)
+{
+    if (job != NULL) {
+        see_ending(op);
+        if (op->ending != QBLK_END_KEEP)
+            plan_wake(op, job);
+        if (op->kind == OP_PULL)
+            pull_plan_end(op);
+        else if (op->kind == OP_COPY)
+            copy_plan_end(op);
+        else if (op->kind == OP_COMMIT)
+            commit_plan_end(op);
+        else
+            backup_plan_end(op);
+        if (op->how == QBLK_RESUME_UNDO)
+            engine_cancel(&op->engine);
+    } else if (op->journal.has_ended) {
+        op->engine.is_past = true;
+        plan_rest_after_job(op);
+    } else {
+        (void)plan_step(op, STEP_UNDO, "undo what was begun");
+    }
+}
+
+/* ---- reading the journal --------------------------------------------------------------------- */
+
+/* The kind of operation and the ending that the record names; false if one is unknown here. */
+static bool read_intent(qblk_op *op)
+{
+    static const struct {
+        const char *word;
+        qblk_ending ending;
+    } intents[] = {
+        { "finish", QBLK_END_FINISH }, { "pivot", QBLK_END_PIVOT }, { "keep", QBLK_END_KEEP },
+        { "merge", QBLK_END_DEFAULT },
+    };
+    const struct journal *journal = &op->journal;
+    int kind = -1, intent = -1;
+
+    for (int i = 0; i < N_OP_KINDS; i++) {
+        if (strcmp(journal->op, op_kind_name((enum op_kind)i)) == 0)
+            kind = i;
+    }
+    for (int i = 0; i < (int)(sizeof(intents) / sizeof(intents[0])); i++) {
+        if (strcmp(journal->intent, intents[i].word) == 0)
+            intent = i;
+    }
+    if (kind < 0 || intent < 0 ||
+        (kind != OP_COMMIT && intents[intent].ending == QBLK_END_DEFAULT) ||
+        (kind == OP_COMMIT && journal->base == NULL))
+        return false;
+    op->kind = (enum op_kind)kind;
+    op->ending = intents[intent].ending;
+    return true;
+}
+
+static int take_record(qblk_op *op, qblk_error *error)
+{
+    const struct journal *journal = &op->journal;
+
+    if (!read_intent(op))
+        return err_set(error, QBLK_E_JOURNAL, "operation %s is a \"%.40s\" with the intent "
+                       "\"%.40s\", which this version of qblk does not know; use the version "
+                       "that started it", op->id, journal->op, journal->intent);
+    op_name(op);
+    (void)snprintf(op->engine.main.id, sizeof(op->engine.main.id), "%s", op->names.job);
+    op->landing = op->kind == OP_COMMIT ? journal->base : op->names.target;
+    if (has_endings(op) && op->how == QBLK_RESUME_FINISH)
+        op->ending = QBLK_END_FINISH;
+    if (has_endings(op) && op->how == QBLK_RESUME_PIVOT)
+        op->ending = QBLK_END_PIVOT;
+    if (op->how == QBLK_RESUME_UNDO && op->ending == QBLK_END_KEEP)
+        op->ending = QBLK_END_FINISH; /* it is cancelled before that */
+    free(op->disk_name);
+    op->disk_name = mem_strdup(journal->disk);
+    if (op->disk_name == NULL)
+        return err_nomem(error);
+    (void)plan_find_disk(op, NULL); /* it may have been unplugged */
+    return 0;
+}
+
+static int no_such_operation(const qblk_op *op, qblk_error *error)
+{
+    return err_set(error, QBLK_E_UNKNOWN_JOB, "there is no open operation %s; \"qblk recover "
+                   "--list\" shows what is open", op->id);
+}
+
+static int read_record(qblk_op *op, const struct qapi_block_device_info_list *list,
+                       qblk_error *error)
+{
+    const struct qapi_block_device_info *node = NULL;
+    char **names;
+    size_t n = 0;
+    int r;
+
+    for (size_t i = 0; i < list->n && node == NULL; i++) {
+        if (str_equal(list->v[i].node_name, op->names.journal))
+            node = &list->v[i];
+    }
+    /* Its owner died while it looked at the target, before it opened the journal. */
+    if (node == NULL && (has_node(list, op->names.probe) || has_node(list, op->names.look)))
+        return 0;
+    if (node == NULL)
+        return no_such_operation(op, error);
+    names = mem_zalloc((node->dirty_bitmaps.n + 1) * sizeof(*names));
+    if (names == NULL)
+        return err_nomem(error);
+    for (size_t i = 0; i < node->dirty_bitmaps.n; i++) {
+        if (node->dirty_bitmaps.v[i].name != NULL)
+            names[n++] = node->dirty_bitmaps.v[i].name;
+    }
+    r = 0; /* no record: its owner died before writing it, and nothing else exists */
+    if (n > 0)
+        r = journal_decode(names, n, &op->journal, error);
+    if (r == 0 && n > 0)
+        r = take_record(op, error);
+    free(names);
+    return r;
+}
+
+static int read_journal(void *arg, struct engine *engine, const char *reply, qblk_error *error)
+{
+    qblk_op *op = arg;
+    struct qapi_block_device_info_list list;
+    qblk_job_info info;
+    int r = codec_reply(&qapi_cmd_query_named_block_nodes, reply, &list, error);
+
+    if (r < 0)
+        return r;
+    r = read_record(op, &list, error);
+    if (r == 0) {
+        bool has_job = op->journal.op != NULL && find_job(op, &info) != NULL;
+
+        mark_done(op, &list, has_job);
+        plan_rest(op, has_job ? &info : NULL);
+        r = engine_ready(engine, error);
+    }
+    if (r == 0)
+        r = op_face_steps(op, error);
+    codec_reply_clear(&qapi_cmd_query_named_block_nodes, &list);
+    return r;
+}
+
+/* ---- the beginning of the list --------------------------------------------------------------- */
+
+static int see_journal(void *arg, struct engine *engine, const char *reply, qblk_error *error)
+{
+    const qblk_op *op = arg;
+    struct qapi_x_dbg_block_graph graph;
+    bool found = false;
+    int r = codec_reply(&qapi_cmd_x_debug_query_block_graph, reply, &graph, error);
+
+    if (r < 0)
+        return r;
+    for (size_t i = 0; i < graph.nodes.n; i++)
+        found = found || strcmp(graph.nodes.v[i].name, op->names.journal) == 0;
+    codec_reply_clear(&qapi_cmd_x_debug_query_block_graph, &graph);
+    if (!found)
+        return no_such_operation(op, error);
+    if (op->how == QBLK_RESUME_UNDO)
+        engine_cancel(engine);
+    return 0;
+}
+
+/* The debug graph is safe to ask for: without a journal the job is not touched. */
+static void plan_see_journal(qblk_op *op)
+{
+    struct step *step = plan_step(op, STEP_CHECK, "see that there is a journal");
+
+    step->check = see_journal;
+    step_command(&op->engine, step, &qapi_cmd_x_debug_query_block_graph, NULL);
+}
+
+/* Until the image is made, or not. The job stays: it proves whose the file is. */
+static void plan_creation_end(qblk_op *op, const char *id)
+{
+    const char *const ids[] = { op->names.create_file, op->names.create_fmt };
+
+    for (int i = 0; i < 2; i++) {
+        struct step *step;
+
+        if (!str_equal(ids[i], id))
+            continue;
+        step = plan_step(op, STEP_CREATE, "wait for a creation's end");
+        step->job = ids[i];
+        step->keeps_job = true;
+    }
+}
+
+/* A concluded job of this type makes reading the nodes, and with them the journal, deadly: it is
+ * waited for, its outcome written down, and dismissed first. If somebody else's is in the way,
+ * nothing is done. */
+static int plan_around_hazard(qblk_op *op, qblk_error *error)
+{
+    unsigned version = op->monitor->client.version;
+    qblk_job *job = NULL;
+    struct step *step;
+
+    while ((job = qblk_job_next(op->monitor, job)) != NULL) {
+        qblk_job_info info = QBLK_INIT(qblk_job_info);
+
+        qblk_job_get_info(job, &info);
+        if (info.type == NULL || info.state == QBLK_JOB_GONE ||
+            !hazard_forbids_nodes(version, info.type, info.state == QBLK_JOB_CONCLUDED))
+            continue;
+        if (!str_equal(info.operation, op->id))
+            return err_set(error, QBLK_E_HAZARD, "reading the journal could crash this version of "
+                           "QEMU while %s job %s exists; wait for it and dismiss it first (\"qblk "
+                           "job wait %s\", \"qblk job dismiss %s\")", info.type, info.id, info.id,
+                           info.id);
+        if (strcmp(info.type, "create") == 0) {
+            plan_creation_end(op, info.id);
+            continue;
+        }
+        plan_see_journal(op);
+        plan_wake(op, &info);
+        (void)plan_step(op, STEP_OVER, "wait for the job's end");
+        step = plan_end_journal(op); /* an earlier client may have done that */
+        step->if_completed = true;
+        step->is_quiet = true;
+        plan_dismiss(op);
+    }
+    return 0;
+}
+
+int resume_plan(qblk_op *op, qblk_error *error)
+{
+    struct qapi_query_named_block_nodes_args flat = { .has_flat = true, .flat = true };
+    qblk_job_info info;
+    struct step *step;
+    int r;
+
+    if (find_job(op, &info) != NULL) {
+        (void)snprintf(op->engine.main.id, sizeof(op->engine.main.id), "%s", info.id);
+        (void)snprintf(op->names.job, sizeof(op->names.job), "%s", info.id);
+        engine_hear_job(&op->engine, &info);
+    }
+    r = plan_around_hazard(op, error);
+    if (r < 0)
+        return r;
+    step = plan_step(op, STEP_CHECK, "read the journal");
+    step->check = read_journal;
+    step_command(&op->engine, step, &qapi_cmd_query_named_block_nodes, &flat);
+    return 0;
+}

@@ -1,0 +1,261 @@
+/* Carries out what the step engine says, on a monitor. */
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/err.h"
+#include "base/mem.h"
+#include "base/str.h"
+#include "ops/op.h"
+
+/* The id of the job that the step's command starts, or NULL. */
+static const char *started_job(const qblk_op *op, const struct step *step)
+{
+    if (step->kind == STEP_START)
+        return op->names.job;
+    return step->kind == STEP_CREATE ? step->job : NULL;
+}
+
+static const char *started_type(const qblk_op *op, const struct step *step)
+{
+    static const char *const types[] = {
+        [OP_PULL] = "stream", [OP_COPY] = "mirror", [OP_BACKUP] = "backup",
+        [OP_COMMIT] = "commit",
+    };
+
+    return step->kind == STEP_CREATE ? "create" : types[op->kind];
+}
+
+/* The job set knows that a job is coming, so that lost events do not lose the job. */
+static void tell_started(qblk_op *op, const char *reply, const qblk_error *error)
+{
+    const char *job = op->starting;
+    qblk_error refused;
+
+    op->starting = NULL;
+    if (job == NULL)
+        return;
+    if (reply == NULL)
+        refused = *error;
+    else if (codec_reply(&qapi_cmd_job_dismiss, reply, NULL, &refused) == 0)
+        refused.code = QBLK_E_NONE;
+    job_set_replied(op->monitor->jobs, job, refused.code != QBLK_E_NONE ? &refused : NULL,
+                    monitor_now_ms());
+}
+
+static void on_reply(qblk_op *op, enum act_tag tag, const char *reply, const qblk_error *error)
+{
+    op->in_flight--;
+    if (op->is_over) {
+        if (op->free_asked)
+            qblk_op_free(op);
+        return;
+    }
+    /* A lost connection ends the operation as a whole, which its monitor tells it. */
+    if (reply == NULL && error->kind == QBLK_KIND_CONNECTION)
+        return;
+    if (tag == TAG_STEP)
+        tell_started(op, reply, error);
+    engine_reply(&op->engine, tag, reply, error);
+    op_run(op);
+}
+
+static void step_reply(void *arg, const char *reply, const qblk_error *error)
+{
+    on_reply(arg, TAG_STEP, reply, error);
+}
+
+static void aux_reply(void *arg, const char *reply, const qblk_error *error)
+{
+    on_reply(arg, TAG_AUX, reply, error);
+}
+
+static const qblk_step *face(const qblk_op *op, const struct step *step)
+{
+    return &op->steps[step - op->engine.steps];
+}
+
+static void send(qblk_op *op, const struct act *act)
+{
+    const char *job;
+    qblk_error error;
+    int r;
+
+    if (op->common.ops.on_step != NULL &&
+        (act->text == act->step->command || act->text == act->step->undo))
+        op->common.ops.on_step(op, face(op, act->step), act->is_undo, op->common.arg);
+    job = act->tag == TAG_STEP && !act->is_undo && act->text == act->step->command
+              ? started_job(op, act->step) : NULL;
+    if (job != NULL) {
+        if (job_set_started(op->monitor->jobs, job, started_type(op, act->step),
+                            monitor_now_ms()) == NULL) {
+            (void)err_nomem(&error);
+            engine_reply(&op->engine, act->tag, NULL, &error);
+            return;
+        }
+        op->starting = job;
+        op->has_job = op->has_job || act->step->kind == STEP_START;
+    }
+    op->in_flight++;
+    r = monitor_call_text(op->monitor, act->text, act->tag == TAG_AUX ? aux_reply : step_reply,
+                          op, NULL, &error);
+    if (r < 0) {
+        op->in_flight--;
+        if (error.kind != QBLK_KIND_CONNECTION)
+            engine_reply(&op->engine, act->tag, NULL, &error);
+    }
+}
+
+static qblk_result success(const qblk_op *op)
+{
+    if ((op->kind != OP_COPY && op->kind != OP_COMMIT) || op->ending == QBLK_END_DEFAULT)
+        return QBLK_RESULT_COMPLETED;
+    if (op->ending == QBLK_END_KEEP)
+        return QBLK_RESULT_KEPT;
+    return op->ending == QBLK_END_PIVOT ? QBLK_RESULT_PIVOTED : QBLK_RESULT_FINISHED;
+}
+
+static void tell_kept(qblk_op *op)
+{
+    engine_note(&op->engine, "job %s is ready and goes on mirroring every write; end it with "
+                "\"qblk recover --operation %s --pivot\", \"--finish\" (keep the copy as it is "
+                "then) or \"--undo\"", op->names.job, op->id);
+}
+
+/* A disk that has no name but that of its node goes by another one now. */
+static void tell_moved(qblk_op *op)
+{
+    const qblk_disk *disk = qblk_graph_disk(op->graph, op->disk);
+
+    if (disk != NULL && disk->qom_path[0] == '\0' && disk->drive[0] == '\0')
+        engine_note(&op->engine, "no device names disk %s: node %s has taken its place",
+                    op->disk_name, op->landing);
+}
+
+static void over(qblk_op *op)
+{
+    const qblk_error *error = &op->engine.error;
+
+    if (error->code == QBLK_E_NONE) {
+        if (success(op) == QBLK_RESULT_KEPT)
+            tell_kept(op);
+        else if (success(op) == QBLK_RESULT_PIVOTED)
+            tell_moved(op);
+        op_end(op, success(op), NULL);
+    } else if (error->kind == QBLK_KIND_CANCELLED && op->is_resumed) {
+        op_end(op, QBLK_RESULT_UNDONE, NULL);
+    } else if (error->kind == QBLK_KIND_CANCELLED) {
+        op_end(op, QBLK_RESULT_CANCELLED, error);
+    } else if (error->kind == QBLK_KIND_CONNECTION) {
+        op_end(op, QBLK_RESULT_LOST, error);
+    } else {
+        op_end(op, QBLK_RESULT_FAILED, error);
+    }
+}
+
+/* A job that was there before us says nothing by itself. */
+static void look(qblk_op *op, const char *id)
+{
+    qblk_job *job = qblk_job_find(op->monitor, id);
+    qblk_job_info info = QBLK_INIT(qblk_job_info);
+
+    if (job == NULL) {
+        engine_no_job(&op->engine, id);
+        return;
+    }
+    qblk_job_get_info(job, &info);
+    engine_hear_job(&op->engine, &info);
+}
+
+/* Says what goes on without us and how to take it up again. */
+static void leave(qblk_op *op)
+{
+    const struct engine *engine = &op->engine;
+    bool is_begun = op->graph != NULL && engine_has_changed(engine);
+
+    op->is_idle = !is_begun;
+    if (!is_begun)
+        engine_note(&op->engine, "nothing was changed yet");
+    else if (op->has_job && engine->main.outcome == QBLK_OUTCOME_NONE)
+        engine_note(&op->engine, "operation %s is left open: job %s goes on in QEMU; \"qblk job "
+                    "wait %s\" waits for it", op->id, op->names.job, op->names.job);
+    else
+        engine_note(&op->engine, "operation %s is left open at \"%s\"", op->id,
+                    engine->at < engine->n ? engine->steps[engine->at].name : "the end");
+    if (is_begun)
+        engine_note(&op->engine, "take it up again with \"qblk recover --operation %s\", or undo "
+                    "it with \"qblk recover --operation %s --undo\"", op->id, op->id);
+    op_end(op, QBLK_RESULT_LEFT, NULL);
+}
+
+void op_run(qblk_op *op)
+{
+    if (op->is_pumping)
+        return;
+    op->is_pumping = true;
+    while (!op->is_over) {
+        if (op->is_left) {
+            leave(op);
+            break;
+        }
+        if (op->monitor->state == QBLK_MONITOR_DEAD)
+            break; /* op_end() comes from there */
+        struct act act = engine_next(&op->engine);
+
+        if (act.kind == ACT_WAIT)
+            break;
+        if (act.kind == ACT_OVER)
+            over(op);
+        else if (act.kind == ACT_LOOK)
+            look(op, act.text);
+        else if (act.kind == ACT_UNLINK)
+            engine_unlinked(&op->engine, unlink(act.text) < 0 ? errno : 0);
+        else
+            send(op, &act);
+    }
+    op->is_pumping = false;
+    if (op->is_over && op->free_asked)
+        qblk_op_free(op);
+}
+
+/* ---- jobs ----------------------------------------------------------------------------------- */
+
+static void hear(qblk_job *job, void *arg)
+{
+    qblk_op *op = arg;
+    qblk_job_info info = QBLK_INIT(qblk_job_info);
+
+    if (op->is_over)
+        return;
+    qblk_job_get_info(job, &info);
+    if (!str_equal(info.operation, op->id))
+        return;
+    if (strcmp(info.id, op->names.job) == 0) {
+        op->has_job = true;
+        op->bytes = info.current;
+        if (op->common.ops.on_job != NULL)
+            op->common.ops.on_job(op, &info, op->common.arg);
+        if (op->is_over)
+            return;
+    }
+    engine_hear_job(&op->engine, &info);
+    if (op->graph != NULL)
+        op_run(op);
+}
+
+int op_listen(qblk_op *op, qblk_error *error)
+{
+    op->listener = mem_zalloc(sizeof(*op->listener));
+    if (op->listener == NULL)
+        return err_nomem(error);
+    op->listener->ops.size = sizeof(op->listener->ops);
+    op->listener->ops.on_job = hear;
+    op->listener->ops.on_state = hear;
+    op->listener->ops.on_end = hear;
+    op->listener->ops.on_gone = hear;
+    op->listener->arg = op;
+    op->listener->is_owned = true;
+    jobs_listen(op->monitor, op->listener);
+    return 0;
+}

@@ -1,0 +1,141 @@
+#include "peer_priv.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+/* ---- replies to queries ---------------------------------------------------------------------- */
+
+void peer_add_jobs(const struct peer *peer, char **to, bool is_block)
+{
+    const char *comma = "";
+
+    peer_append(to, "[");
+    for (size_t i = 0; i < peer->n_jobs; i++) {
+        const struct peer_job *job = &peer->jobs[i];
+
+        if (is_block && strcmp(job->type, "create") == 0)
+            continue;
+        if (is_block)
+            peer_append(to, "%s{\"auto-finalize\": true, \"io-status\": \"ok\", "
+                   "\"device\": \"%s\", "
+                   "\"auto-dismiss\": false, \"busy\": false, \"len\": %u, \"offset\": %u, "
+                   "\"status\": \"%s\", \"paused\": false, \"speed\": 0, \"ready\": %s, "
+                   "\"type\": \"%s\"", comma, job->id, PEER_DISK_SIZE, PEER_DISK_SIZE, job->status,
+                   strcmp(job->status, "ready") == 0 ? "true" : "false", job->type);
+        else
+            peer_append(to, "%s{\"current-progress\": %u, \"status\": \"%s\", "
+                   "\"total-progress\": %u, "
+                   "\"type\": \"%s\", \"id\": \"%s\"", comma, PEER_DISK_SIZE, job->status,
+                   PEER_DISK_SIZE, job->type, job->id);
+        if (job->error[0] != '\0')
+            peer_append(to, ", \"error\": \"%s\"", job->error);
+        peer_append(to, "}");
+        comma = ", ";
+    }
+    peer_append(to, "]");
+}
+
+static void add_image(struct peer *peer, char **to, const struct peer_node *node, int depth)
+{
+    const struct peer_node *backing = peer_node(peer, node->backing);
+
+    peer_append(to, "{\"virtual-size\": %llu, \"filename\": \"%s\", \"format\": \"%s\", "
+           "\"actual-size\": 4096, \"dirty-flag\": false", (unsigned long long)node->size,
+           node->file, node->driver);
+    if (backing != NULL)
+        peer_append(to, ", \"backing-filename\": \"%s\", \"backing-filename-format\": \"qcow2\", "
+               "\"full-backing-filename\": \"%s\"", backing->file, backing->file);
+    if (backing != NULL && depth > 0) {
+        peer_append(to, ", \"backing-image\": ");
+        add_image(peer, to, backing, depth - 1);
+    }
+    peer_append(to, "}");
+}
+
+static void add_node_info(struct peer *peer, char **to, const struct peer_node *node, int depth)
+{
+    peer_append(to, "{\"iops_rd\": 0, \"detect_zeroes\": \"off\", \"iops_wr\": 0, \"ro\": false, "
+           "\"node-name\": \"%s\", \"backing_file_depth\": 0, \"drv\": \"%s\", \"iops\": 0, "
+           "\"bps_wr\": 0, \"write_threshold\": 0, \"encrypted\": false, \"bps\": 0, "
+           "\"bps_rd\": 0, "
+           "\"cache\": {\"no-flush\": false, \"direct\": false, \"writeback\": true}, "
+           "\"file\": \"%s\", \"image\": ", node->name, node->driver, node->file);
+    add_image(peer, to, node, depth);
+    for (size_t i = 0; i < node->n_bitmaps; i++)
+        peer_append(to, "%s{\"name\": \"%s\", \"recording\": false, \"persistent\": false, "
+               "\"busy\": false, \"granularity\": 65536, \"count\": 0}",
+               i == 0 ? ", \"dirty-bitmaps\": [" : ", ", node->bitmaps[i]);
+    peer_append(to, "%s}", node->n_bitmaps > 0 ? "]" : "");
+}
+
+void peer_add_nodes(struct peer *peer, char **to)
+{
+    peer_append(to, "[");
+    for (size_t i = 0; i < peer->n_nodes; i++) {
+        peer_append(to, "%s", i > 0 ? ", " : "");
+        add_node_info(peer, to, &peer->nodes[i], 0);
+    }
+    peer_append(to, "]");
+}
+
+/* query-block looks through filters, as QEMU's does. */
+void peer_add_block(struct peer *peer, char **to)
+{
+    const struct peer_node *node = peer_node(peer, peer->root);
+
+    while (node != NULL && strcmp(node->driver, "mirror_top") == 0)
+        node = peer_node(peer, node->backing);
+    peer_append(to, "[{\"io-status\": \"ok\", \"device\": \"\", \"locked\": false, "
+           "\"removable\": false, "
+           "\"qdev\": \"/machine/peripheral/vd0/virtio-backend\", \"type\": \"unknown\"");
+    if (node != NULL) {
+        peer_append(to, ", \"inserted\": ");
+        add_node_info(peer, to, node, 16);
+    }
+    peer_append(to, "}]");
+}
+
+static int node_id(const struct peer *peer, const char *name)
+{
+    for (size_t i = 0; i < peer->n_nodes; i++) {
+        if (strcmp(peer->nodes[i].name, name) == 0)
+            return (int)i + 100;
+    }
+    return -1;
+}
+
+static void add_edge(const struct peer *peer, char **to, const char **comma, const char *role,
+                     int parent, const char *child)
+{
+    if (node_id(peer, child) < 0)
+        return;
+    peer_append(to, "%s{\"name\": \"%s\", \"parent\": %d, \"child\": %d, \"perm\": [], "
+           "\"shared-perm\": []}", *comma, role, parent, node_id(peer, child));
+    *comma = ", ";
+}
+
+void peer_add_debug(const struct peer *peer, char **to)
+{
+    const char *comma = "";
+
+    peer_append(to, "{\"nodes\": [{\"id\": 1, \"type\": \"block-backend\", "
+           "\"name\": \"/machine/peripheral/vd0/virtio-backend\"}");
+    for (size_t i = 0; i < peer->n_nodes; i++)
+        peer_append(to, ", {\"id\": %d, \"type\": \"block-driver\", \"name\": \"%s\"}",
+                    (int)i + 100, peer->nodes[i].name);
+    for (size_t i = 0; i < peer->n_jobs; i++)
+        peer_append(to, ", {\"id\": %d, \"type\": \"block-job\", \"name\": \"%s\"}", (int)i + 10,
+               peer->jobs[i].id);
+    peer_append(to, "], \"edges\": [");
+    add_edge(peer, to, &comma, "root", 1, peer->root);
+    for (size_t i = 0; i < peer->n_nodes; i++) {
+        add_edge(peer, to, &comma, "file", (int)i + 100, peer->nodes[i].child);
+        add_edge(peer, to, &comma, "backing", (int)i + 100, peer->nodes[i].backing);
+    }
+    for (size_t i = 0; i < peer->n_jobs; i++) {
+        for (size_t k = 0; k < peer->jobs[i].n_holds; k++)
+            add_edge(peer, to, &comma, k == 0 ? "main node" : "target", (int)i + 10,
+                     peer->jobs[i].holds[k]);
+    }
+    peer_append(to, "]}");
+}

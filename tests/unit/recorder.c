@@ -1,0 +1,185 @@
+#include "recorder.h"
+
+#include <check.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+struct recorder recorder;
+
+void recorder_reset(void)
+{
+    free(recorder.planned);
+    memset(&recorder, 0, sizeof(recorder));
+}
+
+static void called(enum recorder_call call, qblk_op *op)
+{
+    if (recorder.releases > 0 || recorder.calls[CALL_END] > (call == CALL_END ? 1 : 0))
+        recorder.late++;
+    if (recorder.act != NULL && recorder.act_call == call &&
+        recorder.calls[call] == recorder.act_at)
+        recorder.act(op);
+}
+
+static void on_plan(qblk_op *op, const qblk_plan *plan, void *arg)
+{
+    size_t len = 0;
+
+    (void)arg;
+    (void)snprintf(recorder.operation, sizeof(recorder.operation), "%s", qblk_op_id(op));
+    recorder.calls[CALL_PLAN]++;
+    for (size_t i = 0; i < plan->n_steps; i++) {
+        const char *command = plan->steps[i].command;
+        size_t more = command != NULL ? strlen(command) + 1 : 0;
+
+        recorder.planned = realloc(recorder.planned, len + more + 1);
+        if (more > 0)
+            (void)snprintf(recorder.planned + len, more + 1, "%s\n", command);
+        len += more;
+    }
+    called(CALL_PLAN, op);
+}
+
+static void on_step(qblk_op *op, const qblk_step *step, bool undoing, void *arg)
+{
+    (void)arg;
+    ck_assert_ptr_nonnull(step->name);
+    recorder.calls[CALL_STEP]++;
+    if (undoing) {
+        recorder.undone++;
+        recorder.disorder += recorder.last_undone != NULL &&
+                             (const void *)step >= recorder.last_undone;
+        recorder.last_undone = step;
+    }
+    called(CALL_STEP, op);
+}
+
+static void on_job(qblk_op *op, const qblk_job_info *job, void *arg)
+{
+    (void)arg;
+    ck_assert_str_eq(job->operation, qblk_op_id(op));
+    recorder.calls[CALL_JOB]++;
+    called(CALL_JOB, op);
+}
+
+static void on_end(qblk_op *op, const qblk_op_report *report, const qblk_error *error, void *arg)
+{
+    bool needs_error = report->result == QBLK_RESULT_FAILED ||
+                       report->result == QBLK_RESULT_CANCELLED ||
+                       report->result == QBLK_RESULT_LOST;
+
+    (void)arg;
+    recorder.calls[CALL_END]++;
+    recorder.result = report->result;
+    recorder.has_error = error != NULL;
+    ck_assert_int_eq(error != NULL, needs_error);
+    if (error != NULL)
+        recorder.error = *error;
+    if (report->job != NULL)
+        (void)snprintf(recorder.job, sizeof(recorder.job), "%s", report->job);
+    for (size_t i = 0; i < report->n_notes; i++) {
+        size_t len = strlen(recorder.notes);
+
+        (void)snprintf(recorder.notes + len, sizeof(recorder.notes) - len, "%s\n",
+                       report->notes[i]);
+    }
+    called(CALL_END, op);
+}
+
+static void release(void *arg)
+{
+    ck_assert_ptr_eq(arg, &recorder);
+    recorder.releases++;
+}
+
+void recorder_watch(qblk_op_common *common)
+{
+    common->ops = (qblk_op_ops){ sizeof(common->ops), on_plan, on_step, on_job, on_end, release };
+    common->arg = &recorder;
+}
+
+bool recorder_ended(void)
+{
+    return recorder.calls[CALL_END] > 0 || recorder.releases > 0;
+}
+
+bool recorder_released(void)
+{
+    return recorder.releases > 0;
+}
+
+const struct errand errands[N_ERRANDS] = {
+    { .name = "pull", .kind = "pull", .result = QBLK_RESULT_COMPLETED },
+    { .name = "pull-base", .kind = "pull", .base = "base", .result = QBLK_RESULT_COMPLETED },
+    { .name = "copy", .kind = "copy", .result = QBLK_RESULT_FINISHED },
+    { .name = "copy-pivot", .kind = "copy", .ending = QBLK_END_PIVOT,
+      .result = QBLK_RESULT_PIVOTED },
+    { .name = "copy-keep", .kind = "copy", .ending = QBLK_END_KEEP, .result = QBLK_RESULT_KEPT },
+    { .name = "copy-shallow-pivot", .kind = "copy", .ending = QBLK_END_PIVOT, .shallow = true,
+      .result = QBLK_RESULT_PIVOTED },
+    { .name = "copy-reuse", .kind = "copy", .reuse = true, .result = QBLK_RESULT_FINISHED },
+    { .name = "copy-raw-pivot", .kind = "copy", .format = "raw", .ending = QBLK_END_PIVOT,
+      .result = QBLK_RESULT_PIVOTED },
+    { .name = "copy-legacy", .kind = "copy", .legacy = true, .result = QBLK_RESULT_FINISHED },
+    { .name = "copy-legacy-reuse-pivot", .kind = "copy", .legacy = true, .reuse = true,
+      .ending = QBLK_END_PIVOT, .result = QBLK_RESULT_PIVOTED },
+    { .name = "backup", .kind = "backup", .result = QBLK_RESULT_COMPLETED },
+    { .name = "backup-top", .kind = "backup", .sync = "top", .result = QBLK_RESULT_COMPLETED },
+    { .name = "backup-legacy", .kind = "backup", .legacy = true,
+      .result = QBLK_RESULT_COMPLETED },
+};
+
+int errand_start(const struct errand *errand, struct peer *peer, qblk_monitor *monitor,
+                 bool is_dry, qblk_op **ret_op, qblk_error *error)
+{
+    char target[128];
+
+    (void)snprintf(target, sizeof(target), "%s/target", peer->dir);
+    if (strcmp(errand->kind, "pull") == 0) {
+        qblk_pull_options options = QBLK_INIT(qblk_pull_options);
+
+        recorder_watch(&options.common);
+        options.common.dry_run = is_dry;
+        options.base = errand->base;
+        return qblk_pull(monitor, "vd0", &options, ret_op, error);
+    }
+    if (strcmp(errand->kind, "copy") == 0) {
+        qblk_copy_options options = QBLK_INIT(qblk_copy_options);
+
+        recorder_watch(&options.common);
+        options.common.dry_run = is_dry;
+        options.ending = errand->ending;
+        options.shallow = errand->shallow;
+        options.reuse = errand->reuse;
+        options.legacy = errand->legacy;
+        options.format = errand->format;
+        return qblk_copy(monitor, "vd0", target, &options, ret_op, error);
+    }
+    qblk_backup_options options = QBLK_INIT(qblk_backup_options);
+
+    recorder_watch(&options.common);
+    options.common.dry_run = is_dry;
+    options.sync = errand->sync;
+    options.reuse = errand->reuse;
+    options.legacy = errand->legacy;
+    return qblk_backup(monitor, "vd0", target, &options, ret_op, error);
+}
+
+void errand_begin(const struct errand *errand, struct peer *peer, qblk_monitor *monitor,
+                  bool is_dry)
+{
+    qblk_error error;
+    char target[128];
+
+    (void)snprintf(target, sizeof(target), "%s/target", peer->dir);
+    if (errand->reuse) {
+        FILE *file = fopen(target, "w");
+
+        ck_assert_ptr_nonnull(file);
+        ck_assert_int_gt(fprintf(file, "something"), 0);
+        ck_assert_int_eq(fclose(file), 0);
+    }
+    ck_assert_msg(errand_start(errand, peer, monitor, is_dry, NULL, &error) == 0, "%s",
+                  error.text);
+}

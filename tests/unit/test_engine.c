@@ -1,0 +1,395 @@
+/* The step engine: what it hands out, in which order, whatever happens. No QEMU, no monitor. */
+#include <check.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/err.h"
+#include "base/mem.h"
+#include "ops/engine.h"
+
+#define JOB "qblk.01234567.copy"
+#define SIDE "qblk.01234567.create-file"
+#define RETURN "{\"return\": {}}"
+#define REFUSAL "{\"error\": {\"class\": \"GenericError\", \"desc\": \"no\"}}"
+
+static struct engine engine;
+static char path[4096]; /* all that was handed out, in order */
+
+static void setup(void)
+{
+    engine_init(&engine, JOB, NULL);
+    path[0] = '\0';
+}
+
+static void teardown(void)
+{
+    engine_done(&engine);
+}
+
+static struct step *add(enum step_kind kind, const char *name, const char *undo)
+{
+    struct step *step = engine_add(&engine, kind, name);
+
+    if (kind != STEP_READY && kind != STEP_ENDED && kind != STEP_MARK)
+        step->command = mem_strdup(name);
+    step->undo = mem_strdup(undo);
+    return step;
+}
+
+static void hear(const char *id, qblk_job_state state, qblk_job_outcome outcome, bool is_ready)
+{
+    qblk_job_info info = QBLK_INIT(qblk_job_info);
+
+    info.id = id;
+    info.state = state;
+    info.outcome = outcome;
+    info.is_ready = is_ready;
+    info.error = outcome == QBLK_OUTCOME_FAILED ? "No space left on device" : NULL;
+    engine_hear_job(&engine, &info);
+}
+
+static void note_path(const char *text)
+{
+    size_t len = strlen(path);
+
+    (void)snprintf(path + len, sizeof(path) - len, "%s%s", len > 0 ? " | " : "", text);
+}
+
+/* Takes what is handed out until the engine waits or is over; a command that contains bad is
+ * refused, every other one accepted. */
+static enum act_kind run(const char *bad)
+{
+    for (;;) {
+        struct act act = engine_next(&engine);
+
+        if (act.kind == ACT_WAIT || act.kind == ACT_OVER)
+            return act.kind;
+        note_path(act.text);
+        if (act.kind == ACT_UNLINK)
+            engine_unlinked(&engine, 0);
+        else
+            engine_reply(&engine, act.tag,
+                         bad != NULL && strstr(act.text, bad) != NULL ? REFUSAL : RETURN, NULL);
+    }
+}
+
+/* A copy in small: a node, a file, the job, its end. */
+static void plan_copy(void)
+{
+    struct step *step;
+
+    (void)add(STEP_CALL, "open", "close");
+    step = add(STEP_CREATE, "create", NULL);
+    step->job = SIDE;
+    step->unlink = mem_strdup("file");
+    (void)add(STEP_CALL, "node", "del-node");
+    (void)add(STEP_START, "mirror", NULL);
+    (void)add(STEP_READY, "ready", NULL);
+    (void)add(STEP_VERB, "complete", NULL);
+    (void)add(STEP_ENDED, "ended", NULL);
+    (void)add(STEP_CLEAN, "clean", NULL);
+    (void)add(STEP_DISMISS, "dismiss", NULL);
+    (void)add(STEP_CLEAN, "close-at-end", NULL);
+}
+
+#define DISMISS_SIDE "{\"execute\":\"job-dismiss\",\"arguments\":{\"id\":\"" SIDE "\"}}"
+#define DISMISS_MAIN "{\"execute\":\"job-dismiss\",\"arguments\":{\"id\":\"" JOB "\"}}"
+#define CANCEL_MAIN "{\"execute\":\"job-cancel\",\"arguments\":{\"id\":\"" JOB "\"}}"
+
+static void to_running_job(void)
+{
+    plan_copy();
+    ck_assert_int_eq(run(NULL), ACT_WAIT);
+    hear(SIDE, QBLK_JOB_CONCLUDED, QBLK_OUTCOME_COMPLETED, false);
+    ck_assert_int_eq(run(NULL), ACT_WAIT);
+    ck_assert_str_eq(path, "open | create | " DISMISS_SIDE " | node | mirror");
+    path[0] = '\0';
+}
+
+START_TEST(steps_go_forward_in_order)
+{
+    to_running_job();
+    hear(JOB, QBLK_JOB_READY, QBLK_OUTCOME_NONE, true);
+    ck_assert_int_eq(run(NULL), ACT_WAIT);
+    ck_assert_str_eq(path, "complete");
+    hear(JOB, QBLK_JOB_CONCLUDED, QBLK_OUTCOME_COMPLETED, true);
+    ck_assert_int_eq(run(NULL), ACT_OVER);
+    ck_assert_str_eq(path, "complete | clean | dismiss | close-at-end");
+    ck_assert_int_eq(engine.error.code, QBLK_E_NONE);
+}
+END_TEST
+
+START_TEST(a_failed_step_undoes_the_finished_ones_in_reverse)
+{
+    plan_copy();
+    ck_assert_int_eq(run("node"), ACT_WAIT);
+    hear(SIDE, QBLK_JOB_CONCLUDED, QBLK_OUTCOME_COMPLETED, false);
+    ck_assert_int_eq(run("node"), ACT_OVER);
+    ck_assert_str_eq(path, "open | create | " DISMISS_SIDE " | node | file | close");
+    ck_assert_int_eq(engine.error.code, QBLK_E_QEMU);
+    ck_assert_str_eq(engine.error.text, "node: no");
+}
+END_TEST
+
+START_TEST(a_failed_creation_is_dismissed_and_its_file_removed)
+{
+    plan_copy();
+    (void)run(NULL);
+    hear(SIDE, QBLK_JOB_CONCLUDED, QBLK_OUTCOME_FAILED, false);
+    ck_assert_int_eq(run(NULL), ACT_OVER);
+    ck_assert_str_eq(path, "open | create | " DISMISS_SIDE " | file | close");
+    ck_assert_ptr_nonnull(strstr(engine.error.text, "No space left on device"));
+}
+END_TEST
+
+START_TEST(a_failed_job_is_dismissed_before_its_nodes_go)
+{
+    to_running_job();
+    hear(JOB, QBLK_JOB_CONCLUDED, QBLK_OUTCOME_FAILED, false);
+    ck_assert_int_eq(run(NULL), ACT_OVER);
+    ck_assert_str_eq(path, DISMISS_MAIN " | del-node | file | close");
+    ck_assert_int_eq(engine.error.code, QBLK_E_JOB_FAILED);
+    ck_assert_str_eq(engine.error.job, JOB);
+}
+END_TEST
+
+START_TEST(a_job_that_goes_before_the_reply_to_its_dismiss_skips_no_undo)
+{
+    struct act act;
+
+    to_running_job();
+    hear(JOB, QBLK_JOB_CONCLUDED, QBLK_OUTCOME_FAILED, false);
+    act = engine_next(&engine);
+    ck_assert_str_eq(act.text, DISMISS_MAIN);
+    hear(JOB, QBLK_JOB_GONE, QBLK_OUTCOME_FAILED, false);
+    ck_assert_int_eq(engine_next(&engine).kind, ACT_WAIT);
+    engine_reply(&engine, act.tag, RETURN, NULL);
+    ck_assert_int_eq(run(NULL), ACT_OVER);
+    ck_assert_str_eq(path, "del-node | file | close");
+}
+END_TEST
+
+START_TEST(a_cancel_ends_the_job_first_and_then_undoes)
+{
+    to_running_job();
+    engine_cancel(&engine);
+    ck_assert_int_eq(run(NULL), ACT_WAIT);
+    ck_assert_str_eq(path, CANCEL_MAIN);
+    hear(JOB, QBLK_JOB_CONCLUDED, QBLK_OUTCOME_CANCELLED, false);
+    ck_assert_int_eq(run(NULL), ACT_OVER);
+    ck_assert_str_eq(path, CANCEL_MAIN " | " DISMISS_MAIN " | del-node | file | close");
+    ck_assert_int_eq(engine.error.code, QBLK_E_CANCELLED);
+}
+END_TEST
+
+START_TEST(a_cancel_that_loses_the_race_reports_what_really_happened)
+{
+    to_running_job();
+    hear(JOB, QBLK_JOB_READY, QBLK_OUTCOME_NONE, true);
+    ck_assert_int_eq(run(NULL), ACT_WAIT);
+    engine_cancel(&engine);
+    ck_assert_int_eq(run("job-cancel"), ACT_WAIT);
+    hear(JOB, QBLK_JOB_CONCLUDED, QBLK_OUTCOME_COMPLETED, true);
+    ck_assert_int_eq(run(NULL), ACT_OVER);
+    ck_assert_str_eq(path, "complete | " CANCEL_MAIN " | clean | dismiss | close-at-end");
+    ck_assert_int_eq(engine.error.code, QBLK_E_NONE);
+}
+END_TEST
+
+START_TEST(a_cancel_does_not_hide_a_failure)
+{
+    to_running_job();
+    engine_cancel(&engine);
+    ck_assert_int_eq(run(NULL), ACT_WAIT);
+    hear(JOB, QBLK_JOB_CONCLUDED, QBLK_OUTCOME_FAILED, false);
+    ck_assert_int_eq(run(NULL), ACT_OVER);
+    ck_assert_int_eq(engine.error.code, QBLK_E_JOB_FAILED);
+}
+END_TEST
+
+START_TEST(a_cancel_before_the_job_undoes_what_was_made)
+{
+    plan_copy();
+    ck_assert_int_eq(run(NULL), ACT_WAIT);
+    engine_cancel(&engine);
+    hear(SIDE, QBLK_JOB_CONCLUDED, QBLK_OUTCOME_COMPLETED, false);
+    ck_assert_int_eq(run(NULL), ACT_OVER);
+    ck_assert_str_eq(path, "open | create | " DISMISS_SIDE " | file | close");
+    ck_assert_int_eq(engine.error.code, QBLK_E_CANCELLED);
+}
+END_TEST
+
+START_TEST(a_refused_verb_ends_the_living_job_before_undoing)
+{
+    to_running_job();
+    hear(JOB, QBLK_JOB_READY, QBLK_OUTCOME_NONE, true);
+    ck_assert_int_eq(run("complete"), ACT_WAIT);
+    ck_assert_str_eq(path, "complete | " CANCEL_MAIN);
+    hear(JOB, QBLK_JOB_CONCLUDED, QBLK_OUTCOME_CANCELLED, true);
+    ck_assert_int_eq(run(NULL), ACT_OVER);
+    ck_assert_str_eq(path, "complete | " CANCEL_MAIN " | " DISMISS_MAIN
+                     " | del-node | file | close");
+    ck_assert_int_eq(engine.error.code, QBLK_E_QEMU);
+}
+END_TEST
+
+START_TEST(a_job_that_ended_before_the_verb_is_not_told_it)
+{
+    to_running_job();
+    hear(JOB, QBLK_JOB_CONCLUDED, QBLK_OUTCOME_COMPLETED, true);
+    ck_assert_int_eq(run(NULL), ACT_OVER);
+    ck_assert_str_eq(path, "clean | dismiss | close-at-end");
+}
+END_TEST
+
+START_TEST(a_job_that_is_gone_is_not_dismissed)
+{
+    to_running_job();
+    hear(JOB, QBLK_JOB_GONE, QBLK_OUTCOME_COMPLETED, true);
+    ck_assert_int_eq(run(NULL), ACT_OVER);
+    ck_assert_str_eq(path, "clean | close-at-end");
+}
+END_TEST
+
+START_TEST(after_the_end_a_failure_is_a_note_and_nothing_is_undone)
+{
+    to_running_job();
+    hear(JOB, QBLK_JOB_CONCLUDED, QBLK_OUTCOME_COMPLETED, true);
+    ck_assert_int_eq(run("clean"), ACT_OVER);
+    ck_assert_str_eq(path, "clean | dismiss | close-at-end");
+    ck_assert_int_eq(engine.error.code, QBLK_E_NONE);
+    ck_assert_uint_eq(engine.n_notes, 1);
+    ck_assert_str_eq(engine.notes[0], "clean: no");
+}
+END_TEST
+
+START_TEST(what_cannot_be_undone_is_told_after_the_first_cause)
+{
+    to_running_job();
+    hear(JOB, QBLK_JOB_CONCLUDED, QBLK_OUTCOME_FAILED, false);
+    ck_assert_int_eq(run("del-node"), ACT_OVER);
+    ck_assert_str_eq(path, DISMISS_MAIN " | del-node | file | close");
+    ck_assert_int_eq(engine.error.code, QBLK_E_JOB_FAILED);
+    ck_assert_uint_eq(engine.n_notes, 1);
+    ck_assert_str_eq(engine.notes[0], "could not undo \"node\": no");
+}
+END_TEST
+
+static int in_the_way(void *arg, struct engine *e, const char *reply, qblk_error *error)
+{
+    (void)arg;
+    (void)e;
+    (void)reply;
+    return err_set(error, QBLK_E_TARGET_EXISTS, "there is one");
+}
+
+START_TEST(a_probe_that_fails_as_it_must_leaves_nothing_to_undo)
+{
+    add(STEP_ABSENT, "probe", "unprobe")->check = in_the_way;
+    (void)add(STEP_CALL, "bad", NULL);
+    ck_assert_int_eq(run("b"), ACT_OVER); /* both refused */
+    ck_assert_str_eq(path, "probe | bad");
+}
+END_TEST
+
+START_TEST(a_probe_that_succeeds_refuses_and_is_taken_back)
+{
+    add(STEP_ABSENT, "probe", "unprobe")->check = in_the_way;
+    (void)add(STEP_CALL, "next", NULL);
+    ck_assert_int_eq(run(NULL), ACT_OVER);
+    ck_assert_str_eq(path, "probe | unprobe");
+    ck_assert_int_eq(engine.error.code, QBLK_E_TARGET_EXISTS);
+}
+END_TEST
+
+START_TEST(a_retired_step_is_not_undone)
+{
+    (void)add(STEP_CALL, "look", "unlook");
+    add(STEP_CALL, "unlook-now", NULL)->retires = 1;
+    (void)add(STEP_CALL, "bad", NULL);
+    ck_assert_int_eq(run("bad"), ACT_OVER);
+    ck_assert_str_eq(path, "look | unlook-now | bad");
+}
+END_TEST
+
+static int nothing_left(void *arg, struct engine *e, const char *reply, qblk_error *error)
+{
+    (void)arg;
+    (void)reply;
+    (void)error;
+    engine_unnote(e, "n1");
+    return 0;
+}
+
+START_TEST(a_survey_is_sent_only_in_doubt_and_takes_notes_back)
+{
+    add(STEP_CLEAN, "del", NULL)->node = mem_strdup("n1");
+    add(STEP_SURVEY, "survey", NULL)->check = nothing_left;
+    ck_assert_int_eq(run("del"), ACT_OVER);
+    ck_assert_str_eq(path, "del | survey");
+    ck_assert_uint_eq(engine.n_notes, 0);
+    teardown();
+    setup();
+    add(STEP_CLEAN, "del", NULL)->node = mem_strdup("n1");
+    add(STEP_SURVEY, "survey", NULL)->check = nothing_left;
+    ck_assert_int_eq(run(NULL), ACT_OVER);
+    ck_assert_str_eq(path, "del");
+}
+END_TEST
+
+START_TEST(a_plan_without_memory_is_refused_whole)
+{
+    for (unsigned long n = 1; n < 12; n++) {
+        qblk_error error;
+
+        teardown();
+        setup();
+        mem_fail_after(n);
+        for (int i = 0; i < 12; i++)
+            (void)engine_add(&engine, STEP_CALL, "step");
+        mem_fail_after(0);
+        ck_assert_int_lt(engine_ready(&engine, &error), 0);
+        ck_assert_int_eq(error.code, QBLK_E_MEMORY);
+    }
+}
+END_TEST
+
+int main(void)
+{
+    const TTest *const tests[] = {
+        steps_go_forward_in_order,
+        a_failed_step_undoes_the_finished_ones_in_reverse,
+        a_failed_creation_is_dismissed_and_its_file_removed,
+        a_failed_job_is_dismissed_before_its_nodes_go,
+        a_job_that_goes_before_the_reply_to_its_dismiss_skips_no_undo,
+        a_cancel_ends_the_job_first_and_then_undoes,
+        a_cancel_that_loses_the_race_reports_what_really_happened,
+        a_cancel_does_not_hide_a_failure,
+        a_cancel_before_the_job_undoes_what_was_made,
+        a_refused_verb_ends_the_living_job_before_undoing,
+        a_job_that_ended_before_the_verb_is_not_told_it,
+        a_job_that_is_gone_is_not_dismissed,
+        after_the_end_a_failure_is_a_note_and_nothing_is_undone,
+        what_cannot_be_undone_is_told_after_the_first_cause,
+        a_probe_that_fails_as_it_must_leaves_nothing_to_undo,
+        a_probe_that_succeeds_refuses_and_is_taken_back,
+        a_retired_step_is_not_undone,
+        a_survey_is_sent_only_in_doubt_and_takes_notes_back,
+        a_plan_without_memory_is_refused_whole,
+    };
+    Suite *suite = suite_create("engine");
+    TCase *tcase = tcase_create("engine");
+    SRunner *runner;
+    int failed;
+
+    tcase_add_checked_fixture(tcase, setup, teardown);
+    for (size_t i = 0; i < sizeof(tests) / sizeof(tests[0]); i++)
+        tcase_add_test(tcase, tests[i]);
+    suite_add_tcase(suite, tcase);
+    runner = srunner_create(suite);
+    srunner_run_all(runner, CK_NORMAL);
+    failed = srunner_ntests_failed(runner);
+    srunner_free(runner);
+    return failed != 0;
+}

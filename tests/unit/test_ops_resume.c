@@ -1,0 +1,360 @@
+/* A client may die at any command: another one finishes or undoes what it left, twice without harm,
+ * and a record that somebody else wrote brings nothing of theirs to harm. */
+#include <check.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "recorder.h"
+
+#define V52 PEER_VERSION(5, 2, 0)
+#define V72 PEER_VERSION(7, 2, 22)
+#define V100 PEER_VERSION(10, 0, 13)
+
+static struct peer peer;
+static qblk_monitor *monitor;
+static unsigned version = V72;
+
+static void setup(void)
+{
+    recorder_reset();
+    monitor = peer_start(&peer, version, NULL);
+}
+
+static void teardown(void)
+{
+    monitor = qblk_monitor_free(monitor);
+    peer_done(&peer);
+    recorder_reset();
+}
+
+static void again(void)
+{
+    teardown();
+    setup();
+}
+
+static char *clean, *done;
+static size_t n_commands;
+
+static void measure(const struct errand *errand)
+{
+    errand_begin(errand, &peer, monitor, true);
+    clean = peer_state(&peer);
+    again();
+    errand_begin(errand, &peer, monitor, false);
+    ck_assert(peer_run(&peer, monitor, recorder_ended));
+    done = peer_state(&peer);
+    n_commands = peer.n_sent;
+    again();
+}
+
+static void forget(void)
+{
+    free(clean);
+    free(done);
+    clean = done = NULL;
+}
+
+/* A new client takes the operation up. */
+static void resume(const char *id, qblk_resume_how how)
+{
+    qblk_resume_options options = QBLK_INIT(qblk_resume_options);
+    char name[16];
+
+    (void)snprintf(name, sizeof(name), "%s", id);
+    (void)qblk_monitor_free(monitor);
+    peer.hang_up_at = 0;
+    monitor = peer_reconnect(&peer, NULL);
+    recorder_reset();
+    options.how = how;
+    recorder_watch(&options.common);
+    ck_assert_int_eq(qblk_resume(monitor, name, &options, NULL, NULL), 0);
+    ck_assert_msg(peer_run(&peer, monitor, recorder_ended), "the resumed operation is stuck");
+    ck_assert(!peer.has_crashed);
+    ck_assert_int_eq(recorder.calls[CALL_END], 1);
+    ck_assert_int_eq(recorder.late, 0);
+}
+
+static void check_state(const struct errand *errand, size_t n, const char *how, const char *want,
+                        const char *or_want)
+{
+    char *state = peer_state(&peer), *sent = peer_sent(&peer, false);
+
+    ck_assert_msg(strcmp(state, want) == 0 || (or_want != NULL && strcmp(state, or_want) == 0),
+                  "%s, died at %zu, %s: %s: %s\nbut state\n%.900s\nsent\n%.1800s\nnotes\n%.600s",
+                  errand->name, n, how, qblk_result_name(recorder.result), recorder.error.text,
+                  state, sent,
+                  recorder.notes);
+    ck_assert_msg(recorder.notes[0] == '\0' || recorder.result == QBLK_RESULT_KEPT,
+                  "%s, died at %zu, %s: %s\nnotes\n%.600s\nsent\n%.1800s", errand->name, n, how,
+                  qblk_result_name(recorder.result), recorder.notes, sent);
+    free(state);
+    free(sent);
+}
+
+static const char *const how_names[] = { "intent", "finish", "pivot", "undo" };
+
+static void die_at(const struct errand *errand, size_t n, bool after, bool goes_on,
+                   qblk_resume_how how)
+{
+    char id[9];
+    bool is_open;
+
+    peer.hang_up_at = n;
+    peer.hang_up_after = after;
+    errand_begin(errand, &peer, monitor, false);
+    ck_assert(peer_run(&peer, monitor, recorder_ended));
+    memcpy(id, recorder.operation, sizeof(id));
+    if (id[0] == '\0')
+        memcpy(id, "00000000", sizeof(id));
+    if (goes_on)
+        peer_go_on(&peer);
+    resume(id, how);
+    is_open = recorder.result != QBLK_RESULT_FAILED;
+    if (!is_open)
+        ck_assert_msg(recorder.error.code == QBLK_E_UNKNOWN_JOB, "%s, died at %zu, %s: %s",
+                      errand->name, n, how_names[how], recorder.error.text);
+    check_state(errand, n, how_names[how], clean, done);
+    if (how == QBLK_RESUME_UNDO && recorder.result == QBLK_RESULT_UNDONE)
+        check_state(errand, n, "undone", clean, NULL);
+    if (is_open && recorder.result != QBLK_RESULT_UNDONE)
+        ck_assert_int_eq(recorder.result, errand->result);
+
+    /* Once more does no harm. */
+    resume(id, how);
+    if (recorder.result != QBLK_RESULT_KEPT) {
+        ck_assert_int_eq(recorder.result, QBLK_RESULT_FAILED);
+        ck_assert_int_eq(recorder.error.code, QBLK_E_UNKNOWN_JOB);
+    }
+    check_state(errand, n, "again", clean, done);
+}
+
+static void die_everywhere(const struct errand *errand, qblk_resume_how how)
+{
+    measure(errand);
+    for (size_t n = 1; n <= n_commands; n++) {
+        for (int way = 0; way < 4; way++) {
+            die_at(errand, n, (way & 1) != 0, (way & 2) != 0, how);
+            again();
+        }
+    }
+    forget();
+}
+
+START_TEST(a_client_that_dies_anywhere_is_followed_by_one_that_ends_it_as_intended)
+{
+    die_everywhere(&errands[_i], QBLK_RESUME_INTENT);
+}
+END_TEST
+
+START_TEST(a_client_that_dies_anywhere_is_followed_by_one_that_undoes_it)
+{
+    die_everywhere(&errands[_i], QBLK_RESUME_UNDO);
+}
+END_TEST
+
+/* The one who follows may die too. */
+START_TEST(whoever_follows_may_die_as_well)
+{
+    const struct errand *errand = &errands[_i];
+
+    measure(errand);
+    for (size_t n = 8; n <= n_commands; n++) {
+        for (size_t k = 1; k < 24; k += 2) {
+            char id[9];
+
+            peer.hang_up_at = n;
+            peer.hang_up_after = true;
+            errand_begin(errand, &peer, monitor, false);
+            ck_assert(peer_run(&peer, monitor, recorder_ended));
+            memcpy(id, recorder.operation, sizeof(id));
+            resume("ffffffff", QBLK_RESUME_INTENT); /* to have a new connection */
+            peer.hang_up_at = peer.n_sent + k;
+            recorder_reset();
+
+            qblk_resume_options options = QBLK_INIT(qblk_resume_options);
+
+            recorder_watch(&options.common);
+            ck_assert_int_eq(qblk_resume(monitor, id, &options, NULL, NULL), 0);
+            ck_assert(peer_run(&peer, monitor, recorder_ended));
+            resume(id, QBLK_RESUME_INTENT);
+            check_state(errand, n, "died twice", clean, done);
+            again();
+        }
+    }
+    forget();
+}
+END_TEST
+
+/* ---- a kept copy ----------------------------------------------------------------------------- */
+
+static const struct {
+    qblk_resume_how how;
+    qblk_result result;
+    const char *root;
+} kept[] = {
+    { QBLK_RESUME_INTENT, QBLK_RESULT_KEPT, "filter" },
+    { QBLK_RESUME_FINISH, QBLK_RESULT_FINISHED, "top" },
+    { QBLK_RESUME_PIVOT, QBLK_RESULT_PIVOTED, "target" },
+    { QBLK_RESUME_UNDO, QBLK_RESULT_UNDONE, "top" },
+};
+
+START_TEST(a_kept_copy_ends_as_its_user_says)
+{
+    char id[9], root[40], target[128];
+
+    errand_begin(&errands[4], &peer, monitor, false);
+    ck_assert(peer_run(&peer, monitor, recorder_ended));
+    ck_assert_int_eq(recorder.result, QBLK_RESULT_KEPT);
+    memcpy(id, recorder.operation, sizeof(id));
+    resume(id, kept[_i].how);
+    ck_assert_int_eq(recorder.result, kept[_i].result);
+    if (strcmp(kept[_i].root, "top") == 0)
+        (void)snprintf(root, sizeof(root), "top");
+    else
+        (void)snprintf(root, sizeof(root), "qblk.%s.%s", id, kept[_i].root);
+    ck_assert_str_eq(peer.root, root);
+    (void)snprintf(target, sizeof(target), "%s/target", peer.dir);
+    ck_assert_int_eq(access(target, F_OK) == 0, kept[_i].how != QBLK_RESUME_UNDO);
+    if (kept[_i].how != QBLK_RESUME_INTENT) {
+        ck_assert_uint_eq(peer.n_jobs, 0);
+        ck_assert_str_eq(recorder.notes, "");
+    }
+}
+END_TEST
+
+/* ---- records that are not ours --------------------------------------------------------------- */
+
+#define FORGED "qblk.0badf00d.journal"
+
+static void forge(const char *record, bool has_ended)
+{
+    struct peer_node *node = peer_add_node(&peer, FORGED, "null-co", "", "", "");
+
+    node->bitmaps[node->n_bitmaps++] = strdup(record);
+    if (has_ended)
+        node->bitmaps[node->n_bitmaps++] = strdup("qblk1 ended");
+}
+
+static char *others(void)
+{
+    char *state = peer_state(&peer), *line = strstr(state, "node qblk.ID.journal");
+
+    if (line != NULL)
+        memmove(line, strchr(line, '\n') + 1, strlen(strchr(line, '\n') + 1) + 1);
+    return state;
+}
+
+static const char *const unknown[] = {
+    "qblk2 1/1 op=copy disk=vd0 intent=pivot",
+    "qblk1 1/1 op=burn disk=vd0 intent=finish",
+    "qblk1 1/1 op=copy disk=vd0 intent=destroy",
+    "qblk1 1/2 op=copy disk=vd0 intent=pivot",
+    "qblk1 1/1 op=copy disk=vd0",
+    "not a record",
+};
+
+START_TEST(a_record_of_another_version_is_reported_and_nothing_changed)
+{
+    char *before, *after;
+
+    forge(unknown[_i], true);
+    before = peer_state(&peer);
+    resume("0badf00d", QBLK_RESUME_INTENT);
+    ck_assert_int_eq(recorder.result, QBLK_RESULT_FAILED);
+    ck_assert_int_eq(recorder.error.code, QBLK_E_JOURNAL);
+    resume("0badf00d", QBLK_RESUME_UNDO);
+    ck_assert_int_eq(recorder.error.code, QBLK_E_JOURNAL);
+    after = peer_state(&peer);
+    ck_assert_str_eq(after, before);
+    free(before);
+    free(after);
+}
+END_TEST
+
+static void make(const char *name)
+{
+    char path[128];
+    FILE *file;
+
+    (void)snprintf(path, sizeof(path), "%s/%s", peer.dir, name);
+    file = fopen(path, "w");
+    ck_assert_ptr_nonnull(file);
+    ck_assert_int_gt(fprintf(file, "precious"), 0);
+    (void)fclose(file);
+}
+
+/* What a forged record names: nodes that nobody uses (spare), nodes in use, a file. DIR is filled
+ * in. With a forged mark of the end as well, a pull's idle nodes would go: see journal.h. */
+static const struct {
+    const char *record;
+    bool has_ended;
+} forged[] = {
+    { "op=pull disk=vd0 intent=finish old=top,top-file,mid,base-file", true },
+    { "op=copy disk=vd0 intent=pivot old=spare,spare-file", true },
+    { "op=copy disk=nonesuch intent=pivot old=spare", true },
+    { "op=copy disk=vd0 intent=finish old=spare file=DIR/precious", true },
+    { "op=pull disk=vd0 intent=finish old=spare", false },
+    { "op=copy disk=vd0 intent=pivot old=spare file=DIR/precious", false },
+    { "op=backup disk=vd0 intent=finish file=DIR/precious", false },
+    { "op=backup disk=vd0 intent=finish file=DIR/base.qcow2", false },
+    { "op=pull disk=vd0 intent=finish file=DIR/precious", false },
+};
+
+START_TEST(a_forged_record_harms_nothing_of_others)
+{
+    char record[300] = "qblk1 1/1 ", *before, *after, path[128];
+    const char *dir = strstr(forged[_i].record, "DIR");
+    int how = _i % 2 == 0 ? QBLK_RESUME_INTENT : QBLK_RESUME_UNDO;
+
+    make("precious");
+    make("base.qcow2");
+    (void)snprintf(path, sizeof(path), "%s/spare.qcow2", peer.dir);
+    (void)peer_add_node(&peer, "spare-file", "file", path, "", "");
+    (void)peer_add_node(&peer, "spare", "qcow2", path, "spare-file", "");
+    if (dir != NULL)
+        (void)snprintf(record, sizeof(record), "qblk1 1/1 %.*s%s%s",
+                       (int)(dir - forged[_i].record), forged[_i].record, peer.dir, dir + 3);
+    else
+        (void)snprintf(record, sizeof(record), "qblk1 1/1 %s", forged[_i].record);
+    forge(record, forged[_i].has_ended);
+    before = others();
+    resume("0badf00d", (qblk_resume_how)how);
+    after = others();
+    ck_assert_msg(strcmp(after, before) == 0, "%s: %s\nbefore\n%s\nafter\n%s\nsaid %s", record,
+                  qblk_result_name(recorder.result), before, after, recorder.notes);
+    free(before);
+    free(after);
+}
+END_TEST
+
+int main(void)
+{
+    Suite *suite = suite_create("ops_resume");
+    TCase *tcase = tcase_create("ops_resume");
+    SRunner *runner;
+    int failed;
+
+    tcase_add_checked_fixture(tcase, setup, teardown);
+    tcase_set_timeout(tcase, 120);
+    tcase_add_loop_test(
+        tcase, a_client_that_dies_anywhere_is_followed_by_one_that_ends_it_as_intended, 0,
+        N_ERRANDS);
+    tcase_add_loop_test(tcase, a_client_that_dies_anywhere_is_followed_by_one_that_undoes_it, 0,
+                        N_ERRANDS);
+    tcase_add_loop_test(tcase, whoever_follows_may_die_as_well, 0, N_ERRANDS);
+    tcase_add_loop_test(tcase, a_kept_copy_ends_as_its_user_says, 0,
+                        (int)(sizeof(kept) / sizeof(kept[0])));
+    tcase_add_loop_test(tcase, a_record_of_another_version_is_reported_and_nothing_changed, 0,
+                        (int)(sizeof(unknown) / sizeof(unknown[0])));
+    tcase_add_loop_test(tcase, a_forged_record_harms_nothing_of_others, 0,
+                        (int)(sizeof(forged) / sizeof(forged[0])));
+    suite_add_tcase(suite, tcase);
+    runner = srunner_create(suite);
+    srunner_run_all(runner, CK_NORMAL);
+    failed = srunner_ntests_failed(runner);
+    srunner_free(runner);
+    return failed != 0;
+}
