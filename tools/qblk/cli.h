@@ -1,0 +1,70 @@
+/* What one run of the command knows. The command is built on include/qblk alone. */
+#ifndef QBLK_TOOL_CLI_H
+#define QBLK_TOOL_CLI_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include <qblk/qblk.h>
+
+#include "progress.h"
+
+/* The values of the options; opts.c has the table that fills it. */
+struct options {
+    const char *socket;
+    bool json;
+    bool help;
+    bool version;
+    bool quiet;
+    int verbose;
+    int64_t timeout_ms; /* 0: none */
+    int64_t wait_ms;
+    bool dry_run;
+    bool async;
+    bool cancel_on_timeout;
+    const char *base;
+    const char *top;
+    const char *backing_file;
+    uint64_t speed;
+    const char *on_error;
+    qblk_ending ending;
+    bool shallow;
+    bool reuse;
+    bool legacy;
+    bool compress;
+    const char *format;
+    const char *sync;
+    bool dot;
+    bool any;
+    bool ready;
+    bool follow;
+    uint64_t count; /* 0: no end */
+    bool list;
+    const char *operation;
+    bool undo;
+};
+
+struct verb;
+
+struct cli {
+    struct options opt;
+    const struct verb *verb;
+    char **args;         /* what follows the verb and is no option */
+    int n_args;
+    int64_t deadline_ms; /* on the monotonic clock; -1: none */
+    int out_errno;       /* why stdout cannot be written, 0 if it can */
+    struct progress progress;
+};
+
+/* Exit statuses; those of failures come from qblk_error_kind in report.c. */
+enum { EXIT_DONE = 0, EXIT_FAILED = 1, EXIT_USAGE = 2, EXIT_CONNECTION = 3, EXIT_TIMEOUT = 4,
+       EXIT_CANCELLED = 5, EXIT_REFUSED = 6 };
+
+/* Milliseconds on the monotonic clock. */
+int64_t clock_ms(void);
+
+/* What is left of --timeout in ms, 0 if it has passed, -1 if there is no limit: the form in which
+ * the library's blocking calls want it. */
+int cli_left_ms(const struct cli *cli);
+
+#endif

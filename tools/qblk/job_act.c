@@ -1,0 +1,186 @@
+/* The verbs that do something to a job: pause, resume, speed, cancel, finish, complete, finalize,
+ * dismiss. Each waits until QEMU has taken it, then for its effect where there is one to see. */
+#include <stdio.h>
+#include <string.h>
+
+#include "follow.h"
+#include "json.h"
+#include "report.h"
+#include "sizes.h"
+#include "verbs.h"
+
+struct act {
+    struct follow follow;
+    qblk_job_verb verb;
+    const char *name; /* of the verb */
+    uint64_t speed;
+    bool is_accepted;
+};
+
+static struct followed *the_job(struct act *act)
+{
+    return &act->follow.jobs[0];
+}
+
+static bool is_end_verb(qblk_job_verb verb)
+{
+    return verb == QBLK_VERB_CANCEL || verb == QBLK_VERB_FINISH || verb == QBLK_VERB_COMPLETE ||
+           verb == QBLK_VERB_FINALIZE;
+}
+
+/* Whether what the verb was for has come about. */
+static bool is_effective(struct act *act, int state)
+{
+    const struct followed *job = the_job(act);
+
+    if (act->verb == QBLK_VERB_DISMISS)
+        return job->is_gone;
+    if (job->is_ended || job->is_gone)
+        return true;
+    if (act->verb == QBLK_VERB_PAUSE)
+        return state == QBLK_JOB_PAUSED || state == QBLK_JOB_STANDBY;
+    /* Taken and remembered, but nothing comes of it until somebody resumes the job. */
+    if (act->verb == QBLK_VERB_COMPLETE && state == QBLK_JOB_STANDBY)
+        return true;
+    return !is_end_verb(act->verb) || act->follow.cli->opt.async;
+}
+
+static void on_done(qblk_job *job, const qblk_error *error, void *arg)
+{
+    struct act *act = arg;
+
+    (void)job; /* may be gone by now */
+    if (error != NULL) {
+        follow_fail(&act->follow, error);
+        return;
+    }
+    act->is_accepted = true;
+    if (is_effective(act, the_job(act)->state))
+        session_stop(&act->follow.session);
+}
+
+static void on_synced(struct follow *follow)
+{
+    struct act *act = follow->arg;
+    qblk_job *job = qblk_job_find(follow->session.monitor, the_job(act)->id);
+    qblk_error error;
+
+    if (job == NULL)
+        follow_unknown_error(the_job(act)->id, &error);
+    if (job == NULL || qblk_job_act(job, act->verb, act->speed, on_done, act, &error) < 0)
+        follow_fail(follow, &error);
+}
+
+static void on_change(struct follow *follow, struct followed *job, const qblk_job_info *info)
+{
+    struct act *act = follow->arg;
+
+    if (is_end_verb(act->verb) && act->is_accepted)
+        progress_show(&follow->cli->progress, job->id, info);
+    if (act->is_accepted && is_effective(act, (int)info->state))
+        session_stop(&follow->session);
+}
+
+/* What happened, in a few words. */
+static void effect_text(struct act *act, struct text *to)
+{
+    const struct followed *job = the_job(act);
+    char size[SIZE_TEXT];
+
+    if (act->verb == QBLK_VERB_DISMISS) {
+        text_add(to, "dismissed");
+    } else if (job->is_ended) {
+        text_add(to, qblk_job_outcome_name(job->outcome));
+        if (act->verb == QBLK_VERB_CANCEL && job->outcome == QBLK_OUTCOME_COMPLETED)
+            text_add(to, " (the cancel came too late)");
+    } else if (act->verb == QBLK_VERB_SPEED && act->speed == 0) {
+        text_add(to, "no limit of speed");
+    } else if (act->verb == QBLK_VERB_SPEED) {
+        text_addf(to, "limited to %s/s", format_size(act->speed, size));
+    } else if (act->verb == QBLK_VERB_RESUME) {
+        text_add(to, "resumed");
+    } else if (act->verb == QBLK_VERB_PAUSE) {
+        text_add(to, "paused");
+    } else {
+        text_addf(to, "QEMU has taken '%s'%s", act->name,
+                  job->state == QBLK_JOB_STANDBY ? "; the job is paused, and completes once it is "
+                                                   "resumed" : "");
+    }
+}
+
+static void say_result(struct act *act)
+{
+    struct cli *cli = act->follow.cli;
+    const struct followed *job = the_job(act);
+    struct text line = { NULL, 0, 0 };
+
+    if (cli->opt.json) {
+        json_open(&line, NULL, '{');
+        json_open(&line, "result", '{');
+        json_str(&line, "id", job->id);
+        json_str(&line, "verb", act->name);
+        json_str(&line, "state",
+                 qblk_job_state_name(job->state < 0 ? QBLK_JOB_STARTING
+                                                    : (qblk_job_state)job->state));
+        json_str(&line, "outcome", job->is_ended ? qblk_job_outcome_name(job->outcome) : NULL);
+        json_str(&line, "error", job->error);
+        json_close(&line, '}');
+        json_close(&line, '}');
+        out_line(cli, &line);
+        return;
+    }
+    text_add_plain(&line, job->id, false);
+    text_add(&line, ": ");
+    effect_text(act, &line);
+    out_line(cli, &line);
+}
+
+static int say_end(struct act *act)
+{
+    const struct followed *job = the_job(act);
+    bool is_meant = job->outcome == QBLK_OUTCOME_COMPLETED ||
+                    (act->verb == QBLK_VERB_CANCEL && job->outcome == QBLK_OUTCOME_CANCELLED);
+    qblk_error error;
+
+    if (act->verb == QBLK_VERB_DISMISS || !job->is_ended || is_meant) {
+        say_result(act);
+        return EXIT_DONE;
+    }
+    follow_outcome_error(job, &error);
+    return report_error(act->follow.cli, &error);
+}
+
+static int find_verb(struct act *act, struct cli *cli, qblk_error *error)
+{
+    act->name = cli->verb->name + strlen("job ");
+    for (int v = QBLK_VERB_PAUSE; v <= QBLK_VERB_DISMISS; v++) {
+        if (strcmp(qblk_job_verb_name((qblk_job_verb)v), act->name) == 0)
+            act->verb = (qblk_job_verb)v;
+    }
+    return act->verb == QBLK_VERB_SPEED ? parse_rate("the speed", cli->args[1], &act->speed, error)
+                                          : 0;
+}
+
+int run_job_act(struct cli *cli)
+{
+    struct act act = { .follow = { .on_synced = on_synced, .on_change = on_change } };
+    char what[160];
+    qblk_error error;
+    int status = -1;
+
+    act.follow.arg = &act;
+    if (find_verb(&act, cli, &error) < 0)
+        return report_error(cli, &error);
+    follow_add(&act.follow, cli->args[0]);
+    if (follow_open(&act.follow, cli, false, &error) < 0)
+        return follow_end(&act.follow, report_error(cli, &error));
+    if (is_end_verb(act.verb) && !cli->opt.async)
+        progress_ask(&cli->progress, act.follow.session.monitor);
+    session_run(&act.follow.session);
+    (void)snprintf(what, sizeof(what), "the effect of '%s' on job %.80s", act.name, cli->args[0]);
+    if (!act.is_accepted || !is_effective(&act, the_job(&act)->state))
+        status = follow_trouble(&act.follow, what);
+    if (status < 0)
+        status = say_end(&act);
+    return follow_end(&act.follow, status);
+}

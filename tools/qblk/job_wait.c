@@ -1,0 +1,247 @@
+/* The verbs job wait and job watch. */
+#include <stdio.h>
+#include <time.h>
+
+#include "follow.h"
+#include "json.h"
+#include "report.h"
+#include "verbs.h"
+
+static void check_known(struct follow *follow)
+{
+    for (int i = 0; i < follow->n_jobs; i++) {
+        qblk_error error;
+
+        if (!follow->jobs[i].is_seen) {
+            follow_unknown_error(follow->jobs[i].id, &error);
+            follow_fail(follow, &error);
+            return;
+        }
+    }
+}
+
+/* {"result": [...]}: the jobs that are done with. */
+static void say_results(struct follow *follow, bool is_ready_enough)
+{
+    struct text line = { NULL, 0, 0 };
+
+    if (!follow->cli->opt.json)
+        return;
+    json_open(&line, NULL, '{');
+    json_open(&line, "result", '[');
+    for (int i = 0; i < follow->n_jobs; i++) {
+        const struct followed *job = &follow->jobs[i];
+
+        if (!job->is_ended && !(is_ready_enough && job->is_ready))
+            continue;
+        json_open(&line, NULL, '{');
+        json_str(&line, "id", job->id);
+        json_str(&line, "outcome", job->is_ended ? qblk_job_outcome_name(job->outcome) : NULL);
+        json_str(&line, "error", job->error);
+        json_bool(&line, "ready", job->is_ready);
+        json_close(&line, '}');
+    }
+    json_close(&line, ']');
+    json_close(&line, '}');
+    out_line(follow->cli, &line);
+}
+
+static void say_job(struct follow *follow, const qblk_job_info *info)
+{
+    struct text line = { NULL, 0, 0 };
+
+    json_event(&line, "job");
+    json_open(&line, "job", '{');
+    json_job_members(&line, info);
+    json_close(&line, '}');
+    json_close(&line, '}');
+    out_line(follow->cli, &line);
+}
+
+/* ---- job wait ------------------------------------------------------------------------------ */
+
+static bool is_done(const struct follow *follow, const struct followed *job)
+{
+    return job->is_ended || (follow->cli->opt.ready && job->is_ready);
+}
+
+static bool is_enough(const struct follow *follow)
+{
+    int done = 0;
+
+    for (int i = 0; i < follow->n_jobs; i++)
+        done += is_done(follow, &follow->jobs[i]);
+    return done == follow->n_jobs || (follow->cli->opt.any && done > 0);
+}
+
+static void wait_synced(struct follow *follow)
+{
+    check_known(follow);
+    if (!follow->is_failed && is_enough(follow))
+        session_stop(&follow->session);
+}
+
+static void wait_change(struct follow *follow, struct followed *job, const qblk_job_info *info)
+{
+    if (info->is_stalled && !job->is_stalled)
+        warn(follow->cli, "job %s stopped on an I/O error: 'qblk job info %s' tells more", job->id,
+             job->id);
+    if (follow->cli->opt.json &&
+        ((int)info->state != job->state || info->is_stalled != job->is_stalled))
+        say_job(follow, info);
+    if (follow->n_jobs == 1)
+        progress_show(&follow->cli->progress, job->id, info);
+    if (follow->is_synced && is_enough(follow))
+        session_stop(&follow->session);
+}
+
+static int wait_outcomes(struct follow *follow)
+{
+    const struct followed *bad = NULL;
+    qblk_error error;
+
+    for (int i = 0; i < follow->n_jobs; i++) {
+        const struct followed *job = &follow->jobs[i];
+        struct text line = { NULL, 0, 0 };
+        struct text plain = { NULL, 0, 0 };
+
+        if (!is_done(follow, job))
+            continue;
+        if (job->is_ended && job->outcome != QBLK_OUTCOME_COMPLETED && bad == NULL)
+            bad = job;
+        text_addf(&line, "%s: %s%s%s", job->id,
+                  job->is_ended ? qblk_job_outcome_name(job->outcome) : "ready",
+                  job->error != NULL ? ": " : "", job->error != NULL ? job->error : "");
+        text_add_plain(&plain, line.s, false);
+        text_free(&line);
+        if (!follow->cli->opt.json)
+            out_line(follow->cli, &plain);
+        text_free(&plain);
+    }
+    if (bad == NULL) {
+        say_results(follow, follow->cli->opt.ready);
+        return EXIT_DONE;
+    }
+    follow_outcome_error(bad, &error);
+    return report_error(follow->cli, &error);
+}
+
+int run_job_wait(struct cli *cli)
+{
+    struct follow follow = { .on_synced = wait_synced, .on_change = wait_change };
+    qblk_error error;
+    int status = -1;
+
+    for (int i = 0; i < cli->n_args; i++)
+        follow_add(&follow, cli->args[i]);
+    if (follow_open(&follow, cli, false, &error) < 0)
+        return follow_end(&follow, report_error(cli, &error));
+    if (follow.n_jobs == 1)
+        progress_ask(&cli->progress, follow.session.monitor);
+    session_run(&follow.session);
+    /* A lost connection ends the jobs as lost, which says more than the connection's own error. */
+    if (!is_enough(&follow))
+        status = follow_trouble(&follow, cli->n_args == 1 ? "the job" : "the jobs");
+    if (status < 0)
+        status = wait_outcomes(&follow);
+    return follow_end(&follow, status);
+}
+
+/* ---- job watch ----------------------------------------------------------------------------- */
+
+static void watch_line(struct follow *follow, const qblk_job_info *info, bool is_gone)
+{
+    struct text line = { NULL, 0, 0 };
+    struct text plain = { NULL, 0, 0 };
+    struct timespec now = { 0, 0 };
+    struct tm tm;
+    char clock[16] = "";
+
+    (void)clock_gettime(CLOCK_REALTIME, &now);
+    if (localtime_r(&now.tv_sec, &tm) != NULL)
+        (void)strftime(clock, sizeof(clock), "%H:%M:%S", &tm);
+    text_addf(&line, "%s.%03ld %s %s ", clock, now.tv_nsec / 1000000, info->id,
+              info->type != NULL && *info->type != '\0' ? info->type : "-");
+    if (is_gone)
+        text_add(&line, "gone");
+    else if (info->outcome != QBLK_OUTCOME_NONE && info->state == QBLK_JOB_GONE)
+        text_add(&line, qblk_job_state_name(QBLK_JOB_CONCLUDED)); /* its end and that in one */
+    else if (info->is_stalled)
+        text_addf(&line, "stalled (%s)", info->stall_reason != NULL ? info->stall_reason : "error");
+    else
+        text_add(&line, qblk_job_state_name(info->state));
+    if (info->outcome != QBLK_OUTCOME_NONE && !is_gone)
+        text_addf(&line, " %s%s%s", qblk_job_outcome_name(info->outcome),
+                  info->error != NULL ? ": " : "", info->error != NULL ? info->error : "");
+    else if (info->total > 0 && !is_gone)
+        text_addf(&line, " %d%%", info->current >= info->total
+                  ? 100 : (int)((double)info->current / (double)info->total * 100));
+    text_add_plain(&plain, line.s, false);
+    text_free(&line);
+    out_line(follow->cli, &plain);
+}
+
+static bool all_ended(const struct follow *follow)
+{
+    for (int i = 0; i < follow->n_jobs; i++) {
+        if (!follow->jobs[i].is_ended)
+            return false;
+    }
+    return true;
+}
+
+static void watch_synced(struct follow *follow)
+{
+    if (follow->is_all)
+        return;
+    check_known(follow);
+    if (!follow->is_failed && all_ended(follow))
+        session_stop(&follow->session);
+}
+
+/* What is told: each state once, the end once and with its outcome. */
+static bool is_news(const struct follow *follow, const struct followed *job,
+                    const qblk_job_info *info)
+{
+    if (job->is_ended && !job->is_end_told)
+        return true;
+    if (info->state == QBLK_JOB_CONCLUDED)
+        return false; /* told already, or its outcome is still to come */
+    if (job->is_gone)
+        return follow->is_all;
+    return (int)info->state != job->state || info->is_stalled != job->is_stalled;
+}
+
+static void watch_change(struct follow *follow, struct followed *job, const qblk_job_info *info)
+{
+    if (is_news(follow, job, info)) {
+        if (follow->cli->opt.json)
+            say_job(follow, info);
+        else
+            watch_line(follow, info, job->is_gone && job->is_end_told);
+        job->is_end_told = job->is_ended;
+    }
+    if (follow->cli->out_errno != 0 ||
+        (follow->is_synced && !follow->is_all && all_ended(follow)))
+        session_stop(&follow->session);
+}
+
+int run_job_watch(struct cli *cli)
+{
+    struct follow follow = { .on_synced = watch_synced, .on_change = watch_change };
+    qblk_error error;
+    int status;
+
+    follow.is_all = cli->n_args == 0;
+    for (int i = 0; i < cli->n_args; i++)
+        follow_add(&follow, cli->args[i]);
+    if (follow_open(&follow, cli, true, &error) < 0)
+        return follow_end(&follow, report_error(cli, &error));
+    session_run(&follow.session);
+    status = follow_trouble(&follow, "changes of jobs");
+    if (status < 0) {
+        say_results(&follow, false);
+        status = EXIT_DONE;
+    }
+    return follow_end(&follow, status);
+}

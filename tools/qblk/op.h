@@ -1,0 +1,53 @@
+/* Runs one operation from its start to the report: what pull, copy and backup share. */
+#ifndef QBLK_TOOL_OP_H
+#define QBLK_TOOL_OP_H
+
+#include "cli.h"
+#include "session.h"
+#include "text.h"
+
+struct op_run;
+
+/* Calls qblk_pull() or its like with *common in its options. */
+typedef int op_start_fn(struct op_run *run, const qblk_op_common *common, qblk_error *error);
+
+struct op_run {
+    struct cli *cli;
+    struct session session;
+    op_start_fn *start;
+    const char *past;   /* "copied" */
+    const char *disk;   /* as the user named it */
+    const char *target; /* absolute, or NULL */
+    qblk_op *op;
+    char label[128];    /* of the progress line */
+    bool is_cancelling; /* by Ctrl-C or at the deadline */
+    bool is_timed_out;
+    bool is_async_done; /* left on purpose, since the job runs */
+    bool was_stalled;
+    bool is_one_of_many; /* the last line is somebody else's: end with an event */
+    bool has_failed;     /* one of many has, for this reason */
+    qblk_error failure;
+    struct text results; /* of many: their results as JSON, one behind the other */
+    int leave_signal;   /* the signal for which it was left, 0 if none */
+    int status;
+};
+
+/* verb is "copy", past "copied". */
+int op_run(struct cli *cli, op_start_fn *start, const char *verb, const char *past,
+           const char *target);
+
+/* The same in parts, for a verb that runs several, one after the other, on one connection: op_open(),
+ * session_loop(), op_continue() for each, session_end(). */
+int op_open(struct op_run *run, qblk_error *error);
+int op_continue(struct op_run *run, op_start_fn *start, const char *verb, const char *disk,
+                qblk_error *error);
+
+/* ---- op_report.c: what is said about it ---------------------------------------------------- */
+
+void op_say_plan(struct op_run *run, const qblk_plan *plan);
+void op_say_step(struct op_run *run, const qblk_step *step, bool is_undoing);
+void op_say_job(struct op_run *run, const qblk_job_info *job);
+/* The last word; returns the exit status. */
+int op_say_end(struct op_run *run, const qblk_op_report *report, const qblk_error *error);
+
+#endif

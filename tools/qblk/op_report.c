@@ -1,0 +1,300 @@
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "json.h"
+#include "op.h"
+#include "report.h"
+#include "sizes.h"
+
+static void plan_json(struct op_run *run, const qblk_plan *plan)
+{
+    struct text line = { NULL, 0, 0 };
+
+    json_event(&line, "plan");
+    json_bool(&line, "dry_run", run->cli->opt.dry_run);
+    json_str(&line, "chain_before", plan->chain_before);
+    json_str(&line, "chain_after", plan->chain_after);
+    json_str(&line, "warning", plan->warning);
+    json_open(&line, "steps", '[');
+    for (size_t i = 0; i < plan->n_steps; i++) {
+        json_open(&line, NULL, '{');
+        json_str(&line, "name", plan->steps[i].name);
+        json_raw(&line, "command", plan->steps[i].command);
+        json_raw(&line, "undo", plan->steps[i].undo);
+        json_close(&line, '}');
+    }
+    json_close(&line, ']');
+    json_close(&line, '}');
+    out_line(run->cli, &line);
+}
+
+static void plan_lines(struct op_run *run, const qblk_plan *plan)
+{
+    struct text text = { NULL, 0, 0 };
+
+    text_add(&text, "before: ");
+    text_add_plain(&text, plan->chain_before != NULL ? plan->chain_before : "?", false);
+    text_add(&text, "\nafter:  ");
+    text_add_plain(&text, plan->chain_after != NULL ? plan->chain_after : "?", false);
+    text_add(&text, "\n");
+    for (size_t i = 0; i < plan->n_steps; i++) {
+        const qblk_step *step = &plan->steps[i];
+
+        text_addf(&text, "%2zu. %s\n", i + 1, step->name);
+        if (step->command != NULL) {
+            text_add(&text, "      ");
+            text_add_plain(&text, step->command, false);
+            text_add(&text, "\n");
+        }
+        if (step->undo != NULL) {
+            text_add(&text, "      undo: ");
+            text_add_plain(&text, step->undo, false);
+            text_add(&text, "\n");
+        }
+    }
+    out_text(run->cli, text.s);
+    text_free(&text);
+}
+
+void op_say_plan(struct op_run *run, const qblk_plan *plan)
+{
+    if (plan->warning != NULL)
+        warn(run->cli, "%s", plan->warning);
+    if (run->cli->opt.json)
+        plan_json(run, plan);
+    else if (run->cli->opt.dry_run)
+        plan_lines(run, plan);
+}
+
+void op_say_step(struct op_run *run, const qblk_step *step, bool is_undoing)
+{
+    struct text line = { NULL, 0, 0 };
+
+    if (run->cli->opt.json) {
+        json_event(&line, "step");
+        json_str(&line, "name", step->name);
+        json_bool(&line, "undoing", is_undoing);
+        json_raw(&line, "command", is_undoing ? step->undo : step->command);
+        json_close(&line, '}');
+        out_line(run->cli, &line);
+    } else if (run->cli->opt.verbose > 0) {
+        text_addf(&line, "%s: %s", is_undoing ? "undo" : "step", step->name);
+        log_line(run->cli, line.s);
+        text_free(&line);
+    }
+}
+
+static void warn_stalled(struct op_run *run, const qblk_job_info *job)
+{
+    if (job->is_stalled && !run->was_stalled)
+        warn(run->cli, "job %s stopped on an I/O error%s%s%s%s (%s): mend it and run 'qblk job "
+             "resume %s', or cancel it", job->id, job->stall_op != NULL ? ", a " : "",
+             job->stall_op != NULL ? job->stall_op : "", job->stall_node != NULL ? " on node " : "",
+             job->stall_node != NULL ? job->stall_node : "",
+             job->stall_reason != NULL ? job->stall_reason : "reason unknown", job->id);
+    run->was_stalled = job->is_stalled;
+}
+
+void op_say_job(struct op_run *run, const qblk_job_info *job)
+{
+    if (run->cli->opt.json) {
+        struct text line = { NULL, 0, 0 };
+
+        json_event(&line, "job");
+        json_open(&line, "job", '{');
+        json_job_members(&line, job);
+        json_close(&line, '}');
+        json_close(&line, '}');
+        out_line(run->cli, &line);
+    }
+    warn_stalled(run, job);
+    progress_show(&run->cli->progress, run->label, job);
+}
+
+static void result_members(struct text *line, const qblk_op_report *report)
+{
+    json_str(line, "result", qblk_result_name(report->result));
+    json_str(line, "operation", report->operation);
+    json_str(line, "kind", report->kind);
+    json_str(line, "disk", report->disk);
+    json_str(line, "target", report->target);
+    json_str(line, "job", report->job);
+    json_u64(line, "bytes", report->bytes);
+    json_i64(line, "elapsed_ms", report->elapsed_ms);
+    json_open(line, "notes", '[');
+    for (size_t i = 0; i < report->n_notes; i++)
+        json_str(line, NULL, report->notes[i]);
+    json_close(line, ']');
+}
+
+static void result_json(struct op_run *run, const qblk_op_report *report)
+{
+    struct text line = { NULL, 0, 0 };
+
+    if (run->is_one_of_many) {
+        json_open(&run->results, NULL, '{');
+        result_members(&run->results, report);
+        json_close(&run->results, '}');
+        return;
+    }
+    json_open(&line, NULL, '{');
+    json_open(&line, "result", '{');
+    result_members(&line, report);
+    json_close(&line, '}');
+    json_close(&line, '}');
+    out_line(run->cli, &line);
+}
+
+/* An error that ends this operation, and perhaps not the command. */
+static int say_error(struct op_run *run, const qblk_error *error)
+{
+    struct text line = { NULL, 0, 0 };
+
+    if (!run->is_one_of_many || !run->cli->opt.json) {
+        run->has_failed = true;
+        return report_error(run->cli, error);
+    }
+    if (!run->has_failed)
+        run->failure = *error;
+    run->has_failed = true;
+    json_event(&line, "failed");
+    json_str(&line, "operation", error->operation);
+    json_str(&line, "message", error->text);
+    json_close(&line, '}');
+    out_line(run->cli, &line);
+    return exit_status(error->kind);
+}
+
+static void result_line(struct op_run *run, const qblk_op_report *report)
+{
+    const char *disk = report->disk != NULL ? report->disk : run->disk;
+    const char *target = report->target != NULL ? report->target : run->target;
+    struct text text = { NULL, 0, 0 };
+    struct text line = { NULL, 0, 0 };
+    char size[SIZE_TEXT];
+    char time[SIZE_TEXT];
+
+    if (report->result == QBLK_RESULT_PLANNED) {
+        note(run->cli, "dry run: nothing was changed");
+        return;
+    }
+    if (run->is_async_done) {
+        text_add(&text, report->job != NULL ? report->job : "");
+    } else if (report->result == QBLK_RESULT_KEPT) {
+        text_addf(&text, "%s %s%s%s: in sync, and kept so by job %s", run->past, disk,
+                  target != NULL ? " to " : "", target != NULL ? target : "",
+                  report->job != NULL ? report->job : "?");
+    } else {
+        text_addf(&text, "%s %s%s%s: %s", run->past, disk, target != NULL ? " to " : "",
+                  target != NULL ? target : "", qblk_result_name(report->result));
+        text_addf(&text, " (%s in %s)", format_size(report->bytes, size),
+                  format_elapsed(report->elapsed_ms, time));
+    }
+    text_add_plain(&line, text.s, false);
+    text_free(&text);
+    out_line(run->cli, &line);
+}
+
+static void say_notes(struct op_run *run, const qblk_op_report *report)
+{
+    for (size_t i = 0; i < report->n_notes; i++)
+        note(run->cli, "%s", report->notes[i]);
+}
+
+static int say_result(struct op_run *run, const qblk_op_report *report)
+{
+    if (run->is_cancelling && report->result != QBLK_RESULT_PLANNED)
+        note(run->cli, "the cancel came too late: it was done already");
+    if (run->cli->opt.json) {
+        result_json(run, report);
+    } else {
+        result_line(run, report);
+        say_notes(run, report);
+    }
+    return EXIT_DONE;
+}
+
+static void name_error(qblk_error *error, const qblk_op_report *report)
+{
+    (void)snprintf(error->job, sizeof(error->job), "%s", report->job != NULL ? report->job : "");
+    (void)snprintf(error->operation, sizeof(error->operation), "%s",
+                   report->operation != NULL ? report->operation : "");
+}
+
+/* Left for a signal or at the deadline. */
+static int say_left(struct op_run *run, const qblk_op_report *report)
+{
+    bool is_signal = run->leave_signal != 0;
+    char why[64];
+    qblk_error error;
+
+    say_notes(run, report);
+    if (is_signal)
+        (void)snprintf(why, sizeof(why), "interrupted (%s)", strsignal(run->leave_signal));
+    else
+        (void)snprintf(why, sizeof(why), "timed out after %.3g s",
+                       (double)run->cli->opt.timeout_ms / 1000);
+    if (report->operation == NULL)
+        (void)own_error(&error, is_signal ? QBLK_KIND_CANCELLED : QBLK_KIND_TIMEOUT,
+                        is_signal ? QBLK_E_CANCELLED : QBLK_E_TIMEOUT,
+                        "%s: %s, before anything was changed", run->label, why);
+    else
+        (void)own_error(&error, is_signal ? QBLK_KIND_CANCELLED : QBLK_KIND_TIMEOUT,
+                        is_signal ? QBLK_E_CANCELLED : QBLK_E_TIMEOUT,
+                        "%s: %s; operation %s was left as it is%s%s, and QEMU goes on with it",
+                        run->label, why, report->operation,
+                        report->job != NULL ? ", with its job " : "",
+                        report->job != NULL ? report->job : "");
+    name_error(&error, report);
+    /* Somebody has to look after what was left, so people are told as well. */
+    if (run->cli->opt.json)
+        log_line(run->cli, error.text);
+    run->session.die_of = run->leave_signal;
+    return is_signal && report->operation != NULL
+               ? report_error_as(run->cli, "left-open", &error)
+               : report_error(run->cli, &error);
+}
+
+static int say_cancelled_by_timeout(struct op_run *run, const qblk_op_report *report)
+{
+    qblk_error error;
+
+    (void)own_error(&error, QBLK_KIND_TIMEOUT, QBLK_E_TIMEOUT, "%s: timed out after %.3g s; the "
+                    "operation was cancelled and undone", run->label,
+                    (double)run->cli->opt.timeout_ms / 1000);
+    name_error(&error, report);
+    return report_error(run->cli, &error);
+}
+
+int op_say_end(struct op_run *run, const qblk_op_report *report, const qblk_error *error)
+{
+    qblk_error none;
+
+    switch (report->result) {
+    case QBLK_RESULT_COMPLETED:
+    case QBLK_RESULT_FINISHED:
+    case QBLK_RESULT_PIVOTED:
+    case QBLK_RESULT_KEPT:
+    case QBLK_RESULT_PLANNED:
+    case QBLK_RESULT_UNDONE:
+        return say_result(run, report);
+    case QBLK_RESULT_LEFT:
+        return run->is_async_done ? say_result(run, report) : say_left(run, report);
+    case QBLK_RESULT_NONE:
+    case QBLK_RESULT_FAILED:
+    case QBLK_RESULT_CANCELLED:
+    case QBLK_RESULT_LOST:
+    default:
+        break;
+    }
+    say_notes(run, report);
+    if (report->result == QBLK_RESULT_CANCELLED && run->is_timed_out)
+        return say_cancelled_by_timeout(run, report);
+    if (error == NULL) {
+        (void)own_error(&none, QBLK_KIND_FAILED, QBLK_E_NONE, "%s: it ended as '%s', without a "
+                        "reason", run->label, qblk_result_name(report->result));
+        error = &none;
+    }
+    return say_error(run, error);
+}
