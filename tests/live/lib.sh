@@ -1,0 +1,371 @@
+# tests/live/lib.sh - scratch QEMUs, images and verdicts for tests/live/test_*.sh.
+# shellcheck shell=bash disable=SC2034 # variables are for the tests that source this
+#
+# A test is a function; `run_test NAME FUNCTION` runs it in a scratch directory with a shell of its
+# own, prints "ok NAME" or "not ok NAME: why", and afterwards sees to it that no process, job or
+# node was left behind. Nothing here sleeps: what happens is waited for by QEMU's events, on a
+# monitor of the harness's own, read by a client that shares nothing with the library.
+#
+#   $dir/m0   the monitor that qblk is given      m1  for the test's own commands
+#   m2        events                              reference.raw  what the guest should see
+set -u
+
+here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+root=$(cd "$here/../.." && pwd)
+build=$root/${BUILD:-build/release}
+: "${QEMU:=qemu-system-x86_64}" "${QSD:=qemu-storage-daemon}"
+: "${QEMU_IMG:=qemu-img}" "${QEMU_IO:=qemu-io}"
+qblk=$build/qblk
+rawqmp=$build/tests/live/rawqmp
+export ASAN_OPTIONS=${ASAN_OPTIONS:-abort_on_error=0:exitcode=99}
+export UBSAN_OPTIONS=${UBSAN_OPTIONS:-print_stacktrace=1}
+export LC_ALL=C
+unset QBLK_SOCKET QBLK_DEBUG
+patience=60 # seconds for anything that must happen
+live_failed=0
+live_skipped=0
+
+for needed in "$qblk" "$rawqmp"; do
+    [ -x "$needed" ] || { echo "not ok setup: no $needed; run make live-bins"; exit 1; }
+done
+for needed in "$QEMU" "$QEMU_IMG" "$QEMU_IO"; do
+    command -v "$needed" >/dev/null || { echo "skip: no $needed here"; exit 77; }
+done
+
+fail() {
+    echo "$*" >"$dir/why"
+    exit 1
+}
+
+skip() {
+    echo "$*" >"$dir/why"
+    exit 77
+}
+
+# run_test NAME FUNCTION [ARG...]
+run_test() {
+    local name=$1 status why
+    shift
+    dir=$(mktemp -d "${TMPDIR:-/tmp}/qblk.XXXXXX") || exit 1
+    (
+        trap end_of_test EXIT
+        cd "$dir" || exit 1
+        "$@"
+    ) >"$dir/trace" 2>&1
+    status=$?
+    why=$(cat "$dir/why" 2>/dev/null || echo "ended with status $status")
+    case $status in
+    0) echo "ok $name" ;;
+    77)
+        echo "skip $name: $why"
+        live_skipped=1
+        ;;
+    *)
+        echo "not ok $name: $why"
+        # What was said, for whoever has to find out.
+        for said in trace out err qemu.log; do
+            [ ! -s "$dir/$said" ] ||
+                tail -n 8 "$dir/$said" | cut -c 1-400 | sed "s/^/    $said: /"
+        done
+        live_failed=1
+        ;;
+    esac
+    rm -rf "$dir"
+}
+
+# Last line of each test file.
+finish() {
+    [ "$live_failed" = 0 ] || exit 1
+    [ "$live_skipped" = 0 ] || exit 77
+    exit 0
+}
+
+# In the test's own shell, however it ends. QEMU is ended by its pid; whatever else was started in
+# the background must be gone by then or is named as a leak.
+end_of_test() {
+    local status=$? pid
+    set +e
+    trap - EXIT
+    if [ -n "${qemu_pid-}" ]; then
+        if [ "$status" = 0 ] && ! kill -0 "$qemu_pid" 2>/dev/null; then
+            echo "QEMU had gone before the end of the test: $(tail -n 2 "$dir/qemu.log")" >"$dir/why"
+            status=1
+        fi
+        kill -KILL "$qemu_pid" 2>/dev/null
+        wait "$qemu_pid" 2>/dev/null
+    fi
+    for pid in ${started-}; do
+        if kill -0 "$pid" 2>/dev/null; then
+            kill -KILL "$pid" 2>/dev/null
+            wait "$pid" 2>/dev/null
+            if [ "$status" = 0 ]; then
+                echo "a process that the test had started outlived it" >"$dir/why"
+                status=1
+            fi
+        fi
+    done
+    # A sanitizer's report anywhere spoils a test that was content otherwise.
+    if [ "$status" = 0 ] && grep -qE 'AddressSanitizer|runtime error:|LeakSanitizer' \
+        "$dir"/err* "$dir/trace" 2>/dev/null; then
+        echo "a sanitizer complained" >"$dir/why"
+        status=1
+    fi
+    exit "$status"
+}
+
+# ---- images ---------------------------------------------------------------------------------------
+
+# io IMAGE FORMAT COMMAND...
+io() {
+    local image=$1 format=$2 words=()
+    shift 2
+    for command in "$@"; do words+=(-c "$command"); done
+    "$QEMU_IO" -f "$format" "${words[@]}" "$image" >/dev/null || fail "qemu-io on $image failed"
+}
+
+# make_chain [SIZE]: base.qcow2 <- mid.qcow2 <- top.qcow2, each with a pattern of its own that
+# partly covers those below, and reference.raw, made by the same writes on a plain file.
+make_chain() {
+    local size=${1:-8M}
+    "$QEMU_IMG" create -q -f qcow2 base.qcow2 "$size" &&
+        "$QEMU_IMG" create -q -f qcow2 -F qcow2 -b "$dir/base.qcow2" mid.qcow2 &&
+        "$QEMU_IMG" create -q -f qcow2 -F qcow2 -b "$dir/mid.qcow2" top.qcow2 &&
+        "$QEMU_IMG" create -q -f raw reference.raw "$size" || fail "qemu-img create failed"
+    io base.qcow2 qcow2 "write -P 0x11 0 3M" "write -P 0x12 5M 64k"
+    io mid.qcow2 qcow2 "write -P 0x22 1M 1M" "write -P 0x23 4M 512k"
+    io top.qcow2 qcow2 "write -P 0x33 1536k 256k" "write -P 0x34 7M 192k"
+    io reference.raw raw "write -P 0x11 0 3M" "write -P 0x12 5M 64k" \
+        "write -P 0x22 1M 1M" "write -P 0x23 4M 512k" "write -P 0x33 1536k 256k" \
+        "write -P 0x34 7M 192k"
+}
+
+# make_long_chain: the same, and so much data in the lowest image that a job with --speed 64K is
+# still at work when the test is done with it. (A mirror has 16 MiB in flight before it heeds its
+# speed.)
+make_long_chain() {
+    make_chain 64M
+    io base.qcow2 qcow2 "write -P 0x44 8M 48M"
+    io reference.raw raw "write -P 0x44 8M 48M"
+}
+
+# same IMAGE FORMAT [REFERENCE]: the image holds what the guest should see, and is sound.
+same() {
+    "$QEMU_IMG" compare -q -f raw -F "$2" "${3:-reference.raw}" "$1" ||
+        fail "$1 differs from ${3:-what the guest should see}"
+    if [ "$2" = qcow2 ]; then
+        "$QEMU_IMG" check -q -f qcow2 "$1" || fail "qemu-img check finds fault with $1"
+    fi
+}
+
+# info IMAGE: what its header says, as plain lines
+info() {
+    "$QEMU_IMG" info -U "$1"
+}
+
+# ---- QEMU -----------------------------------------------------------------------------------------
+
+monitors() {
+    local flag=$1 n
+    for n in 0 1 2; do
+        case $flag in
+        qmp) printf '%s\n' -qmp "unix:$dir/m$n,server=on,wait=off" ;;
+        qsd) printf '%s\n' --chardev "socket,id=c$n,path=$dir/m$n,server=on,wait=off" \
+            --monitor "chardev=c$n" ;;
+        esac
+    done
+}
+
+# Reads the events of the machine that was just started; the first line says that it is up.
+follow_events() {
+    local line
+    qemu_pid=$!
+    exec {events}< <(exec "$rawqmp" "$dir/m2" events)
+    read -r -t "$patience" -u "$events" line || fail "QEMU did not start: $(tail -n 3 qemu.log)"
+}
+
+# start_qemu ARG...: a blank machine that never runs; the arguments bring the disks
+start_qemu() {
+    local sockets
+    world=${world-none}
+    mapfile -t sockets < <(monitors qmp)
+    "$QEMU" -nodefaults -display none -machine q35,accel=tcg -S "${sockets[@]}" "$@" \
+        >qemu.log 2>&1 </dev/null &
+    follow_events
+}
+
+# The chain of make_chain as nodes base, mid, top under the virtio-blk device vd0.
+start_blockdev() {
+    world=blockdev disk=vd0
+    start_qemu "$@" \
+        -blockdev "file,node-name=base-file,filename=$dir/base.qcow2" \
+        -blockdev "qcow2,node-name=base,file=base-file,read-only=on" \
+        -blockdev "file,node-name=mid-file,filename=$dir/mid.qcow2" \
+        -blockdev "qcow2,node-name=mid,file=mid-file,backing=base,read-only=on" \
+        -blockdev "file,node-name=top-file,filename=$dir/top.qcow2" \
+        -blockdev "qcow2,node-name=top,file=top-file,backing=mid" \
+        -device virtio-blk-pci,id=vd0,drive=top
+}
+
+# The same as -drive makes it: no node has a name of ours.
+start_drive() {
+    world=drive disk=drive0
+    start_qemu "$@" -drive "file=$dir/top.qcow2,format=qcow2,if=none,id=drive0" \
+        -device virtio-blk-pci,id=vd0,drive=drive0
+}
+
+# The storage daemon, its disk used by an NBD export so that there is somebody who writes.
+start_qsd() {
+    local sockets
+    command -v "$QSD" >/dev/null || skip "no $QSD here"
+    world=qsd disk=top
+    mapfile -t sockets < <(monitors qsd)
+    "$QSD" "${sockets[@]}" "$@" \
+        --blockdev "file,node-name=base-file,filename=$dir/base.qcow2" \
+        --blockdev "qcow2,node-name=base,file=base-file,read-only=on" \
+        --blockdev "file,node-name=mid-file,filename=$dir/mid.qcow2" \
+        --blockdev "qcow2,node-name=mid,file=mid-file,backing=base,read-only=on" \
+        --blockdev "file,node-name=top-file,filename=$dir/top.qcow2" \
+        --blockdev "qcow2,node-name=top,file=top-file,backing=mid" \
+        --nbd-server "addr.type=unix,addr.path=$dir/nbd" \
+        --export nbd,id=ex0,node-name=top,name=disk,writable=on >qemu.log 2>&1 </dev/null &
+    follow_events
+}
+
+# start WORLD: one of the three
+start() {
+    "start_$1"
+}
+
+# Ends QEMU by its pid as an admin would, and waits until it is gone.
+stop_qemu() {
+    # A guest flushes before it ends, and must: the storage daemon of QEMU 5.2 ends without closing
+    # its images, and leaves out whatever table of theirs is not written yet.
+    [ "$world" != qsd ] ||
+        "$QEMU_IO" -f raw -c flush "nbd+unix:///disk?socket=$dir/nbd" || fail "cannot flush the disk"
+    kill -TERM "$qemu_pid" && wait "$qemu_pid"
+    qemu_pid=
+}
+
+# raw JSON...: QMP of the test's own
+raw() {
+    "$rawqmp" "$dir/m1" run "$@"
+}
+
+# offered COMMAND: QEMU has it and has not been told to refuse it (-compat)
+offered() {
+    ! raw "{\"execute\": \"$1\"}" | grep -q CommandNotFound
+}
+
+hmp() {
+    "$rawqmp" "$dir/m1" hmp "$@"
+}
+
+# guest_write PATTERN OFFSET LENGTH: through whatever the guest would write through, and the same on
+# the reference
+guest_write() {
+    local said failures
+    case $world in
+    qsd)
+        said=$("$QEMU_IO" -f raw -c "write -P $1 $2 $3" "nbd+unix:///disk?socket=$dir/nbd" 2>&1)
+        [[ $said == wrote* ]] || fail "the guest's write failed: $said"
+        ;;
+    *)
+        # QEMU prints what became of the write on its own output, and only mistakes on the monitor.
+        said=$(hmp "qemu-io -d /machine/peripheral/vd0/virtio-backend \"write -P $1 $2 $3\"")
+        failures=$(grep -c failed qemu.log)
+        [ -z "$said" ] && [ "$failures" = 0 ] || fail "the guest's write failed: $said"
+        ;;
+    esac
+    io reference.raw raw "write -P $1 $2 $3"
+}
+
+# wait_event PATTERN: the next event whose line (NAME JOB STATUS ERROR) matches; sets $event
+wait_event() {
+    while read -r -t "$patience" -u "$events" event; do
+        # shellcheck disable=SC2053 # a pattern
+        [[ $event != $1 ]] || return 0
+    done
+    fail "event $1 did not come"
+}
+
+# wait_job KIND STATUS: until the main job of a qblk operation of that kind (pull, copy, backup) has
+# that status, not one of the small jobs that make its target; sets $job
+wait_job() {
+    wait_event "JOB_STATUS_CHANGE qblk.????????.$1 $2 *"
+    job=$(job_of)
+}
+
+# job_of: the id of the job that $event is about
+job_of() {
+    local word
+    read -r _ word _ <<<"$event"
+    echo "$word"
+}
+
+# remember: the graph and the jobs as they are now, in before
+remember() {
+    "$rawqmp" "$dir/m1" state >before || fail "cannot read the graph"
+}
+
+# unchanged: they are as they were
+unchanged() {
+    "$rawqmp" "$dir/m1" state >after || fail "cannot read the graph"
+    cmp -s before after || fail "something was changed: $(diff before after | tr '\n' ' ')"
+}
+
+# nothing_left: no job, and no node of an operation that nobody uses
+nothing_left() {
+    "$rawqmp" "$dir/m1" strays >strays || fail "cannot read the graph"
+    [ ! -s strays ] || fail "left behind: $(tr '\n' ' ' <strays)"
+}
+
+# ---- qblk -----------------------------------------------------------------------------------------
+
+# q STATUS ARG...: runs qblk on m0, which must end with that status; output in out and err
+q() {
+    local wanted=$1 status
+    shift
+    timeout -k 5 "$patience" "$qblk" -s "$dir/m0" "$@" >out 2>err </dev/null
+    status=$?
+    [ "$status" = "$wanted" ] ||
+        fail "qblk $* ended with $status, not $wanted: $(tail -n 3 err | tr '\n' ' ')"
+}
+
+# q_start ARG...: the same in the background, pid in $qblk_pid. With job control, so that SIGINT is
+# not ignored as it is in other background processes.
+q_start() {
+    set -m
+    "$qblk" -s "$dir/m0" "$@" >out 2>err </dev/null &
+    qblk_pid=$!
+    set +m
+    started="${started-} $qblk_pid"
+}
+
+# q_ended STATUS: it ends by itself, with that status
+q_ended() {
+    local status
+    wait "$qblk_pid"
+    status=$?
+    [ "$status" = "$1" ] ||
+        fail "qblk ended with $status, not $1: $(tail -n 3 err | tr '\n' ' ')"
+}
+
+# said FILE PATTERN: extended regular expression
+said() {
+    grep -qE -e "$2" "$1" || fail "$1 does not say '$2' but: $(tail -n 3 "$1" | tr '\n' ' ')"
+}
+
+# result KEY VALUE: the last line of --json output holds "KEY": "VALUE" (or a number)
+result() {
+    tail -n 1 out | grep -qE "\"$1\": ?\"?$2\"?[,}]" ||
+        fail "the result's $1 is not $2: $(tail -n 1 out)"
+}
+
+# chain_is FILE...: the images of the disk, top first, by QEMU's own account
+chain_is() {
+    local chain want
+    want=$(printf '%s ' "$@")
+    "$qblk" -s "$dir/m0" tree "$disk" >tree 2>err || fail "qblk tree failed: $(cat err)"
+    chain=$(grep -oE '[a-z0-9._-]+\.(qcow2|raw)' tree | awk '!seen[$0]++' | tr '\n' ' ')
+    [ "$chain" = "$want" ] || fail "the chain is $chain, not $want"
+}

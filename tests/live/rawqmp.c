@@ -1,0 +1,355 @@
+/* rawqmp - the live tests' own QMP client. It shares nothing with the library that it helps to judge.
+ *
+ *   rawqmp SOCKET run JSON...   sends each command, prints each reply
+ *   rawqmp SOCKET hmp LINE...   the same for the human monitor; prints its text
+ *   rawqmp SOCKET state         jobs, nodes and edges in a fixed order, to be compared
+ *   rawqmp SOCKET strays        jobs, and nodes named qblk.* that no device or export uses
+ *   rawqmp SOCKET events        prints "listening", then each event: NAME JOB STATUS ERROR
+ *   rawqmp SOCKET hold          prints "connected" and keeps the monitor until its input ends
+ *
+ * The socket may appear a little later. Exit status 1 on any failure or error reply.
+ */
+#include <errno.h>
+#include <jansson.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <time.h>
+#include <unistd.h>
+
+static FILE *in, *out;
+
+static void die(const char *what, const char *detail) {
+    fprintf(stderr, "rawqmp: %s%s%s\n", what, detail ? ": " : "", detail ? detail : "");
+    exit(1);
+}
+
+static void dial(const char *path) {
+    struct sockaddr_un address = { .sun_family = AF_UNIX };
+    const struct timespec pause = { 0, 5000000 };
+    int fd = -1;
+
+    if (strlen(path) >= sizeof address.sun_path)
+        die("path too long", path);
+    memcpy(address.sun_path, path, strlen(path) + 1);
+    for (int i = 0; i < 4000; i++) {
+        fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+        if (fd < 0)
+            die("socket", strerror(errno));
+        if (connect(fd, (const struct sockaddr *)&address, sizeof address) == 0)
+            break;
+        close(fd);
+        fd = -1;
+        nanosleep(&pause, NULL);
+    }
+    if (fd < 0)
+        die("nothing listens", path);
+    in = fdopen(fd, "r");
+    out = fdopen(dup(fd), "w");
+    if (!in || !out)
+        die("fdopen", NULL);
+}
+
+static json_t *hear(void) {
+    static char *line;
+    static size_t room;
+    json_error_t error;
+    json_t *message;
+
+    if (getline(&line, &room, in) < 0)
+        return NULL;
+    message = json_loads(line, 0, &error);
+    if (!message)
+        die("not JSON", line);
+    return message;
+}
+
+/* Says one command and returns its reply; events in between are of no interest here. */
+static json_t *ask(const char *text) {
+    json_t *message;
+
+    fprintf(out, "%s\n", text);
+    if (fflush(out))
+        die("write", strerror(errno));
+    while ((message = hear())) {
+        if (json_object_get(message, "return") || json_object_get(message, "error"))
+            return message;
+        json_decref(message);
+    }
+    die("connection lost at", text);
+    return NULL;
+}
+
+static json_t *ask_well(const char *text) {
+    json_t *reply = ask(text);
+    json_t *value = json_object_get(reply, "return");
+
+    if (!value)
+        die(text, json_dumps(reply, JSON_COMPACT));
+    json_incref(value);
+    json_decref(reply);
+    return value;
+}
+
+static const char *text_of(const json_t *object, const char *key) {
+    const char *text = json_string_value(json_object_get(object, key));
+
+    return text ? text : "-";
+}
+
+static int by_text(const void *a, const void *b) {
+    return strcmp(*(char *const *)a, *(char *const *)b);
+}
+
+static void print_sorted(char **line, size_t n) {
+    if (n > 1)
+        qsort(line, n, sizeof *line, by_text);
+    for (size_t i = 0; i < n; i++) {
+        puts(line[i]);
+        free(line[i]);
+    }
+    free(line);
+}
+
+static char **add_line(char **line, size_t *n, char *text) {
+    char **more = realloc(line, (*n + 1) * sizeof *more);
+
+    if (!more || !text)
+        die("out of memory", NULL);
+    more[(*n)++] = text;
+    return more;
+}
+
+static json_t *vertex(json_t *graph, json_int_t id) {
+    size_t i;
+    json_t *node;
+
+    json_array_foreach(json_object_get(graph, "nodes"), i, node)
+        if (json_integer_value(json_object_get(node, "id")) == id)
+            return node;
+    die("edge to nowhere", NULL);
+    return NULL;
+}
+
+static char *join(const char *const *part, size_t n) {
+    char *text = NULL;
+    size_t size = 0;
+    FILE *memory = open_memstream(&text, &size);
+
+    if (!memory)
+        die("out of memory", NULL);
+    for (size_t i = 0; i < n; i++)
+        fprintf(memory, "%s%s", i ? " " : "", part[i]);
+    if (fclose(memory))
+        die("out of memory", NULL);
+    return text;
+}
+
+static void print_jobs(void) {
+    json_t *jobs = ask_well("{\"execute\": \"query-jobs\"}");
+    char **line = NULL;
+    size_t n = 0, i;
+    json_t *job;
+
+    json_array_foreach(jobs, i, job)
+        line = add_line(line, &n, join((const char *[]){ "job", text_of(job, "id"),
+                                                         text_of(job, "type"),
+                                                         text_of(job, "status") }, 4));
+    print_sorted(line, n);
+    json_decref(jobs);
+}
+
+/* ---- the graph --------------------------------------------------------------------------------- */
+
+static void add_node(json_t *graph, const char *type, const char *name) {
+    json_t *nodes = json_object_get(graph, "nodes");
+
+    json_array_append_new(nodes, json_pack("{s:I, s:s, s:s}", "id",
+                                           (json_int_t)json_array_size(nodes), "type", type, "name",
+                                           name));
+}
+
+static void add_edge(json_t *graph, const char *role, size_t parent, size_t child) {
+    json_array_append_new(json_object_get(graph, "edges"),
+                          json_pack("{s:I, s:I, s:s, s:[]}", "parent", (json_int_t)parent, "child",
+                                    (json_int_t)child, "name", role, "perm"));
+}
+
+/* Nodes of one file belong together, and an image to what it names as its backing file. */
+static const char *relation(const json_t *above, const json_t *below) {
+    const char *file = text_of(below, "file");
+
+    if (above != below && !strcmp(text_of(above, "file"), file))
+        return "same";
+    return !strcmp(text_of(above, "backing_file"), file) ? "backing" : NULL;
+}
+
+/* Who uses what, as far as it can be told without the debug command: in its form. */
+static json_t *guess_graph(void) {
+    static const char *const questions[] = { "{\"execute\": \"query-block\"}",
+                                             "{\"execute\": \"query-block-exports\"}" };
+    json_t *graph = json_pack("{s:[], s:[]}", "nodes", "edges");
+    json_t *nodes = ask_well("{\"execute\": \"query-named-block-nodes\","
+                             " \"arguments\": {\"flat\": true}}");
+    json_t *one, *other;
+    size_t i, k, q;
+
+    json_array_foreach(nodes, i, one)
+        add_node(graph, "block-driver", text_of(one, "node-name"));
+    json_array_foreach(nodes, i, one)
+        json_array_foreach(nodes, k, other)
+            if (relation(one, other))
+                add_edge(graph, relation(one, other), i, k);
+    for (q = 0; q < 2; q++) {
+        json_t *reply = ask(questions[q]), *user;
+        size_t u;
+
+        json_array_foreach(json_object_get(reply, "return"), u, user) {
+            json_t *disk = json_object_get(user, "inserted");
+            const char *name = text_of(disk ? disk : user, "node-name");
+
+            add_node(graph, "block-backend", "");
+            json_array_foreach(nodes, k, other)
+                if (!strcmp(text_of(other, "node-name"), name))
+                    add_edge(graph, "root", json_array_size(json_object_get(graph, "nodes")) - 1, k);
+        }
+        json_decref(reply);
+    }
+    json_decref(nodes);
+    return graph;
+}
+
+/* The debug command is unstable: QEMU may have been told to refuse such. */
+static json_t *ask_graph(void) {
+    json_t *reply = ask("{\"execute\": \"x-debug-query-block-graph\"}");
+    json_t *graph = json_incref(json_object_get(reply, "return"));
+
+    json_decref(reply);
+    return graph ? graph : guess_graph();
+}
+
+static void print_state(void) {
+    json_t *graph, *item;
+    char **line = NULL;
+    size_t n = 0, i;
+
+    print_jobs();
+    graph = ask_graph();
+    json_array_foreach(json_object_get(graph, "nodes"), i, item)
+        line = add_line(line, &n, join((const char *[]){ text_of(item, "type"),
+                                                         text_of(item, "name") }, 2));
+    json_array_foreach(json_object_get(graph, "edges"), i, item) {
+        json_t *parent = vertex(graph, json_integer_value(json_object_get(item, "parent")));
+        json_t *child = vertex(graph, json_integer_value(json_object_get(item, "child")));
+        char *permissions = json_dumps(json_object_get(item, "perm"), JSON_COMPACT);
+
+        line = add_line(line, &n, join((const char *[]){ "edge", text_of(parent, "name"),
+                                                         text_of(item, "name"),
+                                                         text_of(child, "name"), permissions }, 5));
+        free(permissions);
+    }
+    print_sorted(line, n);
+    json_decref(graph);
+}
+
+/* Marks what can be reached from the backends of devices and exports, then names the rest. */
+static void print_strays(void) {
+    json_t *graph, *item, *edge;
+    size_t i, k;
+    bool grown = true;
+
+    print_jobs();
+    graph = ask_graph();
+    json_array_foreach(json_object_get(graph, "nodes"), i, item)
+        if (!strcmp(text_of(item, "type"), "block-backend"))
+            json_object_set_new(item, "used", json_true());
+    while (grown) {
+        grown = false;
+        json_array_foreach(json_object_get(graph, "edges"), k, edge) {
+            json_t *parent = vertex(graph, json_integer_value(json_object_get(edge, "parent")));
+            json_t *child = vertex(graph, json_integer_value(json_object_get(edge, "child")));
+
+            if (json_object_get(parent, "used") && !json_object_get(child, "used")) {
+                json_object_set_new(child, "used", json_true());
+                grown = true;
+            }
+        }
+    }
+    json_array_foreach(json_object_get(graph, "nodes"), i, item)
+        if (!json_object_get(item, "used") && !strncmp(text_of(item, "name"), "qblk.", 5))
+            printf("node %s\n", text_of(item, "name"));
+    json_decref(graph);
+}
+
+static void print_events(void) {
+    json_t *message;
+
+    puts("listening");
+    while ((message = hear())) {
+        json_t *data = json_object_get(message, "data");
+        const char *name = text_of(message, "event");
+        const char *job = json_object_get(data, "id") ? text_of(data, "id") : text_of(data, "device");
+
+        printf("%s %s %s %s\n", name, job, text_of(data, "status"), text_of(data, "error"));
+        json_decref(message);
+    }
+}
+
+static void run_command(const char *text) {
+    json_t *reply = ask(text);
+    char *shown = json_dumps(reply, JSON_COMPACT | JSON_SORT_KEYS);
+
+    puts(shown);
+    if (json_object_get(reply, "error"))
+        exit(1);
+    free(shown);
+    json_decref(reply);
+}
+
+static void run_hmp(const char *line) {
+    json_t *command = json_pack("{s:s, s:{s:s}}", "execute", "human-monitor-command", "arguments",
+                                "command-line", line);
+    char *text = command ? json_dumps(command, JSON_COMPACT) : NULL;
+    json_t *said;
+
+    if (!text)
+        die("not a line", line);
+    said = ask_well(text);
+    fputs(json_string_value(said), stdout);
+    json_decref(said);
+    json_decref(command);
+    free(text);
+}
+
+int main(int argc, char **argv) {
+    const char *what = argc > 2 ? argv[2] : "";
+
+    setvbuf(stdout, NULL, _IOLBF, 0);
+    if (argc < 3)
+        die("usage: rawqmp SOCKET run|hmp|state|strays|events|hold ...", NULL);
+    dial(argv[1]);
+    json_decref(hear());
+    if (!strcmp(what, "hold")) {
+        puts("connected");
+        return getchar() == EOF ? 0 : 0;
+    }
+    json_decref(ask_well("{\"execute\": \"qmp_capabilities\"}"));
+    if (!strcmp(what, "state"))
+        print_state();
+    else if (!strcmp(what, "strays"))
+        print_strays();
+    else if (!strcmp(what, "events"))
+        print_events();
+    else if (!strcmp(what, "run"))
+        for (int i = 3; i < argc; i++)
+            run_command(argv[i]);
+    else if (!strcmp(what, "hmp"))
+        for (int i = 3; i < argc; i++)
+            run_hmp(argv[i]);
+    else
+        die("unknown word", what);
+    return 0;
+}

@@ -1,0 +1,245 @@
+#!/usr/bin/env bash
+# However an operation ends (a signal, a deadline, an I/O error, the end of QEMU), the exit status
+# and the state it leaves are the documented ones.
+. "$(dirname "$0")/lib.sh"
+
+# begin VERB...: an operation held in its course by its speed; job id in $job
+begin() {
+    q_start --json "$@" --speed 64K
+    wait_job "$1" running
+}
+
+# begin_op KIND
+begin_op() {
+    case $1 in
+    pull) begin pull "$disk" ;;
+    copy) begin copy "$disk" "$dir/copy.qcow2" --pivot ;;
+    finish) begin copy "$disk" "$dir/copy.qcow2" --finish ;;
+    backup) begin backup "$disk" "$dir/copy.qcow2" ;;
+    esac
+}
+
+interrupted() {
+    make_long_chain
+    start "$1"
+    remember
+    begin_op "$2"
+    guest_write 0x41 60M 64k
+    kill -INT "$qblk_pid"
+    q_ended 5
+    said out '"cancelled"'
+    unchanged
+    nothing_left
+    stop_qemu
+    same top.qcow2 qcow2
+}
+
+# left_open SIGNAL KIND WORLD: the job goes on in QEMU, and what was said tells how to go on
+left_open() {
+    local number
+    make_long_chain
+    start "$3"
+    begin_op "$2"
+    kill "-$1" "$qblk_pid"
+    number=$(kill -l "$1")
+    q_ended $((128 + number))
+    said err "$job|${job#qblk.}"
+    said err 'recover|job '
+    raw '{"execute": "query-jobs"}' | grep -q "\"$job\"" || fail "the job is gone"
+    # It can be taken up again: without its brake it comes to its end.
+    case $2 in
+    backup | pull)
+        q 0 job speed "$job" 0
+        q 0 job wait "$job"
+        ;;
+    *) q 0 job cancel "$job" ;;
+    esac
+    guest_write 0x42 60M 64k
+    stop_qemu
+    same top.qcow2 qcow2
+}
+
+timed_out() {
+    make_long_chain
+    start_blockdev
+    begin_op backup
+    kill -KILL "$qblk_pid"
+    wait "$qblk_pid"
+    raw '{"execute": "job-cancel", "arguments": {"id": "'"$job"'"}}'
+    wait_event "JOB_STATUS_CHANGE $job concluded *"
+    stop_qemu
+    start_blockdev
+    q 4 --timeout 0.5 --json copy vd0 "$dir/new.qcow2" --speed 64K
+    said out '"timeout"'
+    raw '{"execute": "query-jobs"}' | grep -q '"qblk\.' || fail "the job is gone"
+    said err 'recover|job '
+    stop_qemu
+    same top.qcow2 qcow2
+}
+
+timed_out_cancel() {
+    make_long_chain
+    start_blockdev
+    remember
+    q 4 --timeout 0.5 --json copy vd0 "$dir/new.qcow2" --speed 64K --cancel-on-timeout
+    unchanged
+    nothing_left
+    stop_qemu
+    same top.qcow2 qcow2
+}
+
+# A base image whose bytes cannot be read at one place.
+start_broken() {
+    world=blockdev disk=vd0
+    start_qemu \
+        -blockdev "file,node-name=base-file,filename=$dir/base.qcow2" \
+        -blockdev '{"driver": "blkdebug", "node-name": "base-broken", "image": "base-file",
+            "inject-error": [{"event": "read_aio", "errno": 5, "once": false}]}' \
+        -blockdev "qcow2,node-name=base,file=base-broken,read-only=on" \
+        -blockdev "file,node-name=top-file,filename=$dir/over.qcow2" \
+        -blockdev "qcow2,node-name=top,file=top-file,backing=base" \
+        -device virtio-blk-pci,id=vd0,drive=top
+}
+
+io_error() {
+    make_chain
+    "$QEMU_IMG" create -q -f qcow2 -F qcow2 -b "$dir/base.qcow2" over.qcow2
+    start_broken
+    remember
+    case $1 in
+    pull) set -- pull vd0 ;;
+    *) set -- "$1" vd0 "$dir/copy.qcow2" ;;
+    esac
+    q 1 --json "$@"
+    said out 'Input/output error'
+    unchanged
+    rm -f copy.qcow2
+    q 1 "$@"
+    said err 'Input/output error'
+    unchanged
+    nothing_left
+}
+
+stalled() {
+    make_chain
+    "$QEMU_IMG" create -q -f qcow2 -F qcow2 -b "$dir/base.qcow2" over.qcow2
+    start_broken
+    remember
+    q_start --json pull vd0 --on-error stop
+    wait_job pull paused
+    wait_said out stalled
+    kill -INT "$qblk_pid"
+    q_ended 5
+    unchanged
+    nothing_left
+}
+
+# wait_said FILE WORD: until a running qblk has written it
+wait_said() {
+    timeout "$patience" tail -n +1 -f "$1" 2>/dev/null | grep -q -m 1 -e "$2" ||
+        fail "$1 never says $2"
+}
+
+qemu_killed() {
+    make_long_chain
+    start "$1"
+    begin_op "$2"
+    kill -KILL "$qemu_pid"
+    q_ended 3
+    said out '"lost"'
+    qemu_pid=
+    "$QEMU_IMG" check -q top.qcow2 || [ $? = 3 ] || fail "the image is damaged"
+    same top.qcow2 qcow2
+}
+
+qemu_quit() {
+    make_long_chain
+    start "$1"
+    begin_op "$2"
+    kill -TERM "$qemu_pid"
+    q_ended 3
+    said out '"lost"'
+    wait "$qemu_pid"
+    qemu_pid=
+    same top.qcow2 qcow2
+}
+
+cancelled_by_another() {
+    make_long_chain
+    start_blockdev
+    remember
+    begin_op "$1"
+    raw '{"execute": "job-cancel", "arguments": {"id": "'"$job"'"}}'
+    q_ended 5
+    unchanged
+    nothing_left
+    stop_qemu
+    same top.qcow2 qcow2
+}
+
+busy_monitor() {
+    local started_at holder
+    make_chain
+    start_blockdev
+    coproc "$rawqmp" "$dir/m0" hold
+    holder=$COPROC_PID
+    read -r -t "$patience" -u "${COPROC[0]}" _ || fail "cannot hold the monitor"
+    started_at=$EPOCHREALTIME
+    q 3 disks
+    awk -v a="$started_at" -v b="$EPOCHREALTIME" 'BEGIN { exit !(b - a < 2) }' ||
+        fail "it took $(awk -v a="$started_at" -v b="$EPOCHREALTIME" 'BEGIN { print b - a }') s"
+    said err 'busy'
+    q 3 --json disks
+    said out '"monitor-busy"'
+    kill "$holder"
+    wait "$holder"
+    q 0 disks
+}
+
+no_monitor() {
+    q 3 disks
+    said err 'm0'
+    q 3 --json disks
+    said out '"no-monitor"'
+    q 3 --wait 0.1 disks
+    touch m0
+    q 3 disks
+}
+
+# The operation waits for a QEMU that is not there yet.
+appears_later() {
+    make_chain
+    set -m
+    "$qblk" -s "$dir/m0" --wait "$patience" disks >later 2>err </dev/null &
+    local waiting=$!
+    set +m
+    start_blockdev
+    wait "$waiting" || fail "--wait: $(cat err)"
+    said later 'vd0'
+}
+
+for world in blockdev drive qsd; do
+    for kind in pull copy finish backup; do
+        run_test "Ctrl-C undoes a $kind, $world" interrupted "$world" "$kind"
+    done
+done
+for kind in pull finish backup; do
+    run_test "SIGTERM leaves a $kind open and says how to go on" left_open TERM "$kind" blockdev
+done
+run_test "SIGHUP leaves a copy open and says how to go on" left_open HUP finish drive
+run_test "a deadline leaves the operation open" timed_out
+run_test "a deadline with --cancel-on-timeout undoes it" timed_out_cancel
+for kind in pull copy backup; do
+    run_test "an I/O error during a $kind is told in QEMU's words" io_error "$kind"
+done
+run_test "a job that stopped on an error is shown as stalled and can be cancelled" stalled
+for kind in pull copy backup; do
+    run_test "QEMU killed during a $kind is lost" qemu_killed blockdev "$kind"
+    run_test "a $kind that somebody else cancels is undone" cancelled_by_another "$kind"
+done
+run_test "the storage daemon killed during a copy is lost" qemu_killed qsd copy
+run_test "QEMU ended during a copy is lost" qemu_quit blockdev copy
+run_test "a busy monitor is named within two seconds" busy_monitor
+run_test "a socket that nobody listens at" no_monitor
+run_test "--wait takes a QEMU that comes later" appears_later
+finish
