@@ -226,11 +226,16 @@ RUN := tests/run -o build/check
 UNIT_ITEMS = $(foreach t,$(UNIT_NAMES),'unit/$(t)=$(B)/tests/unit/$(t)')
 TEST_ITEMS := $(foreach t,$(UNIT_NAMES),'unit/$(t)=build/test/tests/unit/$(t)')
 ASAN_ITEMS := $(foreach t,$(UNIT_NAMES),'asan/$(t)=build/asan/tests/unit/$(t)')
+# What is left to check-long, so that check stays short: thousands of whole operations under the
+# sanitizers, and deaths of the client that live/recover has much of.
+LONG_NAMES := test_ops_faults test_ops_resume
+LONG_LIVE := tests/live/test_killed.sh
+LONG_ITEMS := $(foreach t,$(LONG_NAMES),'asan/$(t)=build/asan/tests/unit/$(t)')
 VALGRIND := valgrind -q --error-exitcode=9 --leak-check=full --show-leak-kinds=definite \
 	--errors-for-leak-kinds=definite --track-fds=no
 # Two run thousands of whole operations, which takes valgrind ten minutes: the sanitizers see them all,
 # and test_ops takes the same paths once.
-VALGRIND_NAMES = $(filter-out test_ops_faults test_ops_resume,$(UNIT_NAMES))
+VALGRIND_NAMES = $(filter-out $(LONG_NAMES),$(UNIT_NAMES))
 VALGRIND_ITEMS = $(foreach t,$(VALGRIND_NAMES),\
 	'valgrind/$(t)=CK_FORK=no CK_TIMEOUT_MULTIPLIER=20 $(VALGRIND) build/test/tests/unit/$(t)')
 CORPUS_schema := qapi-schema tests/gen
@@ -244,13 +249,14 @@ LINT_ITEMS := 'lint/layers=tools/check-layers' \
 	'lint/headers=tools/check-headers' 'lint/scripts=tools/check-scripts' \
 	'lint/manual=tools/check-manual' 'lint/install=tools/check-install' \
 	$(foreach t,$(LINT),'checker/$(t:tests/lint/test_%.sh=%)=$(t)')
-LIVE_ITEMS = $(foreach t,$(LIVE),'$(1)/$(t:tests/live/test_%.sh=%)=BUILD=$(2) $(t)')
+# Label, build directory, and which to leave out.
+LIVE_ITEMS = $(foreach t,$(filter-out $(3),$(LIVE)),'$(1)/$(t:tests/live/test_%.sh=%)=BUILD=$(2) $(t)')
 
-.PHONY: unit check check-all check-unit check-asan check-valgrind check-live check-kill lint
+.PHONY: unit check check-all check-long check-unit check-asan check-valgrind check-live check-kill lint
 unit: $(UNIT_BIN) ## unit tests of this VARIANT only
 	$(Q)$(RUN) $(UNIT_ITEMS)
 
-check: ## every test; installs what is missing
+check: ## the tests; installs what is missing
 	@tools/install-deps check
 	+@$(SUBMAKE) check-all
 
@@ -259,8 +265,14 @@ check-all:
 	+@$(SUBMAKE) VARIANT=test unit-bins
 	+@$(SUBMAKE) VARIANT=asan unit-bins replay-bins
 	+@$(SUBMAKE) man
-	$(Q)$(RUN) $(call LIVE_ITEMS,live,build/release) $(LINT_ITEMS) $(GEN_ITEMS) $(DOC_ITEMS) \
-		$(TEST_ITEMS) $(ASAN_ITEMS) $(REPLAY_ITEMS)
+	$(Q)$(RUN) $(call LIVE_ITEMS,live,build/release,$(LONG_LIVE)) $(LINT_ITEMS) $(GEN_ITEMS) \
+		$(DOC_ITEMS) $(TEST_ITEMS) $(filter-out $(LONG_ITEMS),$(ASAN_ITEMS)) $(REPLAY_ITEMS)
+
+check-long: ## what check leaves out because it takes long
+	+@$(SUBMAKE) VARIANT=release live-bins
+	+@$(SUBMAKE) VARIANT=asan unit-bins
+	$(Q)$(RUN) $(LONG_ITEMS) \
+		$(call LIVE_ITEMS,live,build/release,$(filter-out $(LONG_LIVE),$(LIVE)))
 
 check-unit: ## unit tests
 	+@$(SUBMAKE) VARIANT=test unit-bins
