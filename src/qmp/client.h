@@ -73,7 +73,8 @@ int client_submit(struct client *client, const char *body, size_t len, struct ms
                   bool is_oob, int fd, client_reply_fn *fn, void *arg, uint32_t *ret_token,
                   qblk_error *error);
 
-/* Nobody waits for that reply any more; it will be dropped. fn is not called. A command that was
+/* Nobody waits for that reply any more; it will be dropped. fn is not called. A token is good until
+ * its command has ended or is abandoned; then another command may get it. A command that was
  * not written yet never will be. */
 void client_abandon(struct client *client, uint32_t token);
 

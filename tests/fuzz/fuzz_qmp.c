@@ -73,7 +73,7 @@ static void on_reply(void *arg, const char *reply, const qblk_error *error)
     if (command->token % 2 == 0 && n_commands > 0) {
         struct command *other = &commands[command->token % n_commands];
 
-        if (other->ends == 0) {
+        if (other->ends == 0 && !other->is_abandoned) {
             other->is_abandoned = true;
             client_abandon(&client, other->token);
         }
@@ -128,7 +128,8 @@ static size_t act(const uint8_t *data, size_t size)
         submit((const char *)data + 1, len);
         return 1 + len;
     case 2:
-        if (n_commands > 0 && commands[n_commands / 2].ends == 0) {
+        if (n_commands > 0 && commands[n_commands / 2].ends == 0 &&
+            !commands[n_commands / 2].is_abandoned) {
             commands[n_commands / 2].is_abandoned = true;
             client_abandon(&client, commands[n_commands / 2].token);
         }
