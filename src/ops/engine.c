@@ -30,12 +30,6 @@ static void turn_back(struct engine *engine, const qblk_error *error)
         engine->at++; /* undoing looks at the step before "at" */
 }
 
-void engine_fail(struct engine *engine, const qblk_error *error)
-{
-    if (engine->mode == ENGINE_FORWARD)
-        turn_back(engine, error);
-}
-
 /* Whether a user's cancel still means anything: not once the job is over. */
 static void cancelled(struct engine *engine)
 {

@@ -142,7 +142,5 @@ void engine_note(struct engine *engine, const char *format, ...)
     __attribute__((format(printf, 2, 3)));
 /* Takes back the note about the node, which turned out not to be there. */
 void engine_unnote(struct engine *engine, const char *node);
-/* Fails the operation from outside (a lost connection ends it elsewhere). */
-void engine_fail(struct engine *engine, const qblk_error *error);
 
 #endif
