@@ -16,7 +16,7 @@ static void start_modern(qblk_op *op)
     struct qapi_blockdev_backup_args args = {
         .job_id = op->names.job,
         .device = qblk_graph_node(op->graph, op->root)->name,
-        .target = op->names.target,
+        .target = op->to.names.node,
         .sync = op->shallow ? QAPI_MIRROR_SYNC_MODE_TOP : QAPI_MIRROR_SYNC_MODE_FULL,
         .filter_node_name = op->names.filter,
         .has_speed = op->common.speed > 0, .speed = (int64_t)op->common.speed,
@@ -39,11 +39,11 @@ static void start_legacy(qblk_op *op)
         .job_id = op->names.job,
         .device = disk->drive[0] != '\0' ? disk->drive
                                          : qblk_graph_node(op->graph, op->root)->name,
-        .target = op->target,
-        .format = target_format(op),
+        .target = op->to.path,
+        .format = op->to.format,
         .sync = op->shallow ? QAPI_MIRROR_SYNC_MODE_TOP : QAPI_MIRROR_SYNC_MODE_FULL,
         .has_mode = true,
-        .mode = op->reuse ? QAPI_NEW_IMAGE_MODE_EXISTING : QAPI_NEW_IMAGE_MODE_ABSOLUTE_PATHS,
+        .mode = op->to.reuse ? QAPI_NEW_IMAGE_MODE_EXISTING : QAPI_NEW_IMAGE_MODE_ABSOLUTE_PATHS,
         .has_speed = op->common.speed > 0, .speed = (int64_t)op->common.speed,
         .has_compress = op->compress, .compress = op->compress,
         .has_auto_dismiss = true, .auto_dismiss = false,
@@ -57,12 +57,18 @@ static void start_legacy(qblk_op *op)
     step_command(&op->engine, step, &qapi_cmd_drive_backup, &args);
 }
 
-void backup_plan_end(qblk_op *op)
+static void plan_clean(qblk_op *op)
+{
+    if (!op->legacy)
+        target_plan_removal(op, &op->to);
+}
+
+static void plan_end(qblk_op *op)
 {
     (void)plan_step(op, STEP_ENDED, "wait for the job's end");
     (void)plan_end_journal(op);
     plan_dismiss(op);
-    target_plan_removal(op);
+    plan_clean(op);
     plan_close_journal(op);
 }
 
@@ -70,23 +76,23 @@ static int plan_steps(qblk_op *op, int backing, qblk_error *error)
 {
     int r;
 
-    target_plan_look(op);
+    target_plan_look(op, &op->to);
     r = plan_open_journal(op, "finish", error);
     if (r < 0)
         return r;
     if (op->legacy) {
-        target_plan_legacy(op, start_legacy);
+        target_plan_legacy(op, &op->to, start_legacy);
     } else {
-        r = target_plan(op, backing, error);
+        r = target_plan(op, &op->to, backing, error);
         if (r < 0)
             return r;
         start_modern(op);
     }
-    backup_plan_end(op);
+    plan_end(op);
     return 0;
 }
 
-int backup_plan(qblk_op *op, qblk_error *error)
+static int plan(qblk_op *op, qblk_error *error)
 {
     int backing = -1, r = plan_check_busy(op, -1, error);
 
@@ -100,12 +106,59 @@ int backup_plan(qblk_op *op, qblk_error *error)
         }
     }
     if (r == 0)
-        r = target_check(op, error);
+        r = target_suit(op, &op->to, error);
     if (r == 0)
-        r = target_record(op, error);
+        r = target_check(op, &op->to, op->shallow, error);
+    if (r == 0)
+        r = target_record(op, &op->to, error);
     if (r == 0)
         r = plan_chain_text(op, NULL, op->top, &op->chain_before, error);
     if (r == 0)
         r = plan_chain_text(op, NULL, op->top, &op->chain_after, error);
     return r == 0 ? plan_steps(op, backing, error) : r;
+}
+
+const struct op_kind op_backup = {
+    .name = "backup",
+    .job_type = "backup",
+    .plan = plan,
+    .plan_end = plan_end,
+    .plan_clean = plan_clean,
+};
+
+/* ---- public --------------------------------------------------------------------------------- */
+
+int qblk_backup(qblk_monitor *monitor, const char *disk, const char *target,
+                const qblk_backup_options *options, qblk_op **ret_op, qblk_error *error)
+{
+    qblk_backup_options o = QBLK_INIT(qblk_backup_options);
+    qblk_op *op;
+    int r = op_take_options(&o, sizeof(o), options, "qblk_backup_options", error);
+
+    if (r < 0)
+        return r;
+    if (o.sync == NULL)
+        o.sync = "full";
+    r = op_check_common(monitor, disk, &o.common, error);
+    if (r == 0)
+        r = op_check_target(target, o.format, error);
+    if (r == 0 && strcmp(o.sync, "full") != 0 && strcmp(o.sync, "top") != 0)
+        r = err_set(error, QBLK_E_ARGUMENT, "\"%s\" is nothing to back up; choose full or top",
+                    o.sync);
+    if (r < 0)
+        return op_refused(&o.common, r);
+    r = op_start(monitor, &op_backup, disk, &o.common, &op, error);
+    if (r < 0)
+        return r;
+    op->to.reuse = o.reuse;
+    op->legacy = o.legacy;
+    op->compress = o.compress;
+
+    const struct op_string strings[] = {
+        { &op->to.path, target },
+        { &op->to.format, o.format },
+        { &op->sync, o.sync },
+    };
+
+    return op_launch(op, strings, sizeof(strings) / sizeof(strings[0]), ret_op, error);
 }

@@ -103,7 +103,7 @@ static int start(qblk_op *op, int top, int base, qblk_error *error)
     return 0;
 }
 
-void commit_plan_end(qblk_op *op)
+static void plan_end(qblk_op *op)
 {
     bool is_active = op->ending != QBLK_END_DEFAULT;
 
@@ -177,7 +177,7 @@ static int draw(qblk_op *op, int top, int base, qblk_error *error)
     return plan_chain_text(op, first, base, &op->chain_after, error);
 }
 
-int commit_plan(qblk_op *op, qblk_error *error)
+static int plan(qblk_op *op, qblk_error *error)
 {
     int top = -1, base = -1, r = find_images(op, &top, &base, error);
 
@@ -204,6 +204,52 @@ int commit_plan(qblk_op *op, qblk_error *error)
         r = start(op, top, base, error);
     if (r < 0)
         return r;
-    commit_plan_end(op);
+    plan_end(op);
     return 0;
+}
+
+/* An intermediate commit has made its images useless, one of the top only by a pivot. */
+static void plan_clean(qblk_op *op)
+{
+    if (op->ending != QBLK_END_FINISH)
+        plan_delete_old(op);
+}
+
+const struct op_kind op_commit = {
+    .name = "commit",
+    .job_type = "commit",
+    .plan = plan,
+    .plan_end = plan_end,
+    .plan_clean = plan_clean,
+    .has_endings = true,
+};
+
+/* ---- public --------------------------------------------------------------------------------- */
+
+int qblk_commit(qblk_monitor *monitor, const char *disk, const qblk_commit_options *options,
+                qblk_op **ret_op, qblk_error *error)
+{
+    qblk_commit_options o = QBLK_INIT(qblk_commit_options);
+    qblk_op *op;
+    int r = op_take_options(&o, sizeof(o), options, "qblk_commit_options", error);
+
+    if (r < 0)
+        return r;
+    r = op_check_common(monitor, disk, &o.common, error);
+    if (r == 0)
+        r = op_check_ending(o.ending, error);
+    if (r < 0)
+        return op_refused(&o.common, r);
+    r = op_start(monitor, &op_commit, disk, &o.common, &op, error);
+    if (r < 0)
+        return r;
+    op->ending = o.ending;
+
+    const struct op_string strings[] = {
+        { &op->commit_top, o.top },
+        { &op->base, o.base },
+        { &op->backing_file, o.backing_file },
+    };
+
+    return op_launch(op, strings, sizeof(strings) / sizeof(strings[0]), ret_op, error);
 }

@@ -18,7 +18,7 @@ static void start_modern(qblk_op *op)
     struct qapi_blockdev_mirror_args args = {
         .job_id = op->names.job,
         .device = qblk_graph_node(op->graph, op->root)->name,
-        .target = op->names.target,
+        .target = op->to.names.node,
         .sync = op->shallow ? QAPI_MIRROR_SYNC_MODE_TOP : QAPI_MIRROR_SYNC_MODE_FULL,
         .filter_node_name = op->names.filter,
         .has_speed = op->common.speed > 0, .speed = (int64_t)op->common.speed,
@@ -43,12 +43,12 @@ static void start_legacy(qblk_op *op)
         .job_id = op->names.job,
         .device = disk->drive[0] != '\0' ? disk->drive
                                          : qblk_graph_node(op->graph, op->root)->name,
-        .target = op->target,
-        .format = target_format(op),
-        .node_name = op->names.target,
+        .target = op->to.path,
+        .format = op->to.format,
+        .node_name = op->to.names.node,
         .sync = op->shallow ? QAPI_MIRROR_SYNC_MODE_TOP : QAPI_MIRROR_SYNC_MODE_FULL,
         .has_mode = true,
-        .mode = op->reuse ? QAPI_NEW_IMAGE_MODE_EXISTING : QAPI_NEW_IMAGE_MODE_ABSOLUTE_PATHS,
+        .mode = op->to.reuse ? QAPI_NEW_IMAGE_MODE_EXISTING : QAPI_NEW_IMAGE_MODE_ABSOLUTE_PATHS,
         .has_speed = op->common.speed > 0, .speed = (int64_t)op->common.speed,
         .has_auto_dismiss = true, .auto_dismiss = false,
     };
@@ -63,29 +63,33 @@ static void start_legacy(qblk_op *op)
     step_command(&op->engine, step, &qapi_cmd_drive_mirror, &args);
 }
 
-void copy_plan_end(qblk_op *op)
+/* The images that the disk has left, or the target's nodes; drive-mirror's go by themselves. */
+static void plan_clean(qblk_op *op)
 {
-    bool is_pivot = op->ending == QBLK_END_PIVOT;
+    if (op->ending == QBLK_END_PIVOT)
+        plan_delete_old(op);
+    else if (!op->legacy)
+        target_plan_removal(op, &op->to);
+}
 
+static void plan_end(qblk_op *op)
+{
     (void)plan_step(op, STEP_READY, "wait until the job is ready");
     if (op->ending == QBLK_END_KEEP)
         return;
     plan_end_job(op);
     (void)plan_step(op, STEP_ENDED, "wait for the job's end");
     (void)plan_end_journal(op);
-    if (is_pivot)
+    if (op->ending == QBLK_END_PIVOT)
         plan_verify(op);
-    if (is_pivot)
-        plan_delete_old(op);
-    else
-        target_plan_removal(op);
+    plan_clean(op);
     plan_dismiss(op);
     plan_close_journal(op);
 }
 
 static int record(qblk_op *op, int backing, qblk_error *error)
 {
-    int r = target_record(op, error);
+    int r = target_record(op, &op->to, error);
 
     /* A copy that is kept may still pivot one day. */
     if (r == 0 && op->ending != QBLK_END_FINISH)
@@ -99,7 +103,7 @@ static int draw_after(qblk_op *op, int backing, qblk_error *error)
 
     if (op->ending != QBLK_END_PIVOT)
         return plan_chain_text(op, NULL, op->top, &op->chain_after, error);
-    first = mem_printf("%s (%s)", op->names.target, op->target);
+    first = mem_printf("%s (%s)", op->to.names.node, op->to.path);
     if (first == NULL)
         return err_nomem(error);
     return plan_chain_text(op, first, backing, &op->chain_after, error);
@@ -112,29 +116,29 @@ static int plan_steps(qblk_op *op, int backing, qblk_error *error)
     };
     int r;
 
-    target_plan_look(op);
+    target_plan_look(op, &op->to);
     r = plan_open_journal(op, intents[op->ending], error);
     if (r < 0)
         return r;
     if (op->legacy) {
-        target_plan_legacy(op, start_legacy);
+        target_plan_legacy(op, &op->to, start_legacy);
     } else {
-        r = target_plan(op, backing, error);
+        r = target_plan(op, &op->to, backing, error);
         if (r < 0)
             return r;
         start_modern(op);
     }
-    copy_plan_end(op);
+    plan_end(op);
     return 0;
 }
 
-int copy_plan(qblk_op *op, qblk_error *error)
+static int plan(qblk_op *op, qblk_error *error)
 {
     int backing = -1, r;
 
     if (op->ending == QBLK_END_DEFAULT)
         op->ending = QBLK_END_FINISH;
-    op->landing = op->names.target;
+    op->landing = op->to.names.node;
     r = plan_check_busy(op, -1, error);
     if (r == 0 && op->shallow) {
         backing = graph_backing_image(op->graph, op->top);
@@ -145,7 +149,9 @@ int copy_plan(qblk_op *op, qblk_error *error)
         }
     }
     if (r == 0)
-        r = target_check(op, error);
+        r = target_suit(op, &op->to, error);
+    if (r == 0)
+        r = target_check(op, &op->to, op->shallow, error);
     if (r == 0)
         r = record(op, backing, error);
     if (r == 0)
@@ -153,4 +159,47 @@ int copy_plan(qblk_op *op, qblk_error *error)
     if (r == 0)
         r = draw_after(op, backing, error);
     return r == 0 ? plan_steps(op, backing, error) : r;
+}
+
+const struct op_kind op_copy = {
+    .name = "copy",
+    .job_type = "mirror",
+    .plan = plan,
+    .plan_end = plan_end,
+    .plan_clean = plan_clean,
+    .has_endings = true,
+};
+
+/* ---- public --------------------------------------------------------------------------------- */
+
+int qblk_copy(qblk_monitor *monitor, const char *disk, const char *target,
+              const qblk_copy_options *options, qblk_op **ret_op, qblk_error *error)
+{
+    qblk_copy_options o = QBLK_INIT(qblk_copy_options);
+    qblk_op *op;
+    int r = op_take_options(&o, sizeof(o), options, "qblk_copy_options", error);
+
+    if (r < 0)
+        return r;
+    r = op_check_common(monitor, disk, &o.common, error);
+    if (r == 0)
+        r = op_check_target(target, o.format, error);
+    if (r == 0)
+        r = op_check_ending(o.ending, error);
+    if (r < 0)
+        return op_refused(&o.common, r);
+    r = op_start(monitor, &op_copy, disk, &o.common, &op, error);
+    if (r < 0)
+        return r;
+    op->ending = o.ending;
+    op->shallow = o.shallow;
+    op->to.reuse = o.reuse;
+    op->legacy = o.legacy;
+
+    const struct op_string strings[] = {
+        { &op->to.path, target },
+        { &op->to.format, o.format },
+    };
+
+    return op_launch(op, strings, sizeof(strings) / sizeof(strings[0]), ret_op, error);
 }

@@ -511,6 +511,11 @@ void engine_no_job(struct engine *engine, const char *id)
     engine_hear_job(engine, &info);
 }
 
+const void *engine_subject(const struct engine *engine)
+{
+    return engine->at < engine->n ? engine->steps[engine->at].subject : NULL;
+}
+
 bool engine_has_begun(const struct engine *engine, enum step_kind kind)
 {
     for (size_t i = 0; i < engine->n; i++) {

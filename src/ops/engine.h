@@ -48,6 +48,7 @@ struct step {
     char *node;           /* CLEAN: the node that it removes. Or NULL */
     const char *job;      /* id of the job concerned; borrowed from the operation */
     step_check_fn *check; /* CHECK, SURVEY; ABSENT: says what is in the way */
+    const void *subject;  /* for the check: what it is about; borrowed. Or NULL */
     size_t retires;       /* with this done, step number retires - 1 needs no undo any more; or 0 */
     bool if_completed;    /* only if the main job completed */
     bool keeps_job;       /* CREATE: the job stays, as a proof of what it made; undo dismisses it */
@@ -131,6 +132,9 @@ void engine_unlinked(struct engine *engine, int err);
 void engine_hear_job(struct engine *engine, const qblk_job_info *info);
 void engine_no_job(struct engine *engine, const char *id);
 void engine_cancel(struct engine *engine);
+
+/* Within a check: the subject of its step. */
+const void *engine_subject(const struct engine *engine);
 
 /* Whether anything was done, or is being done, that would have to be undone. */
 bool engine_has_changed(const struct engine *engine);

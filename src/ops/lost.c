@@ -10,7 +10,7 @@
 static const char *worth(const qblk_op *op)
 {
     const struct engine *engine = &op->engine;
-    bool is_pivot = op->kind == OP_COPY && op->ending == QBLK_END_PIVOT;
+    bool is_pivot = op->kind == &op_copy && op->ending == QBLK_END_PIVOT;
 
     if (engine->is_past)
         return is_pivot ? "is complete, and the disk has moved to it: what the guest wrote since "
@@ -30,7 +30,7 @@ static const char *worth(const qblk_op *op)
 
 static void tell_target(qblk_op *op)
 {
-    const char *file = op->journal.file != NULL ? op->journal.file : op->target;
+    const char *file = op->journal.file != NULL ? op->journal.file : op->to.path;
 
     if (file == NULL || access(file, F_OK) != 0)
         return;
@@ -45,7 +45,7 @@ static void tell_chain(qblk_op *op)
 
     if (!engine_has_begun(engine, STEP_START) && !op->has_job)
         return;
-    if (op->kind == OP_PULL)
+    if (op->kind == &op_pull)
         /* QEMU changes the header at the job's end, and the tables for the pulled data follow when
          * the guest flushes: a QEMU that dies in between leaves an image without either. */
         engine_note(&op->engine, "disk %s: the images below still hold all that was to be pulled: "
@@ -53,7 +53,7 @@ static void tell_chain(qblk_op *op)
                     "there; but if QEMU has died and the top image names no backing file, or "
                     "another, bring the old one back with \"qemu-img rebase -u -b FILE -F FORMAT\" "
                     "before anything else", op->disk_name);
-    else if (op->kind == OP_COMMIT)
+    else if (op->kind == &op_commit)
         engine_note(&op->engine, "disk %s: its top image over the others reads as before; the "
                     "image that data was committed into has changed, and is of no use without "
                     "those above it unless the commit came to its end", op->disk_name);

@@ -11,15 +11,6 @@
 #include "base/mem.h"
 #include "base/str.h"
 
-static const char *const kind_names[] = {
-    [OP_PULL] = "pull", [OP_COPY] = "copy", [OP_BACKUP] = "backup", [OP_COMMIT] = "commit",
-};
-
-const char *op_kind_name(enum op_kind kind)
-{
-    return kind_names[kind];
-}
-
 const char *qblk_result_name(qblk_result result)
 {
     static const char *const names[] = {
@@ -47,15 +38,14 @@ void op_name(qblk_op *op)
         char *to;
         const char *role;
     } names[] = {
-        { op->names.job, op_kind_name(op->kind) }, { op->names.journal, "journal" },
-        { op->names.target, "target" },            { op->names.file, "file" },
-        { op->names.filter, "filter" },            { op->names.probe, "probe" },
-        { op->names.look, "look" },
-        { op->names.create_file, "create-file" },  { op->names.create_fmt, "create-format" },
+        { op->names.job, op->kind->name },
+        { op->names.journal, "journal" },
+        { op->names.filter, "filter" },
     };
 
     for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++)
         (void)snprintf(names[i].to, OP_NAME_MAX, "qblk.%s.%s", op->id, names[i].role);
+    target_name(&op->to, op->id, 0);
 }
 
 static int draw_id(qblk_op *op, qblk_error *error)
@@ -91,11 +81,10 @@ static void destroy(qblk_op *op)
     free(op->chain_after);
     free(op->warning);
     free(op->disk_name);
-    free(op->target);
+    target_done(&op->to);
     free(op->base);
     free(op->commit_top);
     free(op->backing_file);
-    free(op->format);
     free(op->sync);
     free(op);
     if (release != NULL)
@@ -145,7 +134,7 @@ static void child_ended(struct monitor_child *child, const qblk_error *why)
     op_end(op, QBLK_RESULT_LOST, &error);
 }
 
-int op_start(qblk_monitor *monitor, enum op_kind kind, const char *disk,
+int op_start(qblk_monitor *monitor, const struct op_kind *kind, const char *disk,
              const qblk_op_common *common, qblk_op **ret_op, qblk_error *error)
 {
     qblk_op *op = mem_zalloc(sizeof(*op));
@@ -196,9 +185,9 @@ void op_end(qblk_op *op, qblk_result result, const qblk_error *error)
     op->report.size = sizeof(op->report);
     op->report.result = result;
     op->report.operation = op->is_idle ? NULL : op->id;
-    op->report.kind = op_kind_name(op->kind);
+    op->report.kind = op->kind->name;
     op->report.disk = op->disk_name;
-    op->report.target = op->target;
+    op->report.target = op->to.path;
     op->report.job = op->has_job ? op->names.job : NULL;
     op->report.bytes = op->bytes;
     op->report.elapsed_ms = monitor_now_ms() - op->started_ms;
@@ -228,22 +217,7 @@ static int plan(qblk_op *op, qblk_error *error)
         r = plan_find_disk(op, error);
     if (r < 0 || op->is_resumed)
         return r < 0 ? r : engine_ready(&op->engine, error);
-    switch (op->kind) {
-    case OP_PULL:
-        r = pull_plan(op, error);
-        break;
-    case OP_COPY:
-        r = copy_plan(op, error);
-        break;
-    case OP_COMMIT:
-        r = commit_plan(op, error);
-        break;
-    case OP_BACKUP:
-    case N_OP_KINDS:
-    default:
-        r = backup_plan(op, error);
-        break;
-    }
+    r = op->kind->plan(op, error);
     return r < 0 ? r : engine_ready(&op->engine, error);
 }
 

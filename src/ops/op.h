@@ -9,36 +9,69 @@
 #include "qapi_types.h"
 #include <qblk/ops.h>
 
-enum op_kind { OP_PULL, OP_COPY, OP_BACKUP, OP_COMMIT, N_OP_KINDS };
-
 /* Node and job names: "qblk.<id>.<role>", within QEMU's 31 characters. */
 #define OP_NAME_MAX 32
 
 struct op_names {
-    char job[OP_NAME_MAX];         /* .pull .copy .backup */
-    char journal[OP_NAME_MAX];     /* .journal */
-    char target[OP_NAME_MAX];      /* .target: the format node */
+    char job[OP_NAME_MAX];     /* that of its kind: .pull .copy .backup ... */
+    char journal[OP_NAME_MAX]; /* .journal */
+    char filter[OP_NAME_MAX];  /* .filter */
+};
+
+/* The second target of an operation has names that end in .1, and so on. */
+struct target_names {
+    char node[OP_NAME_MAX];        /* .target: the format node */
     char file[OP_NAME_MAX];        /* .file: the node of its bytes */
-    char filter[OP_NAME_MAX];      /* .filter */
     char probe[OP_NAME_MAX];       /* .probe: a file looked at before anything is changed */
     char look[OP_NAME_MAX];        /* .look: the same for the image in it */
     char create_file[OP_NAME_MAX]; /* .create-file */
     char create_fmt[OP_NAME_MAX];  /* .create-format */
 };
 
+/* An image that an operation writes to: target.c. */
+struct target {
+    char *path, *format;   /* format: as asked; target_suit() fills it in */
+    bool reuse;            /* it exists and is to be overwritten */
+    struct target_names names;
+    const char *disk_name; /* whose data it is to hold; borrowed */
+    uint64_t size;         /* that disk's, bytes */
+    bool is_new_file;      /* it is to be made */
+    bool has_empty_file;   /* it is there and empty: to be used, not to be removed */
+};
+
+/* One kind of operation. */
+struct op_kind {
+    const char *name;     /* the word in the journal and in reports, and the role of its main job */
+    const char *job_type; /* QEMU's word for its main job; NULL: it has none */
+    int (*plan)(qblk_op *op, qblk_error *error);
+    /* Taken up again: the steps from the start of its main job on. */
+    void (*plan_end)(qblk_op *op);
+    /* The same once the job has ended well and is dismissed: what is to be cleaned, without the
+     * journal. */
+    void (*plan_clean)(qblk_op *op);
+    bool has_endings;     /* it can end in more than one way: op->ending, if that is not DEFAULT */
+};
+
+extern const struct op_kind op_pull, op_copy, op_backup, op_commit;
+
+/* All of them, NULL at the end: kinds.c. */
+extern const struct op_kind *const op_kinds[];
+const struct op_kind *op_kind_find(const char *name);
+
 struct qblk_op {
     struct monitor_child child;
     qblk_monitor *monitor;
     bool *ret_is_gone; /* of the qblk_op_wait() under way: told when this is freed */
-    enum op_kind kind;
+    const struct op_kind *kind; /* of a resumed one: known once the journal is read */
     char id[9];
     struct op_names names;
 
     /* what was asked */
     qblk_op_common common;
-    char *disk_name, *target, *base, *commit_top, *backing_file, *format, *sync;
+    char *disk_name, *base, *commit_top, *backing_file, *sync;
+    struct target to;
     qblk_ending ending;
-    bool shallow, reuse, legacy, compress;
+    bool shallow, legacy, compress;
 
     bool is_resumed;     /* an operation of an earlier client */
     qblk_resume_how how;
@@ -48,8 +81,6 @@ struct qblk_op {
     qblk_graph *graph;
     int disk;
     int root, top;       /* nodes of the disk: what the device uses; the format node */
-    bool is_new_file;    /* the target is to be made */
-    bool has_empty_file; /* it is there and empty: to be used, not to be removed */
 
     /* what is to be done */
     struct engine engine;
@@ -77,9 +108,8 @@ struct qblk_op {
 };
 
 /* op.c */
-const char *op_kind_name(enum op_kind kind);
 /* Makes the operation and sets it going. On failure common.ops.release has run. */
-int op_start(qblk_monitor *monitor, enum op_kind kind, const char *disk,
+int op_start(qblk_monitor *monitor, const struct op_kind *kind, const char *disk,
              const qblk_op_common *common, qblk_op **ret_op, qblk_error *error);
 int op_begin(qblk_op *op, qblk_error *error); /* asks for the graph; on failure op is freed */
 /* Makes the names from the id and the kind. */
@@ -139,35 +169,46 @@ void plan_verify(qblk_op *op);
 int plan_on_error_find(const char *word);
 enum qapi_blockdev_on_error plan_on_error(const qblk_op *op);
 
-/* target.c: the image that copy and backup write to. */
-const char *target_format(const qblk_op *op);
+/* target.c: an image that copy, backup or snapshot writes to. */
+/* Its node names, in the operation of that id; number 0 is the first. */
+void target_name(struct target *to, const char *id, int number);
+void target_done(struct target *to);
+/* Fits it to the operation's disk: its size, and its format if none was asked for. */
+int target_suit(qblk_op *op, struct target *to, qblk_error *error);
 /* Whether it may be used, as far as that can be told from here. */
-int target_check(qblk_op *op, qblk_error *error);
+int target_check(qblk_op *op, struct target *to, bool shallow, qblk_error *error);
 /* Steps that let QEMU look at it before anything is changed: whether it sees a file where we do not;
  * what the size of an image is that is to be reused. */
-void target_plan_look(qblk_op *op);
+void target_plan_look(qblk_op *op, const struct target *to);
 /* Steps that make (or open) the target; backing is the node it is to lie on, or -1. */
-int target_plan(qblk_op *op, int backing, qblk_error *error);
+int target_plan(qblk_op *op, const struct target *to, int backing, qblk_error *error);
 /* The same for drive-mirror and drive-backup, which make or open it themselves; start adds the step
  * that starts the job. */
-void target_plan_legacy(qblk_op *op, void (*start)(qblk_op *op));
+void target_plan_legacy(qblk_op *op, const struct target *to, void (*start)(qblk_op *op));
 /* Into the journal: its file, if the operation makes it. */
-int target_record(qblk_op *op, qblk_error *error);
-/* Steps that remove the target's nodes after success; drive-mirror's and drive-backup's go by
- * themselves. */
-void target_plan_removal(qblk_op *op);
+int target_record(qblk_op *op, const struct target *to, qblk_error *error);
+/* Steps that remove the target's nodes after success. */
+void target_plan_removal(qblk_op *op, const struct target *to);
 
-/* pull.c copy.c backup.c */
-int pull_plan(qblk_op *op, qblk_error *error);
-int copy_plan(qblk_op *op, qblk_error *error);
-int backup_plan(qblk_op *op, qblk_error *error);
-int commit_plan(qblk_op *op, qblk_error *error);
+/* api.c: what the public start calls share. */
+/* Copies the caller's options (NULL: none) over the defaults in *to, of ours bytes. Both begin with
+ * their size, which must be set, and not be a newer library's. */
+int op_take_options(void *to, size_t ours, const void *from, const char *what, qblk_error *error);
+/* The monitor lives, a disk is named, speed and policy make sense. */
+int op_check_common(const qblk_monitor *monitor, const char *disk, const qblk_op_common *common,
+                    qblk_error *error);
+int op_check_target(const char *target, const char *format, qblk_error *error);
+int op_check_ending(qblk_ending ending, qblk_error *error);
+/* What the start call failed with, r; the caller's release runs whatever happens. */
+int op_refused(const qblk_op_common *common, int r);
+/* Copies the strings into the operation, and begins; on failure the operation is freed. */
+struct op_string {
+    char **to;
+    const char *from; /* or NULL */
+};
+int op_launch(qblk_op *op, const struct op_string *strings, size_t n, qblk_op **ret_op,
+              qblk_error *error);
 
-/* The ends of them, for an operation that is taken up again. */
-void pull_plan_end(qblk_op *op);
-void copy_plan_end(qblk_op *op);
-void backup_plan_end(qblk_op *op);
-void commit_plan_end(qblk_op *op);
 /* resume.c */
 int resume_plan(qblk_op *op, qblk_error *error);
 

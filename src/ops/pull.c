@@ -45,7 +45,7 @@ static int start(qblk_op *op, int base, qblk_error *error)
     return 0;
 }
 
-void pull_plan_end(qblk_op *op)
+static void plan_end(qblk_op *op)
 {
     (void)plan_step(op, STEP_ENDED, "wait for the job's end");
     (void)plan_end_journal(op);
@@ -71,7 +71,7 @@ static int find_base(qblk_op *op, int *ret_base, qblk_error *error)
     return 0;
 }
 
-int pull_plan(qblk_op *op, qblk_error *error)
+static int plan(qblk_op *op, qblk_error *error)
 {
     int base, below = graph_backing_image(op->graph, op->top);
     int r = find_base(op, &base, error);
@@ -95,10 +95,47 @@ int pull_plan(qblk_op *op, qblk_error *error)
         r = start(op, base, error);
     if (r < 0)
         return r;
-    pull_plan_end(op);
+    plan_end(op);
 
     AUTO_FREE char *first = mem_printf("%s (%s)", qblk_graph_node(op->graph, op->top)->name,
                                        qblk_graph_node(op->graph, op->top)->filename);
 
     return plan_chain_text(op, first, base, &op->chain_after, error);
+}
+
+const struct op_kind op_pull = {
+    .name = "pull",
+    .job_type = "stream",
+    .plan = plan,
+    .plan_end = plan_end,
+    .plan_clean = plan_delete_old,
+};
+
+/* ---- public --------------------------------------------------------------------------------- */
+
+int qblk_pull(qblk_monitor *monitor, const char *disk, const qblk_pull_options *options,
+              qblk_op **ret_op, qblk_error *error)
+{
+    qblk_pull_options o = QBLK_INIT(qblk_pull_options);
+    qblk_op *op;
+    int r = op_take_options(&o, sizeof(o), options, "qblk_pull_options", error);
+
+    if (r < 0)
+        return r;
+    r = op_check_common(monitor, disk, &o.common, error);
+    if (r == 0 && o.backing_file != NULL && o.base == NULL)
+        r = err_set(error, QBLK_E_ARGUMENT, "a backing file to record makes sense only with a "
+                    "base to keep");
+    if (r < 0)
+        return op_refused(&o.common, r);
+    r = op_start(monitor, &op_pull, disk, &o.common, &op, error);
+    if (r < 0)
+        return r;
+
+    const struct op_string strings[] = {
+        { &op->base, o.base },
+        { &op->backing_file, o.backing_file },
+    };
+
+    return op_launch(op, strings, sizeof(strings) / sizeof(strings[0]), ret_op, error);
 }

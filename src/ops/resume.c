@@ -22,8 +22,9 @@
 
 static bool is_main_role(const char *role)
 {
-    return strcmp(role, "pull") == 0 || strcmp(role, "copy") == 0 ||
-           strcmp(role, "backup") == 0 || strcmp(role, "commit") == 0;
+    const struct op_kind *kind = op_kind_find(role);
+
+    return kind != NULL && kind->job_type != NULL;
 }
 
 /* Its main job, if QEMU knows it. */
@@ -67,7 +68,7 @@ static bool is_same_file(const char *a, const char *b)
 static bool is_made_file(const qblk_op *op, const struct qapi_block_device_info_list *list)
 {
     const char *file = op->journal.file;
-    qblk_job *maker = qblk_job_find(op->monitor, op->names.create_file);
+    qblk_job *maker = qblk_job_find(op->monitor, op->to.names.create_file);
     qblk_job_info info = QBLK_INIT(qblk_job_info);
     bool is_ours = op->engine.main.is_known;
 
@@ -80,8 +81,8 @@ static bool is_made_file(const qblk_op *op, const struct qapi_block_device_info_
     for (size_t i = 0; i < list->n; i++) {
         if (!is_same_file(list->v[i].file, file))
             continue;
-        if (!str_equal(list->v[i].node_name, op->names.target) &&
-            !str_equal(list->v[i].node_name, op->names.file) &&
+        if (!str_equal(list->v[i].node_name, op->to.names.node) &&
+            !str_equal(list->v[i].node_name, op->to.names.file) &&
             (list->v[i].node_name == NULL || list->v[i].node_name[0] != '#'))
             return false;
         is_ours = is_ours || (list->v[i].node_name != NULL && list->v[i].node_name[0] != '#');
@@ -92,7 +93,7 @@ static bool is_made_file(const qblk_op *op, const struct qapi_block_device_info_
 /* Creations that are still there; with_undo: their end is part of what is to be undone. */
 static void mark_creations(qblk_op *op, bool with_undo, const char *file)
 {
-    const char *const ids[] = { op->names.create_file, op->names.create_fmt };
+    const char *const ids[] = { op->to.names.create_file, op->to.names.create_fmt };
 
     for (int i = 0; i < 2; i++) {
         qblk_job *job = qblk_job_find(op->monitor, ids[i]);
@@ -118,8 +119,8 @@ static void mark_creations(qblk_op *op, bool with_undo, const char *file)
 /* What there is to undo, oldest first, as undoing goes backward. */
 static void mark_done(qblk_op *op, const struct qapi_block_device_info_list *list, bool has_job)
 {
-    const char *const nodes[] = { op->names.probe, op->names.look, op->names.file,
-                                  op->names.target };
+    const char *const nodes[] = { op->to.names.probe, op->to.names.look, op->to.names.file,
+                                  op->to.names.node };
     struct qapi_blockdev_del_args del = { .node_name = op->names.journal };
     const char *file = is_made_file(op, list) ? op->journal.file : NULL;
     struct step *step;
@@ -131,7 +132,7 @@ static void mark_done(qblk_op *op, const struct qapi_block_device_info_list *lis
     mark_creations(op, !has_job && !op->journal.has_ended, file);
     for (int i = 0; i < 4; i++) {
         /* A target that drive-mirror has made goes with its job. */
-        if (!has_node(list, nodes[i]) || (has_job && i == 3 && !has_node(list, op->names.file)))
+        if (!has_node(list, nodes[i]) || (has_job && i == 3 && !has_node(list, op->to.names.file)))
             continue;
         del.node_name = nodes[i];
         step = plan_step(op, STEP_MARK, "a node was added");
@@ -160,20 +161,14 @@ static bool has_pivoted(const qblk_op *op)
 /* A copy and a commit of the disk's top can end in more than one way. */
 static bool has_endings(const qblk_op *op)
 {
-    return op->kind == OP_COPY || (op->kind == OP_COMMIT && op->ending != QBLK_END_DEFAULT);
+    return op->kind->has_endings && op->ending != QBLK_END_DEFAULT;
 }
 
 static void plan_rest_after_job(qblk_op *op)
 {
-    bool is_old = has_endings(op) ? has_pivoted(op)
-                                  : op->kind == OP_PULL || op->kind == OP_COMMIT;
-
     if (has_endings(op))
-        op->ending = is_old ? QBLK_END_PIVOT : QBLK_END_FINISH;
-    if (is_old)
-        plan_delete_old(op);
-    else if (op->kind != OP_COMMIT)
-        target_plan_removal(op);
+        op->ending = has_pivoted(op) ? QBLK_END_PIVOT : QBLK_END_FINISH;
+    op->kind->plan_clean(op);
     plan_close_journal(op);
 }
 
@@ -205,14 +200,7 @@ static void plan_rest(qblk_op *op, const qblk_job_info *job)
         see_ending(op);
         if (op->ending != QBLK_END_KEEP)
             plan_wake(op, job);
-        if (op->kind == OP_PULL)
-            pull_plan_end(op);
-        else if (op->kind == OP_COPY)
-            copy_plan_end(op);
-        else if (op->kind == OP_COMMIT)
-            commit_plan_end(op);
-        else
-            backup_plan_end(op);
+        op->kind->plan_end(op);
         if (op->how == QBLK_RESUME_UNDO)
             engine_cancel(&op->engine);
     } else if (op->journal.has_ended) {
@@ -236,21 +224,18 @@ static bool read_intent(qblk_op *op)
         { "merge", QBLK_END_DEFAULT },
     };
     const struct journal *journal = &op->journal;
-    int kind = -1, intent = -1;
+    const struct op_kind *kind = op_kind_find(journal->op);
+    int intent = -1;
 
-    for (int i = 0; i < N_OP_KINDS; i++) {
-        if (strcmp(journal->op, op_kind_name((enum op_kind)i)) == 0)
-            kind = i;
-    }
     for (int i = 0; i < (int)(sizeof(intents) / sizeof(intents[0])); i++) {
         if (strcmp(journal->intent, intents[i].word) == 0)
             intent = i;
     }
-    if (kind < 0 || intent < 0 ||
-        (kind != OP_COMMIT && intents[intent].ending == QBLK_END_DEFAULT) ||
-        (kind == OP_COMMIT && journal->base == NULL))
+    if (kind == NULL || intent < 0 ||
+        (kind != &op_commit && intents[intent].ending == QBLK_END_DEFAULT) ||
+        (kind == &op_commit && journal->base == NULL))
         return false;
-    op->kind = (enum op_kind)kind;
+    op->kind = kind;
     op->ending = intents[intent].ending;
     return true;
 }
@@ -265,7 +250,7 @@ static int take_record(qblk_op *op, qblk_error *error)
                        "that started it", op->id, journal->op, journal->intent);
     op_name(op);
     (void)snprintf(op->engine.main.id, sizeof(op->engine.main.id), "%s", op->names.job);
-    op->landing = op->kind == OP_COMMIT ? journal->base : op->names.target;
+    op->landing = op->kind == &op_commit ? journal->base : op->to.names.node;
     if (has_endings(op) && op->how == QBLK_RESUME_FINISH)
         op->ending = QBLK_END_FINISH;
     if (has_endings(op) && op->how == QBLK_RESUME_PIVOT)
@@ -299,7 +284,7 @@ static int read_record(qblk_op *op, const struct qapi_block_device_info_list *li
             node = &list->v[i];
     }
     /* Its owner died while it looked at the target, before it opened the journal. */
-    if (node == NULL && (has_node(list, op->names.probe) || has_node(list, op->names.look)))
+    if (node == NULL && (has_node(list, op->to.names.probe) || has_node(list, op->to.names.look)))
         return 0;
     if (node == NULL)
         return no_such_operation(op, error);
@@ -375,7 +360,7 @@ static void plan_see_journal(qblk_op *op)
 /* Until the image is made, or not. The job stays: it proves whose the file is. */
 static void plan_creation_end(qblk_op *op, const char *id)
 {
-    const char *const ids[] = { op->names.create_file, op->names.create_fmt };
+    const char *const ids[] = { op->to.names.create_file, op->to.names.create_fmt };
 
     for (int i = 0; i < 2; i++) {
         struct step *step;
@@ -443,4 +428,38 @@ int resume_plan(qblk_op *op, qblk_error *error)
     step->check = read_journal;
     step_command(&op->engine, step, &qapi_cmd_query_named_block_nodes, &flat);
     return 0;
+}
+
+/* ---- public --------------------------------------------------------------------------------- */
+
+static bool is_operation_id(const char *id)
+{
+    return id != NULL && strlen(id) == 8 && strspn(id, "0123456789abcdef") == 8;
+}
+
+int qblk_resume(qblk_monitor *monitor, const char *id, const qblk_resume_options *options,
+                qblk_op **ret_op, qblk_error *error)
+{
+    qblk_resume_options o = QBLK_INIT(qblk_resume_options);
+    qblk_op *op;
+    int r = op_take_options(&o, sizeof(o), options, "qblk_resume_options", error);
+
+    if (r < 0)
+        return r;
+    r = op_check_common(monitor, "?", &o.common, error);
+    if (r == 0 && !is_operation_id(id))
+        r = err_set(error, QBLK_E_ARGUMENT, "\"%.40s\" is not the id of an operation, which is 8 "
+                    "hex digits", id != NULL ? id : "");
+    if (r < 0)
+        return op_refused(&o.common, r);
+    r = op_start(monitor, &op_pull, "?", &o.common, &op, error);
+    if (r < 0)
+        return r;
+    memcpy(op->id, id, sizeof(op->id));
+    op_name(op);
+    engine_done(&op->engine);
+    engine_init(&op->engine, op->names.job, op);
+    op->is_resumed = true;
+    op->how = o.how;
+    return op_launch(op, NULL, 0, ret_op, error);
 }

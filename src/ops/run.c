@@ -19,12 +19,7 @@ static const char *started_job(const qblk_op *op, const struct step *step)
 
 static const char *started_type(const qblk_op *op, const struct step *step)
 {
-    static const char *const types[] = {
-        [OP_PULL] = "stream", [OP_COPY] = "mirror", [OP_BACKUP] = "backup",
-        [OP_COMMIT] = "commit",
-    };
-
-    return step->kind == STEP_CREATE ? "create" : types[op->kind];
+    return step->kind == STEP_CREATE ? "create" : op->kind->job_type;
 }
 
 /* The job set knows that a job is coming, so that lost events do not lose the job. */
@@ -109,7 +104,7 @@ static void send(qblk_op *op, const struct act *act)
 
 static qblk_result success(const qblk_op *op)
 {
-    if ((op->kind != OP_COPY && op->kind != OP_COMMIT) || op->ending == QBLK_END_DEFAULT)
+    if (!op->kind->has_endings || op->ending == QBLK_END_DEFAULT)
         return QBLK_RESULT_COMPLETED;
     if (op->ending == QBLK_END_KEEP)
         return QBLK_RESULT_KEPT;

@@ -1,5 +1,7 @@
 /* The image that copy and backup write to: may it be used, how is it made, how does it go. */
 #include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 
@@ -9,23 +11,53 @@
 #include "ops/op.h"
 #include "qapi_types.h"
 
-const char *target_format(const qblk_op *op)
+void target_name(struct target *to, const char *id, int number)
+{
+    struct target_names *names = &to->names;
+    char suffix[8] = "";
+    struct {
+        char *to;
+        const char *role;
+    } all[] = {
+        { names->node, "target" },  { names->file, "file" },
+        { names->probe, "probe" },  { names->look, "look" },
+        { names->create_file, "create-file" },
+        { names->create_fmt, "create-format" },
+    };
+
+    if (number > 0)
+        (void)snprintf(suffix, sizeof(suffix), ".%d", number % 1000);
+    for (size_t i = 0; i < sizeof(all) / sizeof(all[0]); i++)
+        (void)snprintf(all[i].to, OP_NAME_MAX, "qblk.%s.%s%s", id, all[i].role, suffix);
+}
+
+void target_done(struct target *to)
+{
+    free(to->path);
+    free(to->format);
+    memset(to, 0, sizeof(*to));
+}
+
+int target_suit(qblk_op *op, struct target *to, qblk_error *error)
 {
     const char *own = qblk_graph_node(op->graph, op->top)->driver;
 
-    if (op->format != NULL)
-        return op->format;
-    return strcmp(own, "raw") == 0 ? "raw" : "qcow2";
+    to->disk_name = op->disk_name;
+    to->size = qblk_graph_node(op->graph, op->root)->virtual_size;
+    if (to->format == NULL)
+        to->format = mem_strdup(strcmp(own, "raw") == 0 ? "raw" : "qcow2");
+    return to->format != NULL ? 0 : err_nomem(error);
 }
 
-static bool is_raw(const qblk_op *op)
+static bool is_raw(const struct target *to)
 {
-    return strcmp(target_format(op), "raw") == 0;
+    return strcmp(to->format, "raw") == 0;
 }
 
 /* ---- may it be used? ------------------------------------------------------------------------- */
 
-static int check_unused(const qblk_op *op, const struct stat *st, qblk_error *error)
+static int check_unused(const qblk_op *op, const struct target *to, const struct stat *st,
+                        qblk_error *error)
 {
     for (int i = 0; i < qblk_graph_node_count(op->graph); i++) {
         const qblk_node *node = qblk_graph_node(op->graph, i);
@@ -33,65 +65,65 @@ static int check_unused(const qblk_op *op, const struct stat *st, qblk_error *er
 
         if (node->filename[0] == '\0')
             continue;
-        if (strcmp(node->filename, op->target) == 0 ||
+        if (strcmp(node->filename, to->path) == 0 ||
             (st != NULL && node->filename[0] == '/' && stat(node->filename, &other) == 0 &&
              other.st_dev == st->st_dev && other.st_ino == st->st_ino))
             return err_set(error, QBLK_E_TARGET_INVALID, "the target %s is in use by this QEMU "
-                           "itself, as node %s; choose another file", op->target, node->name);
+                           "itself, as node %s; choose another file", to->path, node->name);
     }
     return 0;
 }
 
-static int check_file(qblk_op *op, const struct stat *st, qblk_error *error)
+static int check_file(struct target *to, const struct stat *st, qblk_error *error)
 {
     if (!S_ISREG(st->st_mode) && !S_ISBLK(st->st_mode))
         return err_set(error, QBLK_E_TARGET_INVALID, "the target %s is neither a regular file nor "
-                       "a block device", op->target);
-    if (op->reuse)
+                       "a block device", to->path);
+    if (to->reuse)
         return 0;
     if (S_ISBLK(st->st_mode))
         return err_set(error, QBLK_E_TARGET_EXISTS, "the target %s is a block device, whose "
                        "content would be overwritten; prepare it with the right format and size "
-                       "and say --reuse-external if that is meant", op->target);
+                       "and say --reuse-external if that is meant", to->path);
     if (st->st_size > 0)
         return err_set(error, QBLK_E_TARGET_EXISTS, "the target %s exists and is not empty (%lld "
                        "bytes); choose another name, or say --reuse-external to overwrite the "
-                       "image in it", op->target, (long long)st->st_size);
-    op->has_empty_file = true;
+                       "image in it", to->path, (long long)st->st_size);
+    to->has_empty_file = true;
     return 0;
 }
 
-static int check_absent(qblk_op *op, int err, qblk_error *error)
+static int check_absent(const qblk_op *op, struct target *to, int err, qblk_error *error)
 {
     struct stat link;
-    int r = check_unused(op, NULL, error);
+    int r = check_unused(op, to, NULL, error);
 
-    if (r == 0 && lstat(op->target, &link) == 0)
+    if (r == 0 && lstat(to->path, &link) == 0)
         r = err_set(error, QBLK_E_TARGET_INVALID, "the target %s is a symbolic link that leads "
-                    "nowhere (%s); name the file itself", op->target, strerror(err));
-    if (r == 0 && op->reuse)
+                    "nowhere (%s); name the file itself", to->path, strerror(err));
+    if (r == 0 && to->reuse)
         r = err_set(error, QBLK_E_TARGET_INVALID, "the target %s is to be reused but cannot be "
-                    "looked at: %s", op->target, strerror(err));
-    op->is_new_file = true;
+                    "looked at: %s", to->path, strerror(err));
+    to->is_new_file = true;
     return r;
 }
 
-int target_check(qblk_op *op, qblk_error *error)
+int target_check(qblk_op *op, struct target *to, bool shallow, qblk_error *error)
 {
     struct stat st;
     int r;
 
-    if (op->shallow && is_raw(op) && !op->reuse)
+    if (shallow && is_raw(to) && !to->reuse)
         return err_set(error, QBLK_E_TARGET_INVALID, "a raw target cannot have a backing image, "
                        "so it cannot take the top image alone; use --format qcow2, or copy all");
-    if (stat(op->target, &st) == 0) {
-        r = check_unused(op, &st, error);
+    if (stat(to->path, &st) == 0) {
+        r = check_unused(op, to, &st, error);
         if (r == 0)
-            r = check_file(op, &st, error);
+            r = check_file(to, &st, error);
     } else {
-        r = check_absent(op, errno, error);
+        r = check_absent(op, to, errno, error);
     }
-    if (r == 0 && op->reuse)
+    if (r == 0 && to->reuse)
         r = plan_check_hazard(op, "looking at the target's size", error);
     return r;
 }
@@ -101,25 +133,26 @@ int target_check(qblk_op *op, qblk_error *error)
 /* QEMU may live in another mount namespace and see a file where we see none. */
 static int in_the_way(void *arg, struct engine *engine, const char *reply, qblk_error *error)
 {
-    const qblk_op *op = arg;
+    const struct target *to = engine_subject(engine);
 
-    (void)engine;
+    (void)arg;
     (void)reply;
     return err_set(error, QBLK_E_TARGET_EXISTS, "the target %s exists for QEMU, though not for "
                    "this process; choose another name, or say --reuse-external to overwrite the "
-                   "image in it", op->target);
+                   "image in it", to->path);
 }
 
-static void plan_probe(qblk_op *op)
+static void plan_probe(qblk_op *op, const struct target *to)
 {
     struct qapi_blockdev_options node = { .driver = QAPI_BLOCKDEV_DRIVER_FILE,
-                                          .node_name = op->names.probe, .has_read_only = true,
+                                          .node_name = to->names.probe, .has_read_only = true,
                                           .read_only = true };
-    struct qapi_blockdev_del_args del = { .node_name = op->names.probe };
+    struct qapi_blockdev_del_args del = { .node_name = to->names.probe };
     struct step *step = plan_step(op, STEP_ABSENT, "see that the target does not exist");
 
-    node.u.file.filename = op->target;
+    node.u.file.filename = to->path;
     step->check = in_the_way;
+    step->subject = to;
     step_command(&op->engine, step, &qapi_cmd_blockdev_add, &node);
     step_undo(&op->engine, step, &qapi_cmd_blockdev_del, &del);
 }
@@ -146,29 +179,29 @@ static struct step *plan_add(qblk_op *op, const char *name,
     return step;
 }
 
-static void plan_file_node(qblk_op *op, const char *name, bool read_only)
+static void plan_file_node(qblk_op *op, const struct target *to, const char *name, bool read_only)
 {
     struct qapi_blockdev_options node = { .driver = QAPI_BLOCKDEV_DRIVER_FILE,
                                           .node_name = name };
     struct stat st;
 
     node.has_read_only = node.read_only = read_only;
-    if (stat(op->target, &st) == 0 && S_ISBLK(st.st_mode)) {
+    if (stat(to->path, &st) == 0 && S_ISBLK(st.st_mode)) {
         node.driver = QAPI_BLOCKDEV_DRIVER_HOST_DEVICE;
-        node.u.host_device.filename = op->target;
+        node.u.host_device.filename = to->path;
     } else {
-        node.u.file.filename = op->target;
+        node.u.file.filename = to->path;
     }
     (void)plan_add(op, "add the target's file node", &node);
 }
 
-static void plan_format_node(qblk_op *op, const char *name, const char *file,
-                             const char *backing, bool read_only)
+static void plan_format_node(qblk_op *op, const struct target *to, const char *name,
+                             const char *file, const char *backing, bool read_only)
 {
     struct qapi_blockdev_options node = { .node_name = name };
 
     node.has_read_only = node.read_only = read_only;
-    if (is_raw(op)) {
+    if (is_raw(to)) {
         node.driver = QAPI_BLOCKDEV_DRIVER_RAW;
         node.u.raw.file = file;
     } else {
@@ -181,35 +214,35 @@ static void plan_format_node(qblk_op *op, const char *name, const char *file,
 }
 
 /* A step that marks that the file is there because of us. */
-static void plan_unlink(qblk_op *op, const char *name)
+static void plan_unlink(qblk_op *op, const struct target *to, const char *name)
 {
     struct step *step = plan_step(op, STEP_MARK, name);
 
-    step->unlink = mem_strdup(op->target);
+    step->unlink = mem_strdup(to->path);
 }
 
 /* While the file is there, something in QEMU proves that it is ours: the job that made it until the
  * node is there, and that one until the file has gone. Whoever takes the operation up after us
  * removes no file without such a proof. */
-static void plan_new_file(qblk_op *op, uint64_t size)
+static void plan_new_file(qblk_op *op, const struct target *to, uint64_t size)
 {
     struct qapi_blockdev_create_options file = { .driver = QAPI_BLOCKDEV_DRIVER_FILE };
-    struct qapi_job_dismiss_args dismiss = { .id = op->names.create_file };
+    struct qapi_job_dismiss_args dismiss = { .id = to->names.create_file };
     size_t at = op->engine.n;
     struct step *step;
 
-    file.u.file.filename = op->target;
+    file.u.file.filename = to->path;
     file.u.file.size = size;
-    step = plan_create(op, "create the target's file", op->names.create_file, &file);
-    if (!op->is_new_file) {
-        plan_file_node(op, op->names.file, false);
+    step = plan_create(op, "create the target's file", to->names.create_file, &file);
+    if (!to->is_new_file) {
+        plan_file_node(op, to, to->names.file, false);
         return;
     }
     step->keeps_job = true;
-    step->unlink = mem_strdup(op->target);
+    step->unlink = mem_strdup(to->path);
     step_undo(&op->engine, step, &qapi_cmd_job_dismiss, &dismiss);
-    plan_file_node(op, op->names.file, false);
-    plan_unlink(op, "the target's file is made");
+    plan_file_node(op, to, to->names.file, false);
+    plan_unlink(op, to, "the target's file is made");
     step = plan_step(op, STEP_CLEAN, "dismiss the job that made it");
     step_command(&op->engine, step, &qapi_cmd_job_dismiss, &dismiss);
     step->retires = at + 1;
@@ -235,23 +268,23 @@ static int backing_format(const char *driver)
     return -1;
 }
 
-static int plan_new_image(qblk_op *op, int backing, qblk_error *error)
+static int plan_new_image(qblk_op *op, const struct target *to, int backing,
+                          qblk_error *error)
 {
-    uint64_t size = qblk_graph_node(op->graph, op->root)->virtual_size;
     AUTO_FREE char *backing_file = NULL;
     struct qapi_blockdev_create_options qcow2 = { .driver = QAPI_BLOCKDEV_DRIVER_QCOW2 };
     int r;
 
-    plan_new_file(op, is_raw(op) ? size : 0);
-    if (is_raw(op))
+    plan_new_file(op, to, is_raw(to) ? to->size : 0);
+    if (is_raw(to))
         return 0;
-    qcow2.u.qcow2.file = op->names.file;
-    qcow2.u.qcow2.size = size;
+    qcow2.u.qcow2.file = to->names.file;
+    qcow2.u.qcow2.size = to->size;
     if (backing >= 0) {
         const char *driver = qblk_graph_node(op->graph, backing)->driver;
         int format = backing_format(driver);
 
-        r = plan_backing_string(op, backing, op->target, &backing_file, error);
+        r = plan_backing_string(op, backing, to->path, &backing_file, error);
         if (r < 0)
             return r;
         if (format < 0)
@@ -262,24 +295,24 @@ static int plan_new_image(qblk_op *op, int backing, qblk_error *error)
         qcow2.u.qcow2.has_backing_fmt = true;
         qcow2.u.qcow2.backing_fmt = (enum qapi_blockdev_driver)format;
     }
-    (void)plan_create(op, "create the target image", op->names.create_fmt, &qcow2);
+    (void)plan_create(op, "create the target image", to->names.create_fmt, &qcow2);
     return 0;
 }
 
 /* The size of a reused image is only known once it is open. */
 static int check_size(void *arg, struct engine *engine, const char *reply, qblk_error *error)
 {
-    const qblk_op *op = arg;
-    uint64_t want = qblk_graph_node(op->graph, op->root)->virtual_size, have = 0;
+    const struct target *to = engine_subject(engine);
+    uint64_t have = 0;
     struct qapi_block_device_info_list list;
     bool found = false;
     int r = codec_reply(&qapi_cmd_query_named_block_nodes, reply, &list, error);
 
-    (void)engine;
+    (void)arg;
     if (r < 0)
         return r;
     for (size_t i = 0; i < list.n; i++) {
-        if (str_equal(list.v[i].node_name, op->names.look)) {
+        if (str_equal(list.v[i].node_name, to->names.look)) {
             found = true;
             have = (uint64_t)list.v[i].image.virtual_size;
         }
@@ -287,21 +320,22 @@ static int check_size(void *arg, struct engine *engine, const char *reply, qblk_
     codec_reply_clear(&qapi_cmd_query_named_block_nodes, &list);
     if (!found)
         return err_set(error, QBLK_E_PROTOCOL, "QEMU does not list node %s, which it has just "
-                       "added", op->names.look);
-    if (have != want)
+                       "added", to->names.look);
+    if (have != to->size)
         return err_set(error, QBLK_E_SIZE_MISMATCH, "the target %s has a virtual size of %llu "
                        "bytes, disk %s one of %llu; they must be equal: resize the target with "
-                       "qemu-img resize, or let qblk create it", op->target,
-                       (unsigned long long)have, op->disk_name, (unsigned long long)want);
+                       "qemu-img resize, or let qblk create it", to->path,
+                       (unsigned long long)have, to->disk_name, (unsigned long long)to->size);
     return 0;
 }
 
-static void plan_size_check(qblk_op *op)
+static void plan_size_check(qblk_op *op, const struct target *to)
 {
     struct qapi_query_named_block_nodes_args flat = { .has_flat = true, .flat = true };
     struct step *step = plan_step(op, STEP_CHECK, "compare the sizes");
 
     step->check = check_size;
+    step->subject = to;
     step_command(&op->engine, step, &qapi_cmd_query_named_block_nodes, &flat);
 }
 
@@ -315,66 +349,64 @@ static void plan_retire(qblk_op *op, const char *name, const char *node, size_t 
 }
 
 /* Opening an image for writing can change it already, so it is opened read-only for the look. */
-static void plan_look(qblk_op *op)
+static void plan_look(qblk_op *op, const struct target *to)
 {
     size_t at = op->engine.n;
 
-    plan_file_node(op, op->names.probe, true);
-    plan_format_node(op, op->names.look, op->names.probe, NULL, true);
-    plan_size_check(op);
-    plan_retire(op, "take the target node away again", op->names.look, at + 2);
-    plan_retire(op, "take its file node away again", op->names.probe, at + 1);
+    plan_file_node(op, to, to->names.probe, true);
+    plan_format_node(op, to, to->names.look, to->names.probe, NULL, true);
+    plan_size_check(op, to);
+    plan_retire(op, "take the target node away again", to->names.look, at + 2);
+    plan_retire(op, "take its file node away again", to->names.probe, at + 1);
 }
 
-void target_plan_look(qblk_op *op)
+void target_plan_look(qblk_op *op, const struct target *to)
 {
-    if (op->reuse)
-        plan_look(op);
-    else if (op->is_new_file)
-        plan_probe(op);
+    if (to->reuse)
+        plan_look(op, to);
+    else if (to->is_new_file)
+        plan_probe(op, to);
 }
 
-int target_plan(qblk_op *op, int backing, qblk_error *error)
+int target_plan(qblk_op *op, const struct target *to, int backing, qblk_error *error)
 {
     int r = 0;
 
-    if (op->reuse)
-        plan_file_node(op, op->names.file, false);
+    if (to->reuse)
+        plan_file_node(op, to, to->names.file, false);
     else
-        r = plan_new_image(op, backing, error);
+        r = plan_new_image(op, to, backing, error);
     if (r < 0)
         return r;
-    plan_format_node(op, op->names.target, op->names.file,
+    plan_format_node(op, to, to->names.node, to->names.file,
                      backing >= 0 ? qblk_graph_node(op->graph, backing)->name : NULL, false);
     return 0;
 }
 
-void target_plan_legacy(qblk_op *op, void (*start)(qblk_op *op))
+void target_plan_legacy(qblk_op *op, const struct target *to, void (*start)(qblk_op *op))
 {
     size_t at = op->engine.n;
 
     /* Even a command that is refused may have made it. Once there is a job, that is the proof, and
      * the file goes before the job does. */
-    if (op->is_new_file)
-        plan_unlink(op, "the target's file is QEMU's to make");
+    if (to->is_new_file)
+        plan_unlink(op, to, "the target's file is QEMU's to make");
     start(op);
-    if (op->is_new_file && op->engine.n > 0) {
+    if (to->is_new_file && op->engine.n > 0) {
         op->engine.steps[op->engine.n - 1].retires = at + 1;
-        plan_unlink(op, "the target's file is made");
+        plan_unlink(op, to, "the target's file is made");
     }
 }
 
-int target_record(qblk_op *op, qblk_error *error)
+int target_record(qblk_op *op, const struct target *to, qblk_error *error)
 {
-    if (op->is_new_file && (op->journal.file = mem_strdup(op->target)) == NULL)
+    if (to->is_new_file && (op->journal.file = mem_strdup(to->path)) == NULL)
         return err_nomem(error);
     return 0;
 }
 
-void target_plan_removal(qblk_op *op)
+void target_plan_removal(qblk_op *op, const struct target *to)
 {
-    if (op->legacy)
-        return;
-    plan_delete(op, op->names.target);
-    plan_delete(op, op->names.file);
+    plan_delete(op, to->names.node);
+    plan_delete(op, to->names.file);
 }

@@ -1,0 +1,15 @@
+/* The kinds of operations. Each is described by its own file. */
+#include <string.h>
+
+#include "ops/op.h"
+
+const struct op_kind *const op_kinds[] = { &op_pull, &op_copy, &op_backup, &op_commit, NULL };
+
+const struct op_kind *op_kind_find(const char *name)
+{
+    for (int i = 0; op_kinds[i] != NULL; i++) {
+        if (strcmp(op_kinds[i]->name, name) == 0)
+            return op_kinds[i];
+    }
+    return NULL;
+}
