@@ -90,6 +90,7 @@ static qblk_monitor *monitor_new(const char *path, const qblk_monitor_options *o
     list_init(&monitor->events);
     list_init(&monitor->job_listeners);
     list_init(&monitor->children);
+    list_init(&monitor->timers);
     /* Until the handshake is done a reply to an earlier client may come: the id must not be one
      * that anybody else has used. */
     if (getrandom(&random, sizeof(random), GRND_NONBLOCK) != (ssize_t)sizeof(random))
@@ -130,7 +131,7 @@ void connect_established(qblk_monitor *monitor, int fd)
     monitor->state = QBLK_MONITOR_GREETING;
     monitor->retry_at = -1;
     monitor->greeting_deadline = monitor_deadline(monitor->options.greeting_ms);
-    ev_changed(monitor);
+    monitor_changed(monitor);
 }
 
 static void fail_connect(qblk_monitor *monitor, qblk_error *error)
@@ -148,6 +149,7 @@ static void accept_turn(qblk_monitor *monitor, int64_t now)
     int fd = unixsock_accept(monitor->listener, &error);
 
     if (fd >= 0) {
+        watch_forget_own(monitor);
         (void)close(monitor->listener);
         monitor->listener = -1;
         (void)unlink(monitor->path);

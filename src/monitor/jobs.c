@@ -434,7 +434,7 @@ int jobs_start(qblk_monitor *monitor, qblk_error *error)
         return err_nomem(error);
     job_set_ask(monitor->jobs, JOB_WANT_ALL);
     read_if_wanted(monitor, monitor_now_ms());
-    ev_changed(monitor);
+    monitor_changed(monitor);
     return 0;
 }
 
@@ -492,7 +492,7 @@ void qblk_jobs_progress(qblk_monitor *monitor, int interval_ms)
 {
     monitor->progress_ms = interval_ms > 0 ? interval_ms : 0;
     monitor->progress_at = monitor_now_ms() + monitor->progress_ms;
-    ev_changed(monitor);
+    monitor_changed(monitor);
 }
 
 qblk_job *qblk_job_find(qblk_monitor *monitor, const char *id)

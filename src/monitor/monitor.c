@@ -59,12 +59,13 @@ void monitor_doom(qblk_monitor *monitor, const qblk_error *why)
     if (!monitor->has_doom && monitor->state != QBLK_MONITOR_DEAD) {
         monitor->doom = *why;
         monitor->has_doom = true;
-        ev_changed(monitor);
+        monitor_changed(monitor);
     }
 }
 
 static void close_sockets(qblk_monitor *monitor)
 {
+    watch_forget_own(monitor);
     if (monitor->fd >= 0)
         (void)close(monitor->fd);
     if (monitor->listener >= 0)
@@ -107,13 +108,13 @@ static void die(qblk_monitor *monitor, const qblk_error *why)
     }
     if (monitor->options.ops.on_end != NULL && !monitor->free_asked)
         monitor->options.ops.on_end(monitor, &monitor->why, monitor->options.arg);
-    ev_changed(monitor);
+    monitor_changed(monitor);
 }
 
 void monitor_ask_turn(qblk_monitor *monitor)
 {
     monitor->turn_asked = true;
-    ev_changed(monitor);
+    monitor_changed(monitor);
 }
 
 static struct monitor_child *next_due(qblk_monitor *monitor)
@@ -208,18 +209,28 @@ qblk_monitor *qblk_monitor_free(qblk_monitor *monitor)
     return NULL;
 }
 
-int qblk_monitor_fd(const qblk_monitor *monitor)
+int monitor_own_fd(const qblk_monitor *monitor)
 {
     return monitor->listener >= 0 ? monitor->listener : monitor->fd;
 }
 
-short qblk_monitor_events(const qblk_monitor *monitor)
+int qblk_monitor_fd(const qblk_monitor *monitor)
+{
+    return monitor->watch_set != NULL ? watch_fd(monitor) : monitor_own_fd(monitor);
+}
+
+short monitor_own_events(const qblk_monitor *monitor)
 {
     if (monitor->state == QBLK_MONITOR_DEAD)
         return 0;
     if (monitor->fd >= 0 && !outq_is_empty(&monitor->out))
         return POLLIN | POLLOUT;
     return POLLIN;
+}
+
+short qblk_monitor_events(const qblk_monitor *monitor)
+{
+    return monitor->watch_set != NULL ? POLLIN : monitor_own_events(monitor);
 }
 
 static int until(int timeout, int64_t at, int64_t now)
@@ -239,8 +250,10 @@ int qblk_monitor_timeout(const qblk_monitor *monitor)
     int64_t now = monitor_now_ms();
     int timeout = -1;
 
+    if (!list_is_empty(&monitor->timers))
+        timeout = until(timeout, watch_next_time(monitor), now);
     if (monitor->state == QBLK_MONITOR_DEAD)
-        return -1;
+        return timeout;
     if (monitor->has_doom || monitor->turn_asked)
         return 0;
     if (monitor->state == QBLK_MONITOR_CONNECTING) {
@@ -276,7 +289,7 @@ void monitor_flush(qblk_monitor *monitor)
         error.kind = QBLK_KIND_CONNECTION;
         monitor_doom(monitor, &error);
     } else if (r == 0) {
-        ev_changed(monitor);
+        monitor_changed(monitor);
     }
 }
 
@@ -388,6 +401,8 @@ int qblk_monitor_process(qblk_monitor *monitor, short revents, qblk_error *error
     if (monitor->state == QBLK_MONITOR_GREETING && monitor->greeting_deadline >= 0 &&
         monitor_now_ms() >= monitor->greeting_deadline)
         greeting_late(monitor);
+    if (!monitor->free_asked)
+        watch_turn(monitor);
     if (monitor->state != QBLK_MONITOR_DEAD && !monitor->free_asked)
         turn_children(monitor);
     if (monitor->state == QBLK_MONITOR_READY && !monitor->free_asked)
@@ -396,7 +411,7 @@ int qblk_monitor_process(qblk_monitor *monitor, short revents, qblk_error *error
         die(monitor, &monitor->doom);
     if (monitor->state == QBLK_MONITOR_DEAD)
         r = err_copy(error, &monitor->why);
-    ev_changed(monitor);
+    monitor_changed(monitor);
     (void)leave(monitor);
     return r;
 }

@@ -29,6 +29,30 @@ struct monitor_child {
     void (*freed)(struct monitor_child *child);
 };
 
+/* A descriptor of its own that a child waits for: zeroed, with ready set, then added. Its owner removes
+ * it before the descriptor is closed, and before it goes itself; any watch may be removed in any
+ * callback. The monitor that has watches hands out another descriptor, which stands for all. */
+struct monitor_watch {
+    struct list link;
+    qblk_monitor *monitor; /* NULL: not added */
+    int fd;
+    short events;
+    bool is_due;
+    /* Inside process(), once a turn, so that callbacks may run; there may be nothing to read. Also
+     * on a monitor whose connection is over. */
+    void (*ready)(struct monitor_watch *watch);
+};
+
+/* A time of its own that a child waits for: zeroed, with due set, then set. Owned like a watch. */
+struct monitor_timer {
+    struct list link;
+    bool is_set, is_due;
+    int64_t at; /* ms as monitor_now_ms() counts */
+    /* Inside process(), once, when the time has come; it may be set again there. Also on a monitor
+     * whose connection is over. */
+    void (*due)(struct monitor_timer *timer);
+};
+
 /* Follows jobs like qblk_jobs_ops does, from inside the library. */
 struct job_listener {
     struct list link;
@@ -83,6 +107,8 @@ struct qblk_monitor {
     int64_t progress_at;
 
     struct list children;
+    struct watch_set *watch_set; /* NULL: nothing but the connection is waited for */
+    struct list timers;          /* of struct monitor_timer */
     bool turn_asked;
     int depth;                /* > 0 while callbacks may run */
     bool free_asked;
@@ -117,6 +143,25 @@ void monitor_doom(qblk_monitor *monitor, const qblk_error *why);
 void monitor_ask_turn(qblk_monitor *monitor);
 /* Writes what can be written now. */
 void monitor_flush(qblk_monitor *monitor);
+/* What the loop outside waits for may have changed: fd, events or timeout. */
+void monitor_changed(qblk_monitor *monitor);
+/* The connection's descriptor (or the listener's), and what it is to be watched for. */
+int monitor_own_fd(const qblk_monitor *monitor);
+short monitor_own_events(const qblk_monitor *monitor);
+
+/* watch.c. events as for poll(2). Returns 0, or a negative errno (QBLK_E_SYSTEM, QBLK_E_MEMORY)
+ * with nothing added. */
+int monitor_watch_add(qblk_monitor *monitor, struct monitor_watch *watch, int fd, short events,
+                      qblk_error *error);
+void monitor_watch_want(struct monitor_watch *watch, short events);
+void monitor_watch_remove(struct monitor_watch *watch); /* without effect if it is not added */
+void monitor_timer_set(qblk_monitor *monitor, struct monitor_timer *timer, int64_t at);
+void monitor_timer_stop(struct monitor_timer *timer);   /* without effect if it is not set */
+/* For monitor.c alone. */
+int watch_fd(const qblk_monitor *monitor);
+int64_t watch_next_time(const qblk_monitor *monitor);   /* -1: never */
+void watch_turn(qblk_monitor *monitor);
+void watch_forget_own(qblk_monitor *monitor);           /* before the connection is closed */
 
 /* connect.c */
 void connect_turn(qblk_monitor *monitor, int64_t now);
@@ -147,6 +192,6 @@ void graph_read_abandon(struct graph_reading *reading);
 
 /* loop_ev.c */
 void ev_forget(qblk_monitor *monitor);
-void ev_changed(qblk_monitor *monitor); /* fd, events or timeout may have changed */
+void ev_changed(qblk_monitor *monitor); /* see monitor_changed() */
 
 #endif
