@@ -27,8 +27,19 @@ typedef struct qblk_node {
     bool is_ours;               /* named qblk.<id>.<role> */
     int backing;                /* index of the backing (or filtered) node below, -1 if none */
     int file;                   /* index of the node that holds this one's bytes, -1 if none */
-    int bitmaps;                /* number of named dirty bitmaps */
+    int bitmaps;                /* number of named dirty bitmaps, see qblk_graph_bitmap() */
 } qblk_node;
+
+/* A named dirty bitmap of a node. */
+typedef struct qblk_bitmap {
+    const char *name;
+    uint64_t granularity; /* bytes that one bit stands for */
+    uint64_t count;       /* dirty bytes */
+    bool is_recording;    /* takes note of writes; else it is disabled */
+    bool is_persistent;   /* stored in the image when that is closed */
+    bool is_inconsistent; /* was not stored properly: can only be removed */
+    bool is_busy;         /* held by a job or an export */
+} qblk_bitmap;
 
 /* A disk: a guest device or a drive with a medium, or, in qemu-storage-daemon, a node that nothing
  * else uses. */
@@ -81,6 +92,11 @@ QBLK_API int qblk_graph_find_in_chain(const qblk_graph *graph, int disk, const c
 
 /* The k-th user of a node, in *ret_user; returns 1, or 0 if there are not that many. */
 QBLK_API int qblk_graph_user(const qblk_graph *graph, int node, int k, qblk_user *ret_user);
+
+/* The k-th named dirty bitmap of a node, in *ret_bitmap; returns 1, or 0 if there are not that many.
+ * Its name is borrowed from the graph. Bitmaps without a name, which jobs have, are left out.
+ * Since: 0.1. */
+QBLK_API int qblk_graph_bitmap(const qblk_graph *graph, int node, int k, qblk_bitmap *ret_bitmap);
 
 typedef enum qblk_draw { QBLK_DRAW_TREE, QBLK_DRAW_DOT, QBLK_DRAW_CHAIN } qblk_draw;
 

@@ -40,6 +40,28 @@ static const char *or_empty(const char *text)
     return text != NULL ? text : "";
 }
 
+/* Of the node that is just being added. */
+static void add_bitmaps(qblk_graph *graph, const struct qapi_block_device_info *info)
+{
+    graph->first_bitmap[graph->n_nodes] = graph->n_bitmaps;
+    for (size_t i = 0; i < info->dirty_bitmaps.n; i++) {
+        const struct qapi_block_dirty_info *from = &info->dirty_bitmaps.v[i];
+
+        if (from->name == NULL)
+            continue; /* a job's */
+        graph->bitmaps[graph->n_bitmaps++] = (qblk_bitmap){
+            .name = from->name,
+            .granularity = unsign(from->granularity),
+            .count = unsign(from->count),
+            .is_recording = from->recording,
+            .is_persistent = from->persistent,
+            .is_inconsistent = from->has_inconsistent && from->inconsistent,
+            .is_busy = from->busy,
+        };
+        graph->nodes[graph->n_nodes].bitmaps++;
+    }
+}
+
 static void add_node(qblk_graph *graph, const struct qapi_block_device_info *info)
 {
     qblk_node *node = &graph->nodes[graph->n_nodes];
@@ -58,19 +80,34 @@ static void add_node(qblk_graph *graph, const struct qapi_block_device_info *inf
     node->is_protocol = is_protocol(node->driver);
     node->is_ours = str_our_name(node->name, NULL) != NULL;
     node->backing = node->file = -1;
-    for (size_t i = 0; i < info->dirty_bitmaps.n && node->bitmaps < INT_MAX; i++)
-        node->bitmaps += info->dirty_bitmaps.v[i].name != NULL; /* jobs have some without */
+    add_bitmaps(graph, info);
     names_add(&graph->names, node->name, graph->n_nodes++);
+}
+
+static size_t count_bitmaps(const qblk_graph *graph)
+{
+    size_t n = 0;
+
+    for (size_t i = 0; i < graph->named.n; i++)
+        n += graph->named.v[i].dirty_bitmaps.n;
+    for (size_t i = 0; i < graph->block.n; i++)
+        if (graph->block.v[i].inserted != NULL)
+            n += graph->block.v[i].inserted->dirty_bitmaps.n;
+    return n;
 }
 
 static int make_nodes(qblk_graph *graph, qblk_error *error)
 {
     size_t most = graph->named.n + graph->block.n + (graph->has_named ? 0 : graph->debug.nodes.n);
+    size_t most_bitmaps = count_bitmaps(graph);
 
-    if (most > INT_MAX / 8)
+    if (most > INT_MAX / 8 || most_bitmaps > INT_MAX / 8)
         return err_set(error, QBLK_E_PROTOCOL, "QEMU names %zu nodes, more than can be", most);
     graph->nodes = mem_zalloc(most * sizeof(*graph->nodes));
-    if (graph->nodes == NULL || names_init(&graph->names, most) < 0)
+    graph->bitmaps = mem_zalloc(most_bitmaps * sizeof(*graph->bitmaps));
+    graph->first_bitmap = mem_zalloc(most * sizeof(*graph->first_bitmap));
+    if (graph->nodes == NULL || graph->bitmaps == NULL || graph->first_bitmap == NULL
+        || names_init(&graph->names, most) < 0)
         return err_nomem(error);
     for (size_t i = 0; i < graph->named.n; i++)
         add_node(graph, &graph->named.v[i]);
@@ -202,6 +239,8 @@ qblk_graph *qblk_graph_free(qblk_graph *graph)
     if (graph == NULL)
         return NULL;
     free(graph->nodes);
+    free(graph->bitmaps);
+    free(graph->first_bitmap);
     free(graph->disks);
     free(graph->edges);
     free(graph->first_edge);

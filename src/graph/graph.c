@@ -44,6 +44,14 @@ int qblk_graph_user(const qblk_graph *graph, int node, int k, qblk_user *ret_use
     return 1;
 }
 
+int qblk_graph_bitmap(const qblk_graph *graph, int node, int k, qblk_bitmap *ret_bitmap)
+{
+    if (!is_node(graph, node) || k < 0 || k >= graph->nodes[node].bitmaps)
+        return 0;
+    *ret_bitmap = graph->bitmaps[graph->first_bitmap[node] + k];
+    return 1;
+}
+
 int graph_skip_filters(const qblk_graph *graph, int node)
 {
     if (!is_node(graph, node))

@@ -22,6 +22,9 @@ struct graph_use {
 struct qblk_graph {
     qblk_node *nodes;
     int n_nodes;
+    qblk_bitmap *bitmaps; /* those of node i: from first_bitmap[i] on, as many as it says */
+    int n_bitmaps;
+    int *first_bitmap;
     qblk_disk *disks;
     int n_disks;
     struct graph_edge *edges; /* those of node i: first_edge[i] up to first_edge[i + 1] */

@@ -539,6 +539,46 @@ START_TEST(without_drives_the_nodes_that_nothing_uses_are_disks)
 }
 END_TEST
 
+START_TEST(bitmaps_are_told_by_name_and_those_of_jobs_are_not)
+{
+#define HAS "\"recording\":true,\"busy\":true,\"persistent\":false"
+#define HAS_NOT "\"recording\":false,\"busy\":false,\"persistent\":true,\"inconsistent\":true"
+    static const char nodes[] =
+        REPLY(NODE("none", "raw", "/r", "") ","
+              "{\"node-name\":\"a\",\"drv\":\"qcow2\",\"file\":\"a\",\"ro\":false,"
+              "\"backing_file_depth\":0,\"encrypted\":false,\"write_threshold\":0,"
+              "\"dirty-bitmaps\":[{\"count\":5,\"granularity\":1," HAS "},"
+              "{\"name\":\"b0\",\"count\":131072,\"granularity\":65536," HAS "},"
+              "{\"name\":\"b1\",\"count\":-1,\"granularity\":512," HAS_NOT "}],"
+              "\"image\":{\"filename\":\"a\",\"format\":\"qcow2\",\"virtual-size\":5}}");
+    static const char block[] = REPLY(DRIVE("d", "q", "late", "/l"));
+    qblk_graph *graph = build(NULL, block, nodes, NULL);
+    int a = qblk_graph_find_node(graph, "a");
+    qblk_bitmap bitmap;
+
+    ck_assert_int_eq(qblk_graph_node(graph, a)->bitmaps, 2);
+    ck_assert_int_eq(qblk_graph_bitmap(graph, a, 0, &bitmap), 1);
+    ck_assert_str_eq(bitmap.name, "b0");
+    ck_assert_uint_eq(bitmap.count, 131072);
+    ck_assert_uint_eq(bitmap.granularity, 65536);
+    ck_assert(bitmap.is_recording && bitmap.is_busy);
+    ck_assert(!bitmap.is_persistent && !bitmap.is_inconsistent);
+    ck_assert_int_eq(qblk_graph_bitmap(graph, a, 1, &bitmap), 1);
+    ck_assert_str_eq(bitmap.name, "b1");
+    ck_assert_uint_eq(bitmap.count, 0);
+    ck_assert_uint_eq(bitmap.granularity, 512);
+    ck_assert(!bitmap.is_recording && !bitmap.is_busy);
+    ck_assert(bitmap.is_persistent && bitmap.is_inconsistent);
+    ck_assert_int_eq(qblk_graph_bitmap(graph, a, 2, &bitmap), 0);
+    ck_assert_int_eq(qblk_graph_bitmap(graph, a, -1, &bitmap), 0);
+    ck_assert_int_eq(qblk_graph_bitmap(graph, -1, 0, &bitmap), 0);
+    ck_assert_int_eq(qblk_graph_bitmap(graph, 99, 0, &bitmap), 0);
+    ck_assert_int_eq(qblk_graph_bitmap(graph, qblk_graph_find_node(graph, "none"), 0, &bitmap), 0);
+    ck_assert_int_eq(qblk_graph_bitmap(graph, qblk_graph_find_node(graph, "late"), 0, &bitmap), 0);
+    qblk_graph_free(graph);
+}
+END_TEST
+
 /* ---- drawing -------------------------------------------------------------------------------- */
 
 START_TEST(the_tree_shows_chain_filters_and_shared_nodes_once)
@@ -801,6 +841,7 @@ int main(void)
     tcase_add_test(tcase, images_in_a_chain_answer_to_name_file_and_depth);
     tcase_add_test(tcase, a_filter_below_an_image_stays_its_file);
     tcase_add_test(tcase, without_drives_the_nodes_that_nothing_uses_are_disks);
+    tcase_add_test(tcase, bitmaps_are_told_by_name_and_those_of_jobs_are_not);
     tcase_add_test(tcase, the_tree_shows_chain_filters_and_shared_nodes_once);
     tcase_add_test(tcase, a_node_s_children_are_told_in_one_order_whatever_qemu_s_is);
     tcase_add_test(tcase, nothing_drawn_can_command_a_terminal_or_break_dot);
