@@ -6,6 +6,7 @@
 
 #include "base/err.h"
 #include "base/mem.h"
+#include "codec/big.h"
 #include "codec/table.h"
 
 /* What QEMU's error text may have of ours. */
@@ -64,28 +65,83 @@ static int decode_return(const struct codec_command *command, const json_t *json
     return r;
 }
 
-int codec_reply(const struct codec_command *command, const char *reply, void *value,
-                qblk_error *error)
+/* What the reply returns: a part of *ret_json, which is the caller's then. An error reply is an error
+ * here too. */
+static int read_return(const struct codec_command *command, const char *reply, json_t **ret_json,
+                       const json_t **ret_part, qblk_error *error)
 {
     const json_t *part;
     char what[96];
     json_t *json = NULL;
     int r;
 
-    if (value != NULL && command->ret != NULL)
-        memset(value, 0, command->ret_is_array ? sizeof(struct codec_list) : command->ret->size);
     (void)snprintf(what, sizeof(what), "reply to %s", command->name);
     r = parse_message(what, reply, &json, error);
     if (r < 0)
         return r;
     part = json_object_get(json, "error");
-    if (part != NULL) {
+    if (part != NULL)
         r = read_error(what, part, error);
-    } else {
-        part = json_object_get(json, "return");
-        r = part != NULL ? decode_return(command, part, value, error)
-                         : err_set(error, QBLK_E_PROTOCOL, "%s: neither return nor error", what);
+    else if ((part = json_object_get(json, "return")) == NULL)
+        r = err_set(error, QBLK_E_PROTOCOL, "%s: neither return nor error", what);
+    if (r < 0) {
+        json_decref(json);
+        return r;
     }
+    *ret_json = json;
+    *ret_part = part;
+    return 0;
+}
+
+int codec_reply(const struct codec_command *command, const char *reply, void *value,
+                qblk_error *error)
+{
+    const json_t *part;
+    json_t *json;
+    int r;
+
+    if (value != NULL && command->ret != NULL)
+        memset(value, 0, command->ret_is_array ? sizeof(struct codec_list) : command->ret->size);
+    r = read_return(command, reply, &json, &part, error);
+    if (r < 0)
+        return r;
+    r = decode_return(command, part, value, error);
+    json_decref(json);
+    return r;
+}
+
+int codec_reply_int(const struct codec_command *command, const char *reply, int64_t *ret_value,
+                    qblk_error *error)
+{
+    const json_t *part;
+    json_t *json;
+    int r = read_return(command, reply, &json, &part, error);
+
+    if (r < 0)
+        return r;
+    if (json_is_integer(part))
+        *ret_value = json_integer_value(part);
+    else
+        r = err_set(error, QBLK_E_PROTOCOL, "reply to %s: expected an integer", command->name);
+    json_decref(json);
+    return r;
+}
+
+int codec_reply_word(const struct codec_command *command, const char *reply, char *ret_word,
+                     size_t room, qblk_error *error)
+{
+    const json_t *part;
+    json_t *json;
+    int r = read_return(command, reply, &json, &part, error);
+
+    if (r < 0)
+        return r;
+    if (json_is_string(part) && !big_is(part) && json_string_length(part) < room &&
+        strlen(json_string_value(part)) == json_string_length(part))
+        memcpy(ret_word, json_string_value(part), json_string_length(part) + 1);
+    else
+        r = err_set(error, QBLK_E_PROTOCOL, "reply to %s: expected a string of less than %zu bytes",
+                    command->name, room);
     json_decref(json);
     return r;
 }

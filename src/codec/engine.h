@@ -59,6 +59,11 @@ int codec_command(const struct codec_command *command, const void *args, struct 
  * text. For a list, *value is the generated list struct. value may be NULL when ret is NULL. */
 int codec_reply(const struct codec_command *command, const char *reply, void *value,
                 qblk_error *error);
+/* The same for a command that returns an integer or a short string, for which the schema has no type. */
+int codec_reply_int(const struct codec_command *command, const char *reply, int64_t *ret_value,
+                    qblk_error *error);
+int codec_reply_word(const struct codec_command *command, const char *reply, char *ret_word,
+                     size_t room, qblk_error *error);
 void codec_reply_clear(const struct codec_command *command, void *value);
 
 /* Decodes the "data" of a whole event message as text; its time stamp goes to *ret_us

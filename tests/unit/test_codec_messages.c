@@ -75,6 +75,54 @@ START_TEST(an_error_reply_has_qemus_class_and_words)
 }
 END_TEST
 
+START_TEST(an_integer_that_a_command_returns_is_read)
+{
+    qblk_error error;
+    int64_t value = 7;
+
+    ck_assert_int_eq(codec_reply_int(&qapi_cmd_guest_fsfreeze_thaw, "{\"return\":3}", &value,
+                                     &error), 0);
+    ck_assert_int_eq(value, 3);
+    ck_assert_int_eq(codec_reply_int(&qapi_cmd_guest_fsfreeze_thaw, "{\"return\":\"3\"}", &value,
+                                     &error), -EPROTO);
+    ck_assert_int_eq(codec_reply_int(&qapi_cmd_guest_fsfreeze_thaw,
+                                     "{\"return\":18446744073709551615}", &value, &error), -EPROTO);
+    ck_assert_int_eq(codec_reply_int(&qapi_cmd_guest_fsfreeze_thaw,
+                                     "{\"error\":{\"class\":\"C\",\"desc\":\"d\"}}", &value,
+                                     &error), -EIO);
+    ck_assert_str_eq(error.text, "d");
+    ck_assert_int_eq(value, 3);
+}
+END_TEST
+
+static const struct {
+    const char *reply;
+    bool is_word;
+} words[] = {
+    { "{\"return\":\"frozen\"}", true },
+    { "{\"return\":\"\"}", true },
+    { "{\"return\":\"sevenchars\"}", false },
+    { "{\"return\":\"a\\u0000b\"}", false },
+    { "{\"return\":18446744073709551615}", false },
+    { "{\"return\":{}}", false },
+    { "{}", false },
+};
+
+START_TEST(a_short_string_that_a_command_returns_is_read)
+{
+    char word[8] = "before";
+    qblk_error error;
+    int r = codec_reply_word(&qapi_cmd_guest_fsfreeze_status, words[_i].reply, word, sizeof(word),
+                             &error);
+
+    ck_assert_int_eq(r, words[_i].is_word ? 0 : -EPROTO);
+    if (!words[_i].is_word)
+        ck_assert_str_eq(word, "before");
+    else
+        ck_assert_ptr_nonnull(strstr(words[_i].reply, word));
+}
+END_TEST
+
 START_TEST(a_very_long_error_text_is_cut_between_characters)
 {
     struct buf reply = BUF_INIT;
@@ -209,6 +257,8 @@ int main(void)
     tcase_add_test(tcase, an_object_return_decodes);
     tcase_add_test(tcase, a_return_that_nobody_reads_may_be_anything);
     tcase_add_test(tcase, an_error_reply_has_qemus_class_and_words);
+    tcase_add_test(tcase, an_integer_that_a_command_returns_is_read);
+    tcase_add_loop_test(tcase, a_short_string_that_a_command_returns_is_read, 0, N_OF(words));
     tcase_add_test(tcase, a_very_long_error_text_is_cut_between_characters);
     tcase_add_loop_test(tcase, a_broken_reply_is_a_protocol_error, 0, N_OF(broken));
     tcase_add_test(tcase, an_event_decodes_with_its_time);

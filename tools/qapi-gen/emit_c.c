@@ -141,13 +141,14 @@ static void emit_entry(struct text *out, const struct entity *entity)
     text_addf(out, "\n};\n");
 }
 
+/* What the monitor knows; an agent's commands are used by name only. */
 static void emit_list(const struct model *model, struct text *out, enum entity_kind kind)
 {
     const char *name = entity_kind_name(kind);
 
     text_addf(out, "\nconst struct codec_%s *const qapi_%ss[] = {\n", name, name);
     for (size_t i = 0; i < model->n_entities; i++) {
-        if (model->entities[i]->kind != kind)
+        if (model->entities[i]->kind != kind || model->entities[i]->is_agents)
             continue;
         text_addf(out, "    &");
         emit_short(out, model->entities[i]);

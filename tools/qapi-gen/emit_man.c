@@ -124,8 +124,26 @@ static void emit_section(const struct model *model, struct text *out, const char
 {
     text_addf(out, ".Sh %s\n", title);
     for (size_t i = 0; i < model->n_entities; i++) {
-        if (model->entities[i]->kind >= from && model->entities[i]->kind <= to)
-            emit_entity(out, model->entities[i]);
+        const struct entity *entity = model->entities[i];
+
+        if (entity->kind >= from && entity->kind <= to && !entity->is_agents)
+            emit_entity(out, entity);
+    }
+}
+
+/* Left out where there are none. */
+static void emit_agents(const struct model *model, struct text *out)
+{
+    bool has_title = false;
+
+    for (size_t i = 0; i < model->n_entities; i++) {
+        if (!model->entities[i]->is_agents)
+            continue;
+        if (!has_title)
+            text_addf(out, ".Sh GUEST AGENT COMMANDS\n"
+                           "Sent to the guest agent's socket, not to the monitor.\n");
+        has_title = true;
+        emit_entity(out, model->entities[i]);
     }
 }
 
@@ -148,6 +166,7 @@ void emit_man(const struct model *model, struct text *out)
                    ".Vt str-or-null\n(a string or the JSON value null), and\n.Vt empty\n"
                    "(an object without members).\n");
     emit_section(model, out, "COMMANDS", ENTITY_COMMAND, ENTITY_COMMAND);
+    emit_agents(model, out);
     emit_section(model, out, "EVENTS", ENTITY_EVENT, ENTITY_EVENT);
     emit_section(model, out, "TYPES", ENTITY_STRUCT, ENTITY_ENUM);
     text_addf(out, ".Sh SEE ALSO\n.Xr qblk 1 ,\n.Xr libqblk 3 ,\n.Xr libqblk-states 7\n");

@@ -71,6 +71,7 @@ struct entity {
     size_t n_members;
     struct type_ref data;    /* command, event: arguments given by the name of a type */
     struct type_ref returns; /* command */
+    bool is_agents;          /* command of the guest agent, not of the monitor */
     struct value *values;    /* enum */
     size_t n_values;
     const char *discriminator; /* union */

@@ -180,10 +180,16 @@ static void need_doc(struct ctx *ctx, json_t *json)
 
 static void parse_command(struct ctx *ctx, json_t *json, const struct pos *pos)
 {
-    static const char *const keys[] = { "command", "since", "doc", "data", "returns", NULL };
+    static const char *const keys[] = { "command", "since",   "doc", "peer",
+                                        "data",    "returns", NULL };
     json_t *returns = json_object_get(json, "returns");
+    const char *peer = get_text(ctx, json, pos, NULL, "peer");
 
     check_keys(ctx, json, pos, NULL, keys);
+    ctx->entity->is_agents = peer != NULL && strcmp(peer, "agent") == 0;
+    if (peer != NULL && !ctx->entity->is_agents)
+        mistake(ctx->model, ctx->entity, NULL, lines_of(pos, json, "peer"),
+                "'peer' must be \"agent\", or left out for QEMU's monitor");
     need_doc(ctx, json);
     parse_data(ctx, json, pos);
     if (returns != NULL)
