@@ -39,6 +39,9 @@ static const struct code_row codes[] = {
     [QBLK_E_HAZARD] = { "hazard", QBLK_KIND_REFUSED, EPERM },
     [QBLK_E_NOTHING_TO_DO] = { "nothing-to-do", QBLK_KIND_REFUSED, EALREADY },
     [QBLK_E_JOURNAL] = { "journal", QBLK_KIND_REFUSED, EPERM },
+    [QBLK_E_NO_AGENT] = { "no-agent", QBLK_KIND_CONNECTION, ENOTCONN },
+    [QBLK_E_AGENT] = { "agent", QBLK_KIND_FAILED, EIO },
+    [QBLK_E_FROZEN] = { "frozen", QBLK_KIND_FAILED, EIO },
 };
 
 #define N_CODES (sizeof(codes) / sizeof(codes[0]))
