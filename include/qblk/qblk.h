@@ -7,5 +7,6 @@
 #include <qblk/job.h>
 #include <qblk/graph.h>
 #include <qblk/ops.h>
+#include <qblk/agent.h>
 
 #endif

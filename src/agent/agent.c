@@ -169,9 +169,24 @@ static void flush(struct agent *agent)
         (void)outq_flush(&agent->out, agent->fd);
 }
 
+/* Line by line, without the byte that flushes the agent's parser. */
+static void log_sent(const struct agent *agent, const struct buf *text)
+{
+    const char *at = text->data, *end = text->data + text->len;
+
+    while (LOG_ON(&agent->log) && at < end) {
+        const char *stop = memchr(at, '\n', (size_t)(end - at));
+
+        stop = stop != NULL ? stop : end;
+        at += *at != '{' && at < stop;
+        log_message(&agent->log, '>', at, (size_t)(stop - at));
+        at = stop + 1;
+    }
+}
+
 void agent_send(struct agent *agent, const struct buf *text)
 {
-    log_message(&agent->log, '>', text->data, text->len);
+    log_sent(agent, text);
     /* Cannot fail but for memory; then the answer does not come, which is dealt with. */
     (void)outq_add(&agent->out, text->data, text->len, -1, NULL);
     flush(agent);
@@ -267,6 +282,8 @@ static void not_an_agent(struct agent *agent, int64_t now)
 
     (void)err_set(&error, QBLK_E_NO_AGENT, "%s is a QMP monitor of QEMU's, not a guest agent's "
                   "channel", agent->path);
+    if (!agent->has_synced) /* so there has never been a guest to be thawed */
+        agent->is_frozen = agent->is_thawing = false;
     broken(agent, &error, now);
 }
 
@@ -285,8 +302,10 @@ static void deliver(struct agent *agent, int64_t now)
             broken(agent, &error, now);
             return;
         }
-        if (!was_synced && agent->talk.is_synced)
+        if (!was_synced && agent->talk.is_synced) {
+            agent->has_synced = true;
             agent_synced(agent, now);
+        }
         if (r == 0)
             return;
         log_message(&agent->log, '<', reply, strlen(reply));

@@ -21,7 +21,7 @@ struct agent {
     struct outq out;
     int64_t retry_at;    /* the next attempt to connect; -1: none is to be made */
     int64_t refused_at;  /* since when nobody listens; -1: not so */
-    bool has_connected;  /* ever */
+    bool has_connected, has_synced; /* ever */
 
     bool is_busy;
     enum agent_errand errand;

@@ -6,6 +6,7 @@
  *   rawqmp SOCKET strays        jobs, and nodes named qblk.* that no device or export uses
  *   rawqmp SOCKET events        prints "listening", then each event: NAME JOB STATUS ERROR
  *   rawqmp SOCKET hold          prints "connected" and keeps the monitor until its input ends
+ *   rawqmp SOCKET say TEXT      writes the text and leaves; no greeting is waited for
  *
  * The socket may appear a little later. Exit status 1 on any failure or error reply.
  */
@@ -329,8 +330,10 @@ int main(int argc, char **argv) {
 
     setvbuf(stdout, NULL, _IOLBF, 0);
     if (argc < 3)
-        die("usage: rawqmp SOCKET run|hmp|state|strays|events|hold ...", NULL);
+        die("usage: rawqmp SOCKET run|hmp|state|strays|events|hold|say ...", NULL);
     dial(argv[1]);
+    if (!strcmp(what, "say") && argc == 4)
+        return fputs(argv[3], out) == EOF || fflush(out) == EOF;
     json_decref(hear());
     if (!strcmp(what, "hold")) {
         puts("connected");

@@ -58,7 +58,7 @@ int run_help(struct cli *cli)
     qblk_error error;
     int used;
 
-    if (cli->n_args == 0 || (cli->n_args == 1 && strcmp(cli->args[0], "job") == 0))
+    if (cli->n_args == 0 || (cli->n_args == 1 && verb_is_group(cli->args[0])))
         return help_print(cli, NULL);
     verb = verb_find(cli->args, cli->n_args, &used, &error);
     if (verb != NULL && used < cli->n_args) {

@@ -14,6 +14,9 @@
 
 #define DISK_IS "DISK is a device id, QOM path, drive name, node name or image file name."
 
+#define AGENT_IS \
+    "SOCKET is that of the guest agent's channel, not QEMU's QMP socket; -s is not used."
+
 const struct verb verbs[] = {
     { "disks", VERB_DISKS, 0, 0, "", "List the disks", NULL, run_disks },
     { "tree", VERB_TREE, 0, 1, "[DISK]", "Draw the chain of a disk, or everything", DISK_IS,
@@ -49,6 +52,12 @@ const struct verb verbs[] = {
     { "recover", VERB_RECOVER, 0, 0, "", "Finish or undo what a client has left open",
       "What is open is read from QEMU itself; each operation ends as its owner meant it to.",
       run_recover },
+    { "agent ping", VERB_AGENT, 1, 1, "SOCKET", "See whether a guest agent answers", AGENT_IS,
+      run_agent },
+    { "agent status", VERB_AGENT, 1, 1, "SOCKET", "Tell whether a guest is frozen", AGENT_IS,
+      run_agent },
+    { "agent thaw", VERB_AGENT, 1, 1, "SOCKET", "Thaw a guest that was left frozen", AGENT_IS,
+      run_agent },
     { "events", VERB_EVENTS, 0, -1, "[PATTERN...]", "Print QEMU's events as they come",
       "PATTERN is a shell wildcard for names of events, such as 'BLOCK_*'.", run_events },
     { "qmp", VERB_QMP, 1, -1, "COMMAND [KEY=VALUE...]", "Run any QMP command",

@@ -7,6 +7,7 @@
 #include "report.h"
 #include "sizes.h"
 #include "suggest.h"
+#include "text.h"
 #include "verbs.h"
 
 enum opt_kind {
@@ -292,51 +293,99 @@ static int parse_short(struct cli *cli, struct args *args, const char *word, qbl
     return 0;
 }
 
-static const struct verb *unknown_verb(const char *word, bool is_job, qblk_error *error)
+/* What follows the word and a blank in the verb's name, or NULL: "list" of "job list" for "job". */
+static const char *within(const struct verb *verb, const char *group)
 {
+    size_t n = strlen(group);
+
+    return strncmp(verb->name, group, n) == 0 && verb->name[n] == ' ' ? verb->name + n + 1 : NULL;
+}
+
+/* First words of verbs of two. */
+static const char *const groups[] = { "job", "agent" };
+#define N_GROUPS ((int)(sizeof(groups) / sizeof(groups[0])))
+
+bool verb_is_group(const char *word)
+{
+    for (int i = 0; i < N_GROUPS; i++) {
+        if (strcmp(groups[i], word) == 0)
+            return true;
+    }
+    return false;
+}
+
+/* The verb's name in the group, or without one; NULL if it is not there. */
+static const char *name_in(const struct verb *verb, const char *group)
+{
+    if (group != NULL)
+        return within(verb, group);
+    return strchr(verb->name, ' ') == NULL ? verb->name : NULL;
+}
+
+static void unknown_verb(const char *word, const char *group, qblk_error *error)
+{
+    const char *of = group != NULL ? group : "", *space = group != NULL ? " " : "";
     struct suggest suggest;
     char hint[64] = "";
 
     suggest_init(&suggest, word);
     for (int i = 0; i < n_verbs; i++) {
-        bool sub = strncmp(verbs[i].name, "job ", 4) == 0;
+        const char *name = name_in(&verbs[i], group);
 
-        if (sub == is_job)
-            suggest_try(&suggest, verbs[i].name + (sub ? 4 : 0));
+        if (name != NULL)
+            suggest_try(&suggest, name);
     }
-    if (!is_job)
-        suggest_try(&suggest, "job");
+    for (int i = 0; i < N_GROUPS && group == NULL; i++)
+        suggest_try(&suggest, groups[i]);
     if (suggest.best != NULL)
-        (void)snprintf(hint, sizeof(hint), "did you mean '%s%s'? ", is_job ? "job " : "",
-                       suggest.best);
-    (void)usage_error(error, "there is no verb '%s%.60s'; %s'qblk help' lists them",
-                      is_job ? "job " : "", word, hint);
-    return NULL;
+        (void)snprintf(hint, sizeof(hint), "did you mean '%s%s%s'? ", of, space, suggest.best);
+    (void)usage_error(error, "there is no verb '%s%s%.60s'; %s'qblk help' lists them", of, space,
+                      word, hint);
+}
+
+/* A group alone: names what can follow. */
+static void lonely_group(const char *group, qblk_error *error)
+{
+    struct text list = { NULL, 0, 0 };
+    int n = 0, total = 0;
+
+    for (int i = 0; i < n_verbs; i++)
+        total += within(&verbs[i], group) != NULL;
+    for (int i = 0; i < n_verbs; i++) {
+        const char *name = within(&verbs[i], group);
+
+        if (name != NULL)
+            text_addf(&list, "%s%s", n == 0 ? "" : n == total - 1 ? " or " : ", ", name);
+        n += name != NULL;
+    }
+    (void)usage_error(error, "'%s' needs to know what to do: %s", group, list.s);
+    text_free(&list);
 }
 
 const struct verb *verb_find(char *const *words, int n_words, int *ret_used, qblk_error *error)
 {
-    bool is_job = n_words > 0 && strcmp(words[0], "job") == 0;
+    const char *group = n_words > 0 && verb_is_group(words[0]) ? words[0] : NULL;
+    const char *word;
 
     if (n_words == 0) {
         (void)usage_error(error, "no verb: say what to do; 'qblk help' lists the verbs");
         return NULL;
     }
-    if (is_job && n_words == 1) {
-        (void)usage_error(error, "'job' needs to know what to do: list, info, wait, watch, pause, "
-                          "resume, speed, cancel, finish, complete, finalize or dismiss");
+    if (group != NULL && n_words == 1) {
+        lonely_group(group, error);
         return NULL;
     }
+    word = words[group != NULL];
     for (int i = 0; i < n_verbs; i++) {
-        const char *name = verbs[i].name;
-        bool sub = strncmp(name, "job ", 4) == 0;
+        const char *name = name_in(&verbs[i], group);
 
-        if (sub == is_job && strcmp(sub ? name + 4 : name, words[is_job]) == 0) {
-            *ret_used = 1 + is_job;
+        if (name != NULL && strcmp(name, word) == 0) {
+            *ret_used = 1 + (group != NULL);
             return &verbs[i];
         }
     }
-    return unknown_verb(words[is_job], is_job, error);
+    unknown_verb(word, group, error);
+    return NULL;
 }
 
 static int check(struct cli *cli, const struct args *args, qblk_error *error)
@@ -404,7 +453,7 @@ int opts_parse(struct cli *cli, int argc, char **argv, qblk_error *error)
     }
     if (cli->opt.version ||
         (cli->opt.help && (cli->n_args == 0 ||
-                           (cli->n_args == 1 && strcmp(cli->args[0], "job") == 0))))
+                           (cli->n_args == 1 && verb_is_group(cli->args[0])))))
         return 0;
     cli->verb = verb_find(cli->args, cli->n_args, &used, error);
     if (cli->verb == NULL)

@@ -16,6 +16,9 @@ void opts_describe(struct text *to, uint32_t verb_bit);
 /* Whether the verb has options of its own. */
 bool opts_any(uint32_t verb_bit);
 
+/* Whether verbs of two words begin with it. */
+bool verb_is_group(const char *word);
+
 /* Finds the verb named by the first one or two of words. *ret_used is how many of them it took. */
 const struct verb *verb_find(char *const *words, int n_words, int *ret_used, qblk_error *error);
 

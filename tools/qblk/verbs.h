@@ -23,6 +23,7 @@ struct cli;
 #define VERB_HELP (1u << 13)
 #define VERB_RECOVER (1u << 14)
 #define VERB_COMMIT (1u << 15)
+#define VERB_AGENT (1u << 16)
 #define VERB_OPS (VERB_PULL | VERB_COPY | VERB_BACKUP | VERB_COMMIT)
 #define VERB_ALL (~0u)
 
@@ -54,6 +55,7 @@ int run_job_act(struct cli *cli);
 int run_recover(struct cli *cli);
 int run_events(struct cli *cli);
 int run_qmp(struct cli *cli);
+int run_agent(struct cli *cli);
 int run_help(struct cli *cli);
 
 #endif
