@@ -1,9 +1,11 @@
 /* qblk/graph.h - the block graph at one instant: disks, nodes, chains, who holds what.
  *
- * Read by query-jobs, query-block, query-named-block-nodes (flat) and x-debug-query-block-graph, which
- * tells who uses what and may be refused. A version of QEMU that the node query could crash just now
- * (while a stream job exists, or a backup job in 5.2) is not asked it: then driver, file and size are
- * known only of the images that a disk holds, and are "" and 0 elsewhere.
+ * Read by query-jobs, query-block, query-named-block-nodes (flat) and x-debug-query-block-graph,
+ * which tells who uses what and may be refused; where a job is paused, by query-block-jobs; where
+ * somebody without a name uses a node, or nothing is known of users, by query-block-exports. A
+ * version of QEMU that the node query could crash just now (while a stream job exists, or a backup
+ * job in 5.2) is not asked it: then driver, file and size are known only of the images that a disk
+ * holds, and are "" and 0 elsewhere.
  */
 #ifndef QBLK_GRAPH_H
 #define QBLK_GRAPH_H
@@ -58,10 +60,17 @@ typedef struct qblk_disk {
 
 /* Who uses a node. */
 typedef struct qblk_user {
-    const char *kind; /* "node", "job", "device", "export" (or another backend of no name) */
-    const char *name; /* node-name, job id, QOM path or drive name; "" if it has none */
-    const char *role; /* the edge's name: "backing", "file", "root", "main node", "target", ... */
+    const char *kind; /* "job", "export", "backend" (one that QEMU does not name), "device", "node" */
+    const char *name; /* job id, export id, "", QOM path or drive name, node-name */
+    const char *role; /* the edge's name: "main node", "target", "root", "backing", "file", ...; of an
+                       * export its type: "nbd", "vhost-user-blk", ... */
 } qblk_user;
+
+/* A node that a node uses. */
+typedef struct qblk_child {
+    int node;
+    const char *role; /* "file", "backing", "data-file", "image", "target", ... */
+} qblk_child;
 
 /* Reads the graph. Blocks up to timeout_ms (-1: for ever). The graph is the caller's. Returns 0,
  * -ETIMEDOUT, -ECONNRESET, ... Since: 0.1. */
@@ -90,8 +99,13 @@ QBLK_API int qblk_graph_find_disk(const qblk_graph *graph, const char *name, qbl
 QBLK_API int qblk_graph_find_in_chain(const qblk_graph *graph, int disk, const char *name,
                                       qblk_error *error);
 
-/* The k-th user of a node, in *ret_user; returns 1, or 0 if there are not that many. */
+/* The k-th user of a node, in *ret_user; returns 1, or 0 if there are not that many. They come in the
+ * order of the kinds above; a job may use a node in several roles. */
 QBLK_API int qblk_graph_user(const qblk_graph *graph, int node, int k, qblk_user *ret_user);
+
+/* The k-th child of a node, in *ret_child; returns 1, or 0 if there are not that many. What holds its
+ * bytes comes first, what it is an overlay of last. Since: 0.1. */
+QBLK_API int qblk_graph_child(const qblk_graph *graph, int node, int k, qblk_child *ret_child);
 
 /* The k-th named dirty bitmap of a node, in *ret_bitmap; returns 1, or 0 if there are not that many.
  * Its name is borrowed from the graph. Bitmaps without a name, which jobs have, are left out.

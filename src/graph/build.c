@@ -146,7 +146,7 @@ static int make_edges(qblk_graph *graph)
     if (r == 0)
         graph_fill_images(graph);
     if (r == 0)
-        r = graph->has_debug ? graph_uses_from_debug(graph) : graph_uses_from_edges(graph);
+        r = graph_make_uses(graph);
     if (r == 0)
         r = graph_group_uses(graph);
     return r;
@@ -177,7 +177,7 @@ static int assign_disks(qblk_graph *graph)
                 const struct graph_edge *edge = &graph->edges[e];
 
                 /* What a backup writes to is no part of the disk that it reads. */
-                if (edge->child >= 0 && strcmp(edge->role, "target") != 0)
+                if (strcmp(edge->role, "target") != 0)
                     stack[n++] = edge->child;
             }
         }
@@ -185,32 +185,44 @@ static int assign_disks(qblk_graph *graph)
     return 0;
 }
 
+static int decode_reply(const struct codec_command *command, const char *reply, void *value,
+                        bool *ret_has, qblk_error *error)
+{
+    int r = reply != NULL ? codec_reply(command, reply, value, error) : 0;
+
+    *ret_has = reply != NULL && r == 0;
+    return r;
+}
+
+/* Of a command that a QEMU may lack or refuse, or that is unstable and may be another one some day. */
+static int decode_or_do_without(const struct codec_command *command, const char *reply, void *value,
+                                bool *ret_has, qblk_error *error)
+{
+    qblk_error refused = { 0 };
+
+    (void)decode_reply(command, reply, value, ret_has, &refused);
+    return refused.code == QBLK_E_MEMORY ? err_copy(error, &refused) : 0;
+}
+
 static int decode(qblk_graph *graph, const struct graph_replies *replies, qblk_error *error)
 {
-    int r = 0;
+    int r = decode_reply(&qapi_cmd_query_jobs, replies->jobs, &graph->jobs, &graph->has_jobs, error);
 
-    if (replies->jobs != NULL) {
-        r = codec_reply(&qapi_cmd_query_jobs, replies->jobs, &graph->jobs, error);
-        graph->has_jobs = r == 0;
-    }
-    if (r == 0 && replies->block != NULL) {
-        r = codec_reply(&qapi_cmd_query_block, replies->block, &graph->block, error);
-        graph->has_block = r == 0;
-    }
-    if (r == 0 && replies->named_nodes != NULL) {
-        r = codec_reply(&qapi_cmd_query_named_block_nodes, replies->named_nodes, &graph->named,
-                        error);
-        graph->has_named = r == 0;
-    }
-    if (r == 0 && replies->debug_graph != NULL) {
-        qblk_error refused = { 0 };
-
-        /* That command is unstable: a QEMU without it, or with another one, is lived with. */
-        r = codec_reply(&qapi_cmd_x_debug_query_block_graph, replies->debug_graph, &graph->debug,
-                        &refused);
-        graph->has_debug = r == 0;
-        r = refused.code == QBLK_E_MEMORY ? err_copy(error, &refused) : 0;
-    }
+    if (r == 0)
+        r = decode_reply(&qapi_cmd_query_block, replies->block, &graph->block, &graph->has_block,
+                         error);
+    if (r == 0)
+        r = decode_reply(&qapi_cmd_query_named_block_nodes, replies->named_nodes, &graph->named,
+                         &graph->has_named, error);
+    if (r == 0)
+        r = decode_or_do_without(&qapi_cmd_x_debug_query_block_graph, replies->debug_graph,
+                                 &graph->debug, &graph->has_debug, error);
+    if (r == 0)
+        r = decode_or_do_without(&qapi_cmd_query_block_exports, replies->exports, &graph->exports,
+                                 &graph->has_exports, error);
+    if (r == 0)
+        r = decode_or_do_without(&qapi_cmd_query_block_jobs, replies->block_jobs,
+                                 &graph->block_jobs, &graph->has_block_jobs, error);
     return r;
 }
 
@@ -246,7 +258,11 @@ qblk_graph *qblk_graph_free(qblk_graph *graph)
     free(graph->first_edge);
     free(graph->uses);
     free(graph->first_use);
+    free(graph->held_by);
     free(graph->disk_of);
+    free(graph->image);
+    free(graph->filter_above);
+    free(graph->listed);
     names_done(&graph->names);
     for (size_t i = 0; i < graph->n_owned; i++)
         free(graph->owned[i]);
@@ -259,6 +275,10 @@ qblk_graph *qblk_graph_free(qblk_graph *graph)
         codec_reply_clear(&qapi_cmd_query_named_block_nodes, &graph->named);
     if (graph->has_debug)
         codec_reply_clear(&qapi_cmd_x_debug_query_block_graph, &graph->debug);
+    if (graph->has_exports)
+        codec_reply_clear(&qapi_cmd_query_block_exports, &graph->exports);
+    if (graph->has_block_jobs)
+        codec_reply_clear(&qapi_cmd_query_block_jobs, &graph->block_jobs);
     free(graph);
     return NULL;
 }
@@ -273,16 +293,4 @@ const char *graph_own(qblk_graph *graph, char *text)
     }
     graph->owned[graph->n_owned++] = text;
     return text;
-}
-
-bool graph_has_children(const char *named_nodes_reply)
-{
-    struct qapi_block_device_info_list list = { NULL, 0 };
-    bool has;
-
-    if (codec_reply(&qapi_cmd_query_named_block_nodes, named_nodes_reply, &list, NULL) < 0)
-        return false;
-    has = names_children(&list);
-    codec_reply_clear(&qapi_cmd_query_named_block_nodes, &list);
-    return has;
 }

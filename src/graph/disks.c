@@ -31,31 +31,13 @@ static const char *qom_path(qblk_graph *graph, const char *qdev)
     return graph_own(graph, mem_printf(PERIPHERAL "%s", qdev));
 }
 
-static bool is_hidden_filter(const char *driver)
-{
-    return strcmp(driver, "mirror_top") == 0 || strcmp(driver, "commit_top") == 0
-           || strcmp(driver, "copy-on-read") == 0;
-}
-
 /* query-block looks through the filters of jobs, whose top one is what the device uses. */
 static int above_hidden(const qblk_graph *graph, int node)
 {
-    for (int steps = 0; steps < graph->n_nodes; steps++) {
-        int up = -1;
+    int up;
 
-        for (int u = graph->first_use[node]; u < graph->first_use[node + 1] && up < 0; u++) {
-            const qblk_user *user = &graph->uses[u].user;
-            int parent = strcmp(user->kind, "node") == 0 ? names_find(&graph->names, user->name)
-                                                         : -1;
-
-            if (parent >= 0 && parent != node && graph->nodes[parent].backing == node
-                && is_hidden_filter(graph->nodes[parent].driver))
-                up = parent;
-        }
-        if (up < 0)
-            break;
+    while ((up = graph->filter_above[node]) >= 0 && graph_is_hidden_filter(graph->nodes[up].driver))
         node = up;
-    }
     return node;
 }
 
@@ -111,7 +93,7 @@ static int make_drives(qblk_graph *graph)
     if (names_init(&backends, (size_t)graph->n_uses) < 0)
         return -ENOMEM;
     for (int u = 0; u < graph->n_uses; u++)
-        if (graph->has_debug && strcmp(graph->uses[u].user.kind, "device") == 0)
+        if (graph->has_debug && graph->uses[u].kind == USE_DEVICE)
             names_add(&backends, graph->uses[u].user.name, graph->uses[u].node);
     for (size_t i = 0; i < graph->block.n; i++)
         if (add_drive(graph, &backends, &graph->block.v[i]) < 0)
@@ -124,12 +106,12 @@ static bool is_top_of_its_own(const qblk_graph *graph, int node)
     bool has_outside_user = false;
 
     for (int u = graph->first_use[node]; u < graph->first_use[node + 1]; u++) {
-        const qblk_user *user = &graph->uses[u].user;
+        const struct graph_use *use = &graph->uses[u];
 
-        if (strcmp(user->kind, "node") == 0
-            || (strcmp(user->kind, "job") == 0 && strcmp(user->role, "target") == 0))
+        if (use->kind == USE_NODE
+            || (use->kind == USE_JOB && strcmp(use->user.role, "target") == 0))
             return false;
-        has_outside_user = has_outside_user || strcmp(user->kind, "job") != 0;
+        has_outside_user = has_outside_user || use->kind != USE_JOB;
     }
     /* Of the nodes of operations two kinds stand for a disk: the filter that a job has put above it,
      * and the target that it has pivoted to, which then has a user. */

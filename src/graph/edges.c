@@ -1,4 +1,4 @@
-/* Edges between nodes, and who uses a node, from whichever reply tells. */
+/* Edges between nodes, from whichever reply tells. */
 #include <errno.h>
 #include <string.h>
 
@@ -40,139 +40,65 @@ int graph_edges_from_children(qblk_graph *graph)
 
 /* ---- from x-debug-query-block-graph --------------------------------------------------------- */
 
-struct debug_id {
-    uint64_t id;
-    size_t at;
-};
-
 static int compare_ids(const void *a, const void *b)
 {
-    const struct debug_id *x = a, *y = b;
+    const struct graph_id *x = a, *y = b;
 
     return x->id < y->id ? -1 : x->id > y->id;
 }
 
-static struct debug_id *sort_ids(const qblk_graph *graph)
+int graph_ids_init(const qblk_graph *graph, struct graph_ids *ids)
 {
-    size_t n = graph->debug.nodes.n;
-    struct debug_id *ids = mem_zalloc((n + 1) * sizeof(*ids));
+    ids->n = graph->debug.nodes.n;
+    ids->v = mem_zalloc((ids->n + 1) * sizeof(*ids->v));
+    if (ids->v == NULL)
+        return -ENOMEM;
+    for (size_t i = 0; i < ids->n; i++) {
+        const struct qapi_x_dbg_block_graph_node *of = &graph->debug.nodes.v[i];
+        bool is_node = strcmp(of->type, "block-driver") == 0;
 
-    if (ids == NULL)
-        return NULL;
-    for (size_t i = 0; i < n; i++)
-        ids[i] = (struct debug_id){ graph->debug.nodes.v[i].id, i };
-    if (n > 0)
-        qsort(ids, n, sizeof(*ids), compare_ids);
-    return ids;
+        ids->v[i] = (struct graph_id){ of->id, is_node ? names_find(&graph->names, of->name) : -1,
+                                       of };
+    }
+    if (ids->n > 0)
+        qsort(ids->v, ids->n, sizeof(*ids->v), compare_ids);
+    return 0;
 }
 
-static const struct qapi_x_dbg_block_graph_node *debug_node(const qblk_graph *graph,
-                                                            const struct debug_id *ids,
-                                                            uint64_t id)
+void graph_ids_done(struct graph_ids *ids)
 {
-    struct debug_id key = { id, 0 };
-    const struct debug_id *found =
-        graph->debug.nodes.n > 0
-            ? bsearch(&key, ids, graph->debug.nodes.n, sizeof(*ids), compare_ids)
-            : NULL;
-
-    return found != NULL ? &graph->debug.nodes.v[found->at] : NULL;
+    free(ids->v);
 }
 
-/* The index of a block-driver node; -1 for others and for unknown ones. */
-static int driver_index(const qblk_graph *graph, const struct qapi_x_dbg_block_graph_node *node)
+const struct graph_id *graph_ids_find(const struct graph_ids *ids, uint64_t id)
 {
-    if (node == NULL || strcmp(node->type, "block-driver") != 0)
-        return -1;
-    return names_find(&graph->names, node->name);
+    struct graph_id key = { id, -1, NULL };
+
+    return ids->n > 0 ? bsearch(&key, ids->v, ids->n, sizeof(*ids->v), compare_ids) : NULL;
+}
+
+static int node_of(const struct graph_ids *ids, uint64_t id)
+{
+    const struct graph_id *found = graph_ids_find(ids, id);
+
+    return found != NULL ? found->node : -1;
 }
 
 int graph_edges_from_debug(qblk_graph *graph)
 {
-    AUTO_FREE struct debug_id *ids = sort_ids(graph);
+    CLEANUP(graph_ids_done) struct graph_ids ids = { NULL, 0 };
 
-    if (ids == NULL || room_for_edges(graph, graph->debug.edges.n) < 0)
+    if (graph_ids_init(graph, &ids) < 0 || room_for_edges(graph, graph->debug.edges.n) < 0)
         return -ENOMEM;
     for (size_t i = 0; i < graph->debug.edges.n; i++) {
         const struct qapi_x_dbg_block_graph_edge *edge = &graph->debug.edges.v[i];
 
-        add_edge(graph, driver_index(graph, debug_node(graph, ids, edge->parent)),
-                 driver_index(graph, debug_node(graph, ids, edge->child)), edge->name);
-    }
-    return 0;
-}
-
-static int make_job_names(const qblk_graph *graph, struct names *names)
-{
-    if (names_init(names, graph->jobs.n) < 0)
-        return -ENOMEM;
-    for (size_t i = 0; i < graph->jobs.n; i++)
-        names_add(names, graph->jobs.v[i].id, (int)i);
-    return 0;
-}
-
-static void add_use(qblk_graph *graph, int node, const char *kind, const char *name,
-                    const char *role, int job)
-{
-    graph->uses[graph->n_uses++] = (struct graph_use){ node, job, { kind, name, role } };
-}
-
-static int room_for_uses(qblk_graph *graph, size_t n)
-{
-    graph->uses = mem_zalloc((n + 1) * sizeof(*graph->uses));
-    return graph->uses != NULL ? 0 : -ENOMEM;
-}
-
-int graph_uses_from_debug(qblk_graph *graph)
-{
-    AUTO_FREE struct debug_id *ids = sort_ids(graph);
-    CLEANUP(names_done) struct names jobs = { NULL, 0 };
-
-    if (ids == NULL || make_job_names(graph, &jobs) < 0
-        || room_for_uses(graph, graph->debug.edges.n) < 0)
-        return -ENOMEM;
-    for (size_t i = 0; i < graph->debug.edges.n; i++) {
-        const struct qapi_x_dbg_block_graph_edge *edge = &graph->debug.edges.v[i];
-        const struct qapi_x_dbg_block_graph_node *parent = debug_node(graph, ids, edge->parent);
-        int child = driver_index(graph, debug_node(graph, ids, edge->child));
-
-        if (child < 0 || parent == NULL)
-            continue;
-        if (strcmp(parent->type, "block-driver") == 0)
-            add_use(graph, child, "node", parent->name, edge->name, -1);
-        else if (strcmp(parent->type, "block-job") == 0)
-            add_use(graph, child, "job", parent->name, edge->name,
-                    names_find(&jobs, parent->name));
-        else
-            add_use(graph, child, parent->name[0] != '\0' ? "device" : "export", parent->name,
-                    edge->name, -1);
+        add_edge(graph, node_of(&ids, edge->parent), node_of(&ids, edge->child), edge->name);
     }
     return 0;
 }
 
 /* ---- without it ----------------------------------------------------------------------------- */
-
-int graph_uses_from_edges(qblk_graph *graph)
-{
-    if (room_for_uses(graph, (size_t)graph->n_edges + graph->block.n) < 0)
-        return -ENOMEM;
-    for (int e = 0; e < graph->n_edges; e++)
-        if (graph->edges[e].child >= 0)
-            add_use(graph, graph->edges[e].child, "node", graph->nodes[graph->edges[e].parent].name,
-                    graph->edges[e].role, -1);
-    for (size_t i = 0; i < graph->block.n; i++) {
-        const struct qapi_block_info *info = &graph->block.v[i];
-        int node = info->inserted != NULL && info->inserted->node_name != NULL
-                       ? names_find(&graph->names, info->inserted->node_name)
-                       : -1;
-
-        if (node >= 0)
-            add_use(graph, node, "device",
-                    info->device[0] != '\0' || info->qdev == NULL ? info->device : info->qdev,
-                    "root", -1);
-    }
-    return 0;
-}
 
 /* The file names in the chain of a drive's image say which nodes follow each other, and nodes with
  * the same file name are an image, its bytes, and the filters above it. */

@@ -44,6 +44,18 @@ int qblk_graph_user(const qblk_graph *graph, int node, int k, qblk_user *ret_use
     return 1;
 }
 
+int qblk_graph_child(const qblk_graph *graph, int node, int k, qblk_child *ret_child)
+{
+    const struct graph_edge *edge;
+
+    if (!is_node(graph, node) || k < 0
+        || k >= graph->first_edge[node + 1] - graph->first_edge[node])
+        return 0;
+    edge = &graph->edges[graph->first_edge[node] + k];
+    *ret_child = (qblk_child){ edge->child, edge->role };
+    return 1;
+}
+
 int qblk_graph_bitmap(const qblk_graph *graph, int node, int k, qblk_bitmap *ret_bitmap)
 {
     if (!is_node(graph, node) || k < 0 || k >= graph->nodes[node].bitmaps)
@@ -52,21 +64,24 @@ int qblk_graph_bitmap(const qblk_graph *graph, int node, int k, qblk_bitmap *ret
     return 1;
 }
 
+bool graph_is_unexplained(const qblk_graph *graph)
+{
+    bool is_unexplained = !graph->has_debug;
+
+    for (int u = 0; u < graph->n_uses; u++)
+        is_unexplained = is_unexplained || graph->uses[u].kind == USE_BACKEND;
+    return is_unexplained && !graph->has_exports;
+}
+
 int graph_skip_filters(const qblk_graph *graph, int node)
 {
-    if (!is_node(graph, node))
-        return -1;
-    while (graph->nodes[node].is_filter && graph->nodes[node].backing >= 0)
-        node = graph->nodes[node].backing;
-    return node;
+    return is_node(graph, node) ? graph->image[node] : -1;
 }
 
 int graph_backing_image(const qblk_graph *graph, int node)
 {
     node = graph_skip_filters(graph, node);
-    if (node < 0 || graph->nodes[node].backing < 0)
-        return -1;
-    return graph_skip_filters(graph, graph->nodes[node].backing);
+    return node >= 0 ? graph_skip_filters(graph, graph->nodes[node].backing) : -1;
 }
 
 int graph_disk_of(const qblk_graph *graph, int node)
@@ -74,25 +89,14 @@ int graph_disk_of(const qblk_graph *graph, int node)
     return is_node(graph, node) ? graph->disk_of[node] : -1;
 }
 
+/* The users of a node begin with the jobs. */
 static const char *job_of(const qblk_graph *graph, int node)
 {
-    for (int u = graph->first_use[node]; u < graph->first_use[node + 1]; u++)
-        if (strcmp(graph->uses[u].user.kind, "job") == 0)
-            return graph->uses[u].user.name;
-    return NULL;
-}
+    int first = graph->first_use[node];
 
-/* The filter right above a node, through which it is used; -1 if there is none. */
-static int filter_above(const qblk_graph *graph, int node)
-{
-    for (int u = graph->first_use[node]; u < graph->first_use[node + 1]; u++) {
-        const qblk_user *user = &graph->uses[u].user;
-        int parent = strcmp(user->kind, "node") == 0 ? names_find(&graph->names, user->name) : -1;
-
-        if (parent >= 0 && graph->nodes[parent].is_filter && graph->nodes[parent].backing == node)
-            return parent;
-    }
-    return -1;
+    if (first == graph->first_use[node + 1] || graph->uses[first].kind != USE_JOB)
+        return NULL;
+    return graph->uses[first].user.name;
 }
 
 const char *graph_job_on(const qblk_graph *graph, int node, int stop, const char **ret_node)
@@ -102,8 +106,7 @@ const char *graph_job_on(const qblk_graph *graph, int node, int stop, const char
     if (!is_node(graph, node))
         return NULL;
     /* A backup holds nothing but its filter, and that is above what it copies. */
-    for (int up = filter_above(graph, node), steps = 0; up >= 0 && steps < graph->n_nodes;
-         up = filter_above(graph, up), steps++) {
+    for (int up = graph->filter_above[node]; up >= 0; up = graph->filter_above[up]) {
         job = job_of(graph, up);
         if (job != NULL) {
             *ret_node = graph->nodes[up].name;
@@ -120,22 +123,27 @@ const char *graph_job_on(const qblk_graph *graph, int node, int stop, const char
     return NULL;
 }
 
-static bool is_listed(const int *list, int n, int node)
+/* The note of a node's place may be of another list, or none at all: the list itself tells. */
+static bool is_listed(const qblk_graph *graph, const int *list, int n, int node)
 {
-    for (int i = 0; i < n; i++)
-        if (list[i] == node)
-            return true;
-    return false;
+    int at = graph->listed[node];
+
+    return at < n && list[at] == node;
+}
+
+static void add_to_list(const qblk_graph *graph, int *list, int *n, int node)
+{
+    graph->listed[node] = *n;
+    list[(*n)++] = node;
 }
 
 /* Whether nobody uses the node but those that go before it. */
 static bool is_free(const qblk_graph *graph, int node, const int *list, int n)
 {
     for (int u = graph->first_use[node]; u < graph->first_use[node + 1]; u++) {
-        const qblk_user *user = &graph->uses[u].user;
+        const struct graph_use *use = &graph->uses[u];
 
-        if (strcmp(user->kind, "node") != 0
-            || !is_listed(list, n, names_find(&graph->names, user->name)))
+        if (use->kind != USE_NODE || use->from < 0 || !is_listed(graph, list, n, use->from))
             return false;
     }
     return true;
@@ -146,9 +154,9 @@ int graph_deletable(const qblk_graph *graph, int node, int *list, int room, int 
     int begin = *n;
 
     if (!is_node(graph, node) || *n >= room || graph->nodes[node].name[0] == '#'
-        || is_listed(list, *n, node) || !is_free(graph, node, list, *n))
+        || is_listed(graph, list, *n, node) || !is_free(graph, node, list, *n))
         return 0;
-    list[(*n)++] = node;
+    add_to_list(graph, list, n, node);
     for (int at = begin; at < *n; at++) {
         int parent = list[at];
 
@@ -158,12 +166,12 @@ int graph_deletable(const qblk_graph *graph, int node, int *list, int room, int 
         for (int e = graph->first_edge[parent]; e < graph->first_edge[parent + 1]; e++) {
             const struct graph_edge *edge = &graph->edges[e];
 
-            if (edge->child < 0 || *n >= room || strcmp(edge->role, "target") == 0
+            if (*n >= room || strcmp(edge->role, "target") == 0
                 || (strcmp(edge->role, "backing") == 0 && !graph->nodes[parent].is_filter)
-                || graph->nodes[edge->child].name[0] == '#' || is_listed(list, *n, edge->child)
+                || graph->nodes[edge->child].name[0] == '#' || is_listed(graph, list, *n, edge->child)
                 || !is_free(graph, edge->child, list, *n))
                 continue;
-            list[(*n)++] = edge->child;
+            add_to_list(graph, list, n, edge->child);
         }
     }
     return *n - begin;

@@ -9,14 +9,25 @@
 /* In both, the number by which they are grouped comes first. */
 struct graph_edge {
     int parent;
-    int child; /* -1: it closed a circle and was cut */
+    int child; /* -1: it closed a circle and is about to go */
     const char *role;
 };
 
+/* Who uses a node. The order of the kinds is that in which the users of a node are told. */
+enum graph_use_kind { USE_JOB, USE_EXPORT, USE_BACKEND, USE_DEVICE, USE_NODE };
+
 struct graph_use {
     int node;
-    int job; /* index in jobs, -1 if it is none or nothing is known of it */
+    enum graph_use_kind kind;
+    int from; /* index of the job or of the node that uses it; else -1 */
     qblk_user user;
+};
+
+struct graph_job {
+    const char *id;
+    const struct qapi_job_info *info;        /* NULL: it came between two replies */
+    const struct qapi_block_job_info *block; /* NULL: not asked, or no block job */
+    bool holds; /* a node */
 };
 
 struct qblk_graph {
@@ -33,32 +44,57 @@ struct qblk_graph {
     struct graph_use *uses; /* the same by first_use */
     int n_uses;
     int *first_use;
-    int *disk_of; /* by node: the first disk that holds it, or -1 */
+    struct graph_job *held_by;
+    int n_jobs;
+
+    /* By node. */
+    int *disk_of;      /* the first disk that holds it, or -1 */
+    int *image;        /* the format node below any filters, or itself */
+    int *filter_above; /* a filter that passes it on, one of a job before others; or -1 */
+    int *listed;       /* place in the list that graph_deletable() makes; see there */
     struct names names;
     char **owned; /* strings that no reply holds */
     size_t n_owned, owned_room;
 
     /* The replies, which hold the strings. */
     struct qapi_job_info_list jobs;
+    struct qapi_block_job_info_list block_jobs;
     struct qapi_block_info_list block;
     struct qapi_block_device_info_list named;
     struct qapi_x_dbg_block_graph debug;
-    bool has_jobs, has_block, has_named, has_debug;
+    struct qapi_block_export_info_list exports;
+    bool has_jobs, has_block_jobs, has_block, has_named, has_debug, has_exports;
 };
 
-/* One of these three adds the edges, one of the next two who uses a node. */
+/* The nodes of the debug graph by their numbers. */
+struct graph_ids {
+    struct graph_id {
+        uint64_t id;
+        int node; /* index, -1 if it is no node or none that is known */
+        const struct qapi_x_dbg_block_graph_node *of;
+    } *v;
+    size_t n;
+};
+int graph_ids_init(const qblk_graph *graph, struct graph_ids *ids);
+void graph_ids_done(struct graph_ids *ids);
+/* NULL if there is none. */
+const struct graph_id *graph_ids_find(const struct graph_ids *ids, uint64_t id);
+
+/* One of these three adds the edges. */
 int graph_edges_from_children(qblk_graph *graph);
 int graph_edges_from_debug(qblk_graph *graph);
 int graph_edges_from_files(qblk_graph *graph);
-int graph_uses_from_debug(qblk_graph *graph);
-int graph_uses_from_edges(qblk_graph *graph);
+/* Who uses a node, from the debug graph or, without it, from edges, drives and exports. */
+int graph_make_uses(qblk_graph *graph);
 /* Sorts edges and uses by their node. */
 int graph_group_edges(qblk_graph *graph);
 int graph_group_uses(qblk_graph *graph);
-/* Sets backing, file, is_filter of every node; cuts circles first. */
+/* Sets backing, file, is_filter, image and filter_above of every node; cuts circles first. */
 int graph_link(qblk_graph *graph);
 
 bool graph_is_filter_driver(const char *driver);
+/* Those that jobs put above a node, and that query-block looks through. */
+bool graph_is_hidden_filter(const char *driver);
 
 /* partial.c: what can be told without the node query. Nodes first, then (edges known, not linked yet)
  * which of them are filters, then (linked) the images below the disks. */
@@ -66,6 +102,25 @@ bool graph_is_filter_driver(const char *driver);
 void graph_nodes_from_debug(qblk_graph *graph);
 void graph_guess_filters(qblk_graph *graph);
 void graph_fill_images(qblk_graph *graph);
+
+/* words.c: what is told of a graph. Names and texts are QEMU's, and QEMU's are its user's: with
+ * graph_add_text() nothing reaches a terminal that could command it. */
+void graph_add_text(struct buf *out, const char *text);
+void graph_add_size(struct buf *out, uint64_t bytes);
+/* "mirror running 33 %", "stream paused, stalled (nospace)"; nothing if only the id is known. */
+void graph_add_job_state(struct buf *out, const struct graph_job *job);
+/* "64 KiB dirty, granularity 64 KiB, recording, persistent" */
+void graph_add_bitmap_state(struct buf *out, const qblk_bitmap *bitmap);
+/* The name of the image's file. That of a node whose options no file name can express is a page of
+ * json:{...}; the node that holds its bytes then has the name that people look for. */
+const char *graph_file_name(const qblk_graph *graph, int node);
+/* What a node is that no node uses: "active", "target", "journal", "unused", "other". */
+const char *graph_root_role(const qblk_graph *graph, int node, bool is_disk);
+/* One of the edges by which a job holds a node follows another. */
+bool graph_is_same_job(const struct graph_use *a, const struct graph_use *b);
+
+/* dot.c. Everything below the disk, or everything (-1). Returns 0 or -ENOMEM. */
+int graph_draw_dot(const qblk_graph *graph, int disk, struct buf *out);
 
 int graph_make_disks(qblk_graph *graph);
 /* A formatted string that lives as long as the graph, or NULL. */

@@ -70,23 +70,62 @@ int graph_group_edges(qblk_graph *graph)
     return r;
 }
 
+static int compare_uses(const void *a, const void *b)
+{
+    const struct graph_use *x = a, *y = b;
+    int r = x->node - y->node;
+
+    if (r == 0)
+        r = (int)x->kind - (int)y->kind;
+    if (r == 0)
+        r = x->from - y->from;
+    if (r == 0)
+        r = strcmp(x->user.name, y->user.name);
+    if (r == 0) /* what a job works on says most about it */
+        r = (strcmp(y->user.role, "main node") == 0) - (strcmp(x->user.role, "main node") == 0);
+    return r != 0 ? r : strcmp(x->user.role, y->user.role);
+}
+
+/* By kind, and the edges of a job in a row. */
 int graph_group_uses(qblk_graph *graph)
 {
-    void *items = graph->uses;
-    int r = group(&items, sizeof(*graph->uses), graph->n_uses, graph->n_nodes, &graph->first_use);
+    void *items;
+    int r;
 
+    if (graph->n_uses > 0)
+        qsort(graph->uses, (size_t)graph->n_uses, sizeof(*graph->uses), compare_uses);
+    items = graph->uses;
+    r = group(&items, sizeof(*graph->uses), graph->n_uses, graph->n_nodes, &graph->first_use);
     graph->uses = items;
     return r;
 }
 
+/* Takes out the edges that were cut; those of a node stay in a row. */
+static void drop_cut_edges(qblk_graph *graph)
+{
+    int n = 0, e = 0;
+
+    for (int node = 0; node < graph->n_nodes; node++) {
+        int end = graph->first_edge[node + 1];
+
+        graph->first_edge[node] = n;
+        for (; e < end; e++)
+            if (graph->edges[e].child >= 0)
+                graph->edges[n++] = graph->edges[e];
+    }
+    graph->first_edge[graph->n_nodes] = n;
+    graph->n_edges = n;
+}
+
 /* A graph of QEMU has no circles. What claims to be one and has is cut where it closes, so that
- * nobody after this has to look out. */
-static int cut_circles(qblk_graph *graph)
+ * nobody after this has to look out. Fills order with the nodes, each after those below it. */
+static int cut_circles(qblk_graph *graph, int *order)
 {
     enum { NEW, OPEN, DONE };
     AUTO_FREE char *state = mem_zalloc((size_t)graph->n_nodes + 1);
     AUTO_FREE int *stack = mem_zalloc((size_t)(graph->n_nodes + 1) * sizeof(int));
     AUTO_FREE int *next = mem_zalloc((size_t)(graph->n_nodes + 1) * sizeof(int));
+    int n_done = 0;
 
     if (state == NULL || stack == NULL || next == NULL)
         return -ENOMEM;
@@ -104,6 +143,7 @@ static int cut_circles(qblk_graph *graph)
 
             if (next[node]++ == graph->first_edge[node + 1]) {
                 state[node] = DONE;
+                order[n_done++] = node;
                 n--;
             } else if (state[edge->child] == OPEN) {
                 edge->child = -1;
@@ -114,7 +154,16 @@ static int cut_circles(qblk_graph *graph)
             }
         }
     }
+    drop_cut_edges(graph);
     return 0;
+}
+
+static bool is_one_of(const char *word, const char *const *list, size_t n)
+{
+    for (size_t i = 0; i < n; i++)
+        if (strcmp(list[i], word) == 0)
+            return true;
+    return false;
 }
 
 bool graph_is_filter_driver(const char *driver)
@@ -125,39 +174,64 @@ bool graph_is_filter_driver(const char *driver)
         GRAPH_UNKNOWN_FILTER
     };
 
-    for (size_t i = 0; i < sizeof(list) / sizeof(list[0]); i++)
-        if (strcmp(list[i], driver) == 0)
-            return true;
-    return false;
+    return is_one_of(driver, list, sizeof(list) / sizeof(list[0]));
+}
+
+bool graph_is_hidden_filter(const char *driver)
+{
+    static const char *const list[] = { "mirror_top", "commit_top", "copy-on-read" };
+
+    return is_one_of(driver, list, sizeof(list) / sizeof(list[0]));
 }
 
 static int child_of(const qblk_graph *graph, int node, const char *role)
 {
     for (int e = graph->first_edge[node]; e < graph->first_edge[node + 1]; e++)
-        if (graph->edges[e].child >= 0 && strcmp(graph->edges[e].role, role) == 0)
+        if (strcmp(graph->edges[e].role, role) == 0)
             return graph->edges[e].child;
     return -1;
 }
 
-int graph_link(qblk_graph *graph)
+static void link_node(qblk_graph *graph, int index)
 {
     /* What the filters call the child whose data they pass on; blkverify's "raw" is the reference,
      * through which it reads. */
     static const char *const roles[] = { "backing", "file", "image", "raw" };
+    qblk_node *node = &graph->nodes[index];
+    int *above;
 
-    if (cut_circles(graph) < 0)
-        return -ENOMEM;
-    for (int i = 0; i < graph->n_nodes; i++) {
-        qblk_node *node = &graph->nodes[i];
-
-        if (!graph_is_filter_driver(node->driver)) {
-            node->backing = child_of(graph, i, "backing");
-            node->file = child_of(graph, i, "file");
-            continue;
-        }
-        for (size_t r = 0; r < sizeof(roles) / sizeof(roles[0]) && node->backing < 0; r++)
-            node->backing = child_of(graph, i, roles[r]);
-        node->is_filter = true;
+    graph->image[index] = index;
+    if (!graph_is_filter_driver(node->driver)) {
+        node->backing = child_of(graph, index, "backing");
+        node->file = child_of(graph, index, "file");
+        return;
     }
+    node->is_filter = true;
+    for (size_t r = 0; r < sizeof(roles) / sizeof(roles[0]) && node->backing < 0; r++)
+        node->backing = child_of(graph, index, roles[r]);
+    if (node->backing < 0)
+        return;
+    graph->image[index] = graph->image[node->backing];
+    above = &graph->filter_above[node->backing];
+    if (*above < 0 || (graph_is_hidden_filter(node->driver)
+                       && !graph_is_hidden_filter(graph->nodes[*above].driver)))
+        *above = index;
+}
+
+int graph_link(qblk_graph *graph)
+{
+    size_t n = (size_t)graph->n_nodes + 1;
+    AUTO_FREE int *order = mem_zalloc(n * sizeof(int));
+
+    graph->image = mem_zalloc(n * sizeof(int));
+    graph->filter_above = mem_zalloc(n * sizeof(int));
+    graph->listed = mem_zalloc(n * sizeof(int));
+    if (order == NULL || graph->image == NULL || graph->filter_above == NULL
+        || graph->listed == NULL || cut_circles(graph, order) < 0)
+        return -ENOMEM;
+    for (int i = 0; i < graph->n_nodes; i++)
+        graph->filter_above[i] = -1;
+    for (int i = 0; i < graph->n_nodes; i++)
+        link_node(graph, order[i]);
     return 0;
 }

@@ -113,7 +113,7 @@ static int ambiguous(const qblk_graph *graph, const char *name, int tier, qblk_e
 
 static int unknown(const qblk_graph *graph, const char *name, qblk_error *error)
 {
-    int node = names_find(&graph->names, name), in = node >= 0 ? graph->disk_of[node] : -1;
+    int node = names_find(&graph->names, name), in = graph_disk_of(graph, node);
     int r;
 
     if (in >= 0)

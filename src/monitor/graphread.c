@@ -10,26 +10,37 @@
 #include "monitor/monitor.h"
 #include "qapi_types.h"
 
-enum question { ASK_JOBS, ASK_BLOCK, ASK_NODES, ASK_EDGES, N_QUESTIONS };
+enum question {
+    ASK_JOBS, ASK_BLOCK, ASK_NODES, ASK_EDGES, ASK_EXPORTS, ASK_BLOCK_JOBS, N_QUESTIONS
+};
 
 struct graph_reading {
     qblk_monitor *monitor;
     graph_read_fn *fn; /* NULL: abandoned */
     void *arg;
+    bool is_whole;     /* for people: who exports, why a job is stalled */
     int waiting;       /* replies outstanding */
     bool is_asked[N_QUESTIONS];
     char *reply[N_QUESTIONS];
     qblk_error error;  /* the first */
 };
 
+static int ask(struct graph_reading *reading, enum question question, qblk_error *error);
+
 static void finish(struct graph_reading *reading)
 {
     struct graph_replies replies = { reading->reply[ASK_JOBS], reading->reply[ASK_BLOCK],
-                                     reading->reply[ASK_NODES], reading->reply[ASK_EDGES] };
+                                     reading->reply[ASK_NODES], reading->reply[ASK_EDGES],
+                                     reading->reply[ASK_EXPORTS], reading->reply[ASK_BLOCK_JOBS] };
     qblk_graph *graph = NULL;
 
     if (reading->fn != NULL && reading->error.code == QBLK_E_NONE)
         (void)graph_build(&replies, &graph, &reading->error);
+    if (graph != NULL && reading->is_whole && !reading->is_asked[ASK_EXPORTS]
+        && graph_is_unexplained(graph) && ask(reading, ASK_EXPORTS, NULL) == 0) {
+        (void)qblk_graph_free(graph);
+        return;
+    }
     if (reading->fn != NULL)
         reading->fn(reading->arg, graph, graph == NULL ? &reading->error : NULL);
     for (int i = 0; i < N_QUESTIONS; i++)
@@ -60,6 +71,16 @@ static void take_edges(void *arg, const char *reply, const qblk_error *error)
     take(arg, ASK_EDGES, reply, error);
 }
 
+static void take_exports(void *arg, const char *reply, const qblk_error *error)
+{
+    take(arg, ASK_EXPORTS, reply, error);
+}
+
+static void take_block_jobs(void *arg, const char *reply, const qblk_error *error)
+{
+    take(arg, ASK_BLOCK_JOBS, reply, error);
+}
+
 static int ask(struct graph_reading *reading, enum question question, qblk_error *error)
 {
     struct qapi_query_named_block_nodes_args flat = { .has_flat = true, .flat = true };
@@ -81,6 +102,14 @@ static int ask(struct graph_reading *reading, enum question question, qblk_error
         r = monitor_call(monitor, &qapi_cmd_x_debug_query_block_graph, NULL, take_edges, reading,
                          NULL, error);
         break;
+    case ASK_EXPORTS:
+        r = monitor_call(monitor, &qapi_cmd_query_block_exports, NULL, take_exports, reading, NULL,
+                         error);
+        break;
+    case ASK_BLOCK_JOBS:
+        r = monitor_call(monitor, &qapi_cmd_query_block_jobs, NULL, take_block_jobs, reading, NULL,
+                         error);
+        break;
     case N_QUESTIONS:
     default:
         break;
@@ -90,6 +119,21 @@ static int ask(struct graph_reading *reading, enum question question, qblk_error
         reading->waiting++;
     }
     return r;
+}
+
+/* Whether a job is at rest, so that query-block-jobs may tell why. */
+static bool is_any_paused(const struct graph_reading *reading)
+{
+    struct qapi_job_info_list list;
+    bool found = false;
+
+    if (codec_reply(&qapi_cmd_query_jobs, reading->reply[ASK_JOBS], &list, NULL) < 0)
+        return false;
+    for (size_t i = 0; i < list.n; i++)
+        found = found || str_equal(list.v[i].status, "paused")
+                || str_equal(list.v[i].status, "standby");
+    codec_reply_clear(&qapi_cmd_query_jobs, &list);
+    return found;
 }
 
 /* Whether a job of a type that makes the node query fatal exists, in whatever state: a running one
@@ -138,6 +182,9 @@ static void take(struct graph_reading *reading, enum question question, const ch
     }
     if (reading->error.code == QBLK_E_NONE && reading->fn != NULL && question == ASK_JOBS &&
         !reading->is_asked[ASK_BLOCK] && ask_on(reading, &mine) < 0)
+        reading->error = mine;
+    if (reading->error.code == QBLK_E_NONE && reading->fn != NULL && question == ASK_JOBS &&
+        reading->is_whole && is_any_paused(reading) && ask(reading, ASK_BLOCK_JOBS, &mine) < 0)
         reading->error = mine;
     if (reading->waiting == 0)
         finish(reading);
@@ -217,6 +264,7 @@ int qblk_graph_read(qblk_monitor *monitor, int timeout_ms, qblk_graph **ret_grap
         r = graph_read_start(monitor, take_graph, &blocking, &reading, error);
     if (r < 0)
         return r;
+    reading->is_whole = true;
     r = monitor_block(monitor, is_done, &blocking, deadline, error);
     if (!blocking.is_done && reading != NULL)
         graph_read_abandon(reading);

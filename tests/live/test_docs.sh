@@ -8,7 +8,8 @@
 even() {
     sed -E -e "s,$dir/,/vm/,g" -e 's/\b[0-9a-f]{8}\b/ID/g' \
         -e 's/( ?[0-9.]+ [KMG]?i?B)? in [0-9.]+ (ms|s)\)/SIZE in TIME)/' -e 's/"elapsed_ms": [0-9]+/"elapsed_ms": TIME/' \
-        -e '/: [^ ]+  file  /s/  [0-9.]+ [KM]iB/  SIZE/' -e 's/ +$//' -e 's/(\S)   +(\S)/\1  \2/g' |
+        -e '/: [^ ]+  file  /s/  [0-9.]+ [KM]iB/  SIZE/' \
+        -e 's/[0-9.]+ [KM]iB allocated/SIZE allocated/' -e 's/ +$//' -e 's/(\S)   +(\S)/\1  \2/g' |
         tr -s '-'
 }
 

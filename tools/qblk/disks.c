@@ -9,24 +9,52 @@
 #include "sizes.h"
 #include "verbs.h"
 
-/* A job that uses a node of the disk's chain; NULL if there is none. */
-static const char *disk_job(const qblk_graph *graph, const qblk_disk *disk)
+/* By node: the job that uses it or a node of the chain below it, NULL if there is none. Disks may
+ * share what is below them; it is looked at once. */
+struct chain_jobs {
+    const char **job;
+    bool *is_known;
+    int *path;
+};
+
+static void chain_jobs_init(struct chain_jobs *jobs, const qblk_graph *graph)
 {
-    int limit = qblk_graph_node_count(graph);
-    const qblk_node *node;
+    size_t n = (size_t)qblk_graph_node_count(graph) + 1;
 
-    for (int at = disk->root; limit-- > 0; at = node->backing) {
-        qblk_user user;
+    jobs->job = xrealloc(NULL, n, sizeof(*jobs->job));
+    jobs->is_known = xrealloc(NULL, n, sizeof(*jobs->is_known));
+    jobs->path = xrealloc(NULL, n, sizeof(*jobs->path));
+    memset(jobs->is_known, 0, n * sizeof(*jobs->is_known));
+}
 
-        node = qblk_graph_node(graph, at);
-        if (node == NULL)
-            return NULL;
-        for (int k = 0; qblk_graph_user(graph, at, k, &user) == 1; k++) {
-            if (user.kind != NULL && strcmp(user.kind, "job") == 0)
-                return user.name;
-        }
+static void chain_jobs_done(struct chain_jobs *jobs)
+{
+    free(jobs->job);
+    free(jobs->is_known);
+    free(jobs->path);
+}
+
+static const char *disk_job(struct chain_jobs *jobs, const qblk_graph *graph, const qblk_disk *disk)
+{
+    int at = disk->root, n = 0;
+    const char *below;
+
+    while (qblk_graph_node(graph, at) != NULL && !jobs->is_known[at]) {
+        jobs->is_known[at] = true;
+        jobs->path[n++] = at;
+        at = qblk_graph_node(graph, at)->backing;
     }
-    return NULL;
+    below = qblk_graph_node(graph, at) != NULL ? jobs->job[at] : NULL;
+    while (n-- > 0) {
+        qblk_user first;
+
+        /* The users of a node begin with the jobs. */
+        at = jobs->path[n];
+        if (qblk_graph_user(graph, at, 0, &first) == 1 && strcmp(first.kind, "job") == 0)
+            below = first.name;
+        jobs->job[at] = below;
+    }
+    return below;
 }
 
 /* The file of an image. The name of a node whose options no file name can express is a page of
@@ -47,8 +75,10 @@ static void disks_table(struct cli *cli, const qblk_graph *graph)
 {
     static const char *const heads[] = { "NAME", "SIZE", "TOP-NODE", "FORMAT", "FILE", "JOB" };
     struct table table;
+    struct chain_jobs jobs;
     struct text text = { NULL, 0, 0 };
 
+    chain_jobs_init(&jobs, graph);
     table_init(&table, 6);
     for (int i = 0; i < 6; i++)
         table_cell(&table, heads[i]);
@@ -62,7 +92,7 @@ static void disks_table(struct cli *cli, const qblk_graph *graph)
         table_cell(&table, top != NULL ? top->name : NULL);
         table_cell(&table, top != NULL ? top->driver : NULL);
         table_cell(&table, node_file(graph, top));
-        table_cell(&table, disk_job(graph, disk));
+        table_cell(&table, disk_job(&jobs, graph, disk));
     }
     if (qblk_graph_disk_count(graph) > 0) {
         table_print(&table, &text);
@@ -71,10 +101,12 @@ static void disks_table(struct cli *cli, const qblk_graph *graph)
         note(cli, "this QEMU has no disks");
     }
     table_done(&table);
+    chain_jobs_done(&jobs);
     text_free(&text);
 }
 
-static void disk_json(struct text *line, const qblk_graph *graph, const qblk_disk *disk)
+static void disk_json(struct text *line, const qblk_graph *graph, const qblk_disk *disk,
+                      const char *job)
 {
     const qblk_node *root = qblk_graph_node(graph, disk->root);
     const qblk_node *top = qblk_graph_node(graph, disk->top);
@@ -92,18 +124,24 @@ static void disk_json(struct text *line, const qblk_graph *graph, const qblk_dis
     json_word(line, "io_status", disk->io_status);
     json_bool(line, "read_only", disk->is_read_only);
     json_bool(line, "removable", disk->is_removable);
-    json_word(line, "job", disk_job(graph, disk));
+    json_word(line, "job", job);
     json_close(line, '}');
 }
 
 static void disks_json(struct cli *cli, const qblk_graph *graph)
 {
     struct text line = { NULL, 0, 0 };
+    struct chain_jobs jobs;
 
+    chain_jobs_init(&jobs, graph);
     json_open(&line, NULL, '{');
     json_open(&line, "result", '[');
-    for (int i = 0; i < qblk_graph_disk_count(graph); i++)
-        disk_json(&line, graph, qblk_graph_disk(graph, i));
+    for (int i = 0; i < qblk_graph_disk_count(graph); i++) {
+        const qblk_disk *disk = qblk_graph_disk(graph, i);
+
+        disk_json(&line, graph, disk, disk_job(&jobs, graph, disk));
+    }
+    chain_jobs_done(&jobs);
     json_close(&line, ']');
     json_close(&line, '}');
     out_line(cli, &line);
@@ -151,9 +189,32 @@ static const char *node_name(const qblk_graph *graph, int index)
     return node != NULL ? node->name : NULL;
 }
 
+static void bitmap_json(struct text *line, const qblk_bitmap *bitmap)
+{
+    json_open(line, NULL, '{');
+    json_str(line, "name", bitmap->name);
+    json_u64(line, "granularity", bitmap->granularity);
+    json_u64(line, "count", bitmap->count);
+    json_bool(line, "recording", bitmap->is_recording);
+    json_bool(line, "persistent", bitmap->is_persistent);
+    json_bool(line, "inconsistent", bitmap->is_inconsistent);
+    json_bool(line, "busy", bitmap->is_busy);
+    json_close(line, '}');
+}
+
+static void child_json(struct text *line, const qblk_graph *graph, const qblk_child *child)
+{
+    json_open(line, NULL, '{');
+    json_str(line, "name", node_name(graph, child->node));
+    json_word(line, "role", child->role);
+    json_close(line, '}');
+}
+
 static void node_json(struct text *line, const qblk_graph *graph, int index)
 {
     const qblk_node *node = qblk_graph_node(graph, index);
+    qblk_bitmap bitmap;
+    qblk_child child;
     qblk_user user;
 
     json_open(line, NULL, '{');
@@ -170,7 +231,14 @@ static void node_json(struct text *line, const qblk_graph *graph, int index)
     json_bool(line, "ours", node->is_ours);
     json_str(line, "backing", node_name(graph, node->backing));
     json_str(line, "file", node_name(graph, node->file));
-    json_i64(line, "bitmaps", node->bitmaps);
+    json_open(line, "bitmaps", '[');
+    for (int k = 0; qblk_graph_bitmap(graph, index, k, &bitmap) == 1; k++)
+        bitmap_json(line, &bitmap);
+    json_close(line, ']');
+    json_open(line, "children", '[');
+    for (int k = 0; qblk_graph_child(graph, index, k, &child) == 1; k++)
+        child_json(line, graph, &child);
+    json_close(line, ']');
     json_open(line, "users", '[');
     for (int k = 0; qblk_graph_user(graph, index, k, &user) == 1; k++)
         user_json(line, &user);
@@ -178,16 +246,27 @@ static void node_json(struct text *line, const qblk_graph *graph, int index)
     json_close(line, '}');
 }
 
-/* Marks the nodes of a disk: its chain, and the files below. */
-static void mark(const qblk_graph *graph, int index, bool *is_wanted)
+/* Marks what is drawn of a disk: everything below its root. */
+static void mark(const qblk_graph *graph, int root, bool *is_wanted)
 {
-    const qblk_node *node;
+    int *stack = xrealloc(NULL, (size_t)qblk_graph_node_count(graph) + 1, sizeof(int));
+    qblk_child child;
+    int n = 0;
 
-    while ((node = qblk_graph_node(graph, index)) != NULL && !is_wanted[index]) {
-        is_wanted[index] = true;
-        mark(graph, node->file, is_wanted);
-        index = node->backing;
+    if (qblk_graph_node(graph, root) != NULL) {
+        is_wanted[root] = true;
+        stack[n++] = root;
     }
+    while (n > 0) {
+        int node = stack[--n];
+
+        for (int k = 0; qblk_graph_child(graph, node, k, &child) == 1; k++) {
+            if (!is_wanted[child.node])
+                stack[n++] = child.node;
+            is_wanted[child.node] = true;
+        }
+    }
+    free(stack);
 }
 
 static void tree_json(struct cli *cli, const qblk_graph *graph, int disk, const char *drawing)
