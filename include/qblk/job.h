@@ -46,7 +46,10 @@ typedef enum qblk_job_verb {
                          * pivot, the target being a consistent copy as of that instant */
     QBLK_VERB_COMPLETE, /* job-complete: pivot */
     QBLK_VERB_FINALIZE, /* job-finalize */
-    QBLK_VERB_DISMISS   /* job-dismiss */
+    QBLK_VERB_DISMISS,  /* job-dismiss */
+    QBLK_VERB_CHANGE    /* block-job-change, of a mirror, to copy-mode write-blocking: the guest's
+                         * writes wait for the target from then on, so that the copy gets in sync
+                         * however fast the guest writes. There is no way back. QEMU 8.2 and later */
 } qblk_job_verb;
 
 /* A job at one instant. Pointers are borrowed from the job and valid for as long as it is. */
@@ -70,9 +73,12 @@ typedef struct qblk_job_info {
     bool auto_finalize;
     bool auto_dismiss;
     const char *stall_reason; /* "failed" or "nospace" while stalled, else NULL */
-    const char *stall_node;   /* the node of the last I/O error, or NULL */
-    const char *stall_op;     /* "read" or "write", or NULL */
+    const char *stall_node;   /* the node of the last I/O error (of a stream, the one it fills), or
+                               * NULL */
+    const char *stall_op;     /* "read" or "write"; NULL if it stopped before this client came */
     uint64_t errors;          /* I/O errors that QEMU reported for it so far */
+    bool is_stall_known; /* while stalled: reason, node and op are all that can be known of them; they
+                          * come a moment after the stall itself, and on_state tells that too */
 } qblk_job_info;
 
 /* Each may be NULL. For one job, in this order: on_job first of all, on_state any number of times,
@@ -126,8 +132,10 @@ typedef void qblk_act_fn(qblk_job *job, const qblk_error *error, void *arg);
 
 /* Does verb to the job. value is the rate for QBLK_VERB_SPEED, else ignored. A verb that the job's
  * state does not allow is refused here, by name of job, state and verb, and nothing is sent. The
- * reply says that QEMU took the verb; what came of it the events tell. on_done may be NULL. Never
- * blocks. Returns 0; -EPERM (refused); the errno of a dead monitor's end. Since: 0.1. */
+ * reply says that QEMU took the verb; what came of it the events tell: a complete of a job in
+ * standby takes effect once it is resumed. on_done may be NULL; its error is QBLK_E_UNSUPPORTED if
+ * this QEMU has no such command. Never blocks. Returns 0; -EPERM (refused); the errno of a dead
+ * monitor's end. Since: 0.1. */
 QBLK_API int qblk_job_act(qblk_job *job, qblk_job_verb verb, uint64_t value, qblk_act_fn *on_done,
                           void *arg, qblk_error *error) QBLK_MUST_CHECK;
 

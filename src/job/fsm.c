@@ -207,6 +207,7 @@ static const struct {
     [QBLK_VERB_COMPLETE] = { IN(READY) | IN(STANDBY), "ready or standby" },
     [QBLK_VERB_FINALIZE] = { IN(PENDING), "pending" },
     [QBLK_VERB_DISMISS] = { IN(ENDED), "concluded, with its result read" },
+    [QBLK_VERB_CHANGE] = { BEFORE_DONE, "created, running, paused, ready or standby" },
 };
 
 /* job.c of QEMU 5.2 to 10.2. */

@@ -96,7 +96,7 @@ enum fsm_action {
 };
 #define FSM_ACTIONS 10
 
-#define FSM_VERBS 8
+#define FSM_VERBS 9
 
 struct fsm_step {
     enum fsm_state to;

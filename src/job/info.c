@@ -59,6 +59,7 @@ void qblk_job_get_info(const qblk_job *job, qblk_job_info *ret_info)
     info.stall_node = job->stall_node;
     info.stall_op = job->is_stalled ? job->stall_op : NULL;
     info.errors = job->errors;
+    info.is_stall_known = job->is_stalled && job->is_reason_read && job->is_place_sought;
 
     /* An older caller gets the members it knows, a newer one zeros for those that we do not. */
     if (size > sizeof(info)) {
@@ -108,6 +109,7 @@ const char *qblk_job_verb_name(qblk_job_verb verb)
         [QBLK_VERB_SPEED] = "speed",       [QBLK_VERB_CANCEL] = "cancel",
         [QBLK_VERB_FINISH] = "finish",     [QBLK_VERB_COMPLETE] = "complete",
         [QBLK_VERB_FINALIZE] = "finalize", [QBLK_VERB_DISMISS] = "dismiss",
+        [QBLK_VERB_CHANGE] = "change",
     };
 
     return (unsigned)verb < FSM_VERBS ? names[verb] : "unknown";
@@ -133,8 +135,9 @@ static const char *advice(const qblk_job *job, qblk_job_verb verb)
     switch (verb) {
     case QBLK_VERB_FINISH:
     case QBLK_VERB_COMPLETE:
-        return job->state == FSM_PENDING ? "; finalize or cancel it"
-                                         : "; wait until it is ready, or cancel it";
+        return job->state == FSM_PENDING  ? "; finalize or cancel it"
+               : job->state == FSM_PAUSED ? "; resume it and wait until it is ready, or cancel it"
+                                          : "; wait until it is ready, or cancel it";
     case QBLK_VERB_DISMISS:
         return "; only what is over can be dismissed: wait for it or cancel it";
     case QBLK_VERB_FINALIZE:
@@ -143,6 +146,7 @@ static const char *advice(const qblk_job *job, qblk_job_verb verb)
     case QBLK_VERB_RESUME:
     case QBLK_VERB_SPEED:
     case QBLK_VERB_CANCEL:
+    case QBLK_VERB_CHANGE:
     default:
         return job->state == FSM_STARTING ? "; wait until QEMU has it" : "";
     }
@@ -178,6 +182,9 @@ int job_check_verb(const qblk_job *job, qblk_job_verb verb, qblk_error *error)
         && (job->user_paused || job->is_stalled))
         return refuse(job, error, name, ", and QEMU does not finish a paused job",
                       "; resume it first, or cancel it");
+    if (verb == QBLK_VERB_CHANGE && job->type != NULL && strcmp(job->type, "mirror") != 0)
+        return refuse(job, error, name, ", and QEMU can change nothing of a job of this type",
+                      "; only a mirror can be made an active one");
     return 0;
 }
 

@@ -67,6 +67,8 @@ enum fsm_action job_apply(qblk_job *job, enum fsm_event event)
 
     if (step.to != from) {
         job->before = from;
+        if (from == FSM_PAUSED || from == FSM_STANDBY)
+            job->user_paused = false; /* a user's pause ends by being taken back */
         job->is_changed = job->is_changed || fsm_public(from) != fsm_public(step.to);
     }
     job->state = step.to;
@@ -179,7 +181,7 @@ bool job_update_stall(qblk_job *job)
     }
     if (job->is_stalled != was) {
         job->is_changed = true;
-        job->is_nospace = false;
+        job->is_nospace = job->is_reason_read = job->is_place_sought = false;
         if (job->is_stalled)
             log_debug(job->log, "job %s: stalled on a %s error at %s", job->id,
                       job->stall_op != NULL ? job->stall_op : "I/O",
@@ -236,14 +238,19 @@ static void note_block_reading(qblk_job *job, const struct job_reading *reading,
         job->is_ready = job->is_changed = true;
     if (is_stale || !rests)
         return;
+    job->user_paused = reading->is_paused;
     if (!is_bad && reading->io_status != NULL && job->is_stalled) {
         job->is_stalled = false; /* resumed, and paused by something else */
         job->is_changed = true;
     } else if (is_bad && reading->is_paused) {
-        if (!job->is_stalled || job->is_nospace != is_nospace)
+        if (!job->is_stalled || !job->is_reason_read || job->is_nospace != is_nospace)
             job->is_changed = true;
-        job->is_stalled = true;
+        if (!job->is_stalled)
+            job->is_place_sought = false;
+        job->is_stalled = job->is_reason_read = true;
         job->is_nospace = is_nospace;
+        if (is_nospace && job->stall_op == NULL)
+            keep_text(&job->stall_op, "write"); /* nothing else runs out of space */
     }
 }
 
@@ -257,6 +264,18 @@ void job_note_reading(qblk_job *job, const struct job_reading *reading, bool is_
         set_progress(job, reading->current, reading->total);
     if (!reading->is_block)
         take_sample(job, fsm_seen(reading->status), now_ms);
+}
+
+void job_note_place(qblk_job *job, const char *node)
+{
+    job->is_place_sought = job->is_changed = true;
+    if (node != NULL)
+        keep_text(&job->stall_node, node);
+}
+
+bool job_wants_place(const qblk_job *job)
+{
+    return job->is_stalled && !job->is_place_sought;
 }
 
 bool job_is_passing(const qblk_job *job)

@@ -52,6 +52,7 @@ struct qblk_job {
 
     bool is_ready, is_listed, auto_finalize, auto_dismiss;
     bool stop_heard, is_stalled, is_nospace, user_paused;
+    bool is_reason_read, is_place_sought; /* of the stall: what can be known of it is */
     char *stall_node, *stall_op;
     uint64_t errors;
     char operation[9];
@@ -78,6 +79,7 @@ void job_note_block_event(qblk_job *job, const struct block_event_data *event, c
 void job_note_reading(qblk_job *job, const struct job_reading *reading, bool is_stale,
                       int64_t now_ms);
 void job_note_type(qblk_job *job, const char *type);
+void job_note_place(qblk_job *job, const char *node);
 /* Whether it just became stalled. After every change of state. */
 bool job_update_stall(qblk_job *job);
 

@@ -78,6 +78,8 @@ static void read_job(struct job_set *set, qblk_job *job, const struct job_readin
     job_note_reading(job, reading, is_older, now_ms);
     job->seen_epoch = set->epoch;
     if (reading->is_block && job->is_announced) {
+        if (is_older && job->is_stalled && !job->is_reason_read)
+            set->want = JOB_WANT_ALL; /* it was to tell the reason */
         set_deliver(set, job);
         return;
     }

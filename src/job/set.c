@@ -477,6 +477,16 @@ void job_set_io_error(struct job_set *set, const char *node, int64_t now_ms)
     set->io_node = mem_strdup(node);
 }
 
+void job_set_place(struct job_set *set, qblk_job *job, const char *node, int64_t now_ms)
+{
+    if (!job_wants_place(job))
+        return;
+    set_enter(set, now_ms);
+    job_note_place(job, node);
+    set_deliver(set, job);
+    set_leave(set);
+}
+
 void job_set_hangup(struct job_set *set, const char *why, int64_t now_ms)
 {
     set_enter(set, now_ms);

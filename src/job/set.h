@@ -88,6 +88,11 @@ void job_set_block_event(struct job_set *set, const struct block_event_data *eve
 /* BLOCK_IO_ERROR names a node; remembered for the stall_node of a job that stops next. */
 void job_set_io_error(struct job_set *set, const char *node, int64_t now_ms);
 
+/* Whether the job is stalled and nobody has looked yet at which node. It was looked for: node is NULL
+ * if that cannot be told. */
+bool job_wants_place(const qblk_job *job);
+void job_set_place(struct job_set *set, qblk_job *job, const char *node, int64_t now_ms);
+
 /* A reading begins when its command is written and ends with its reply's last job. A job that is
  * not in a reading, of which nothing was heard since that reading began, is gone. One reading at a
  * time: while one is under way nothing more is wanted. */

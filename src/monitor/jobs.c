@@ -92,11 +92,13 @@ static void introduce_all(qblk_monitor *monitor)
 
 static void tell_job(void *arg, qblk_job *job)
 {
+    stall_look(arg, job);
     tell(arg, WORD_JOB, job);
 }
 
 static void tell_state(void *arg, qblk_job *job)
 {
+    stall_look(arg, job);
     tell(arg, WORD_STATE, job);
 }
 
@@ -473,7 +475,7 @@ static bool is_synced(void *arg)
 {
     const qblk_monitor *monitor = arg;
 
-    return monitor->is_synced && monitor->readings == 0 &&
+    return monitor->is_synced && monitor->readings == 0 && !monitor->is_looking &&
            job_set_wants(monitor->jobs, monitor_now_ms()) == JOB_WANT_NOTHING;
 }
 

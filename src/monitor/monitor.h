@@ -103,6 +103,7 @@ struct qblk_monitor {
     unsigned readings;        /* replies outstanding of the reading under way */
     bool reading_failed;      /* a reply of it was an error */
     bool is_synced;           /* the first reading is done */
+    bool is_looking;          /* for the node at which a job is stalled */
     int progress_ms;
     int64_t progress_at;
 
@@ -180,6 +181,9 @@ void jobs_hangup(qblk_monitor *monitor, const qblk_error *why);
 void jobs_done(qblk_monitor *monitor);
 void jobs_listen(qblk_monitor *monitor, struct job_listener *listener);
 void jobs_unlisten(qblk_monitor *monitor, struct job_listener *listener);
+
+/* stall.c: finds out at which node a job that is stalled has stopped, once for each stall. */
+void stall_look(qblk_monitor *monitor, const qblk_job *job);
 
 /* graphread.c: reads the graph without blocking. Exactly once: a graph, which becomes the
  * callee's, or an error. Not called after the monitor is freed unless abandoned is NULL. */

@@ -1,5 +1,6 @@
 /* What can be done to a job: checked against the table here, then sent. */
 #include <errno.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "base/err.h"
@@ -50,6 +51,15 @@ static int send_verb(const struct call *call, const char *id, qblk_job_verb verb
         return monitor_call(call->monitor, &qapi_cmd_block_job_cancel, &args, call->fn, call->arg,
                             call->ret_token, error);
     }
+    case QBLK_VERB_CHANGE: {
+        struct qapi_block_job_change_options args = {
+            .id = id, .type = QAPI_JOB_TYPE_MIRROR,
+            .u.mirror.copy_mode = QAPI_MIRROR_COPY_MODE_WRITE_BLOCKING,
+        };
+
+        return monitor_call(call->monitor, &qapi_cmd_block_job_change, &args, call->fn, call->arg,
+                            call->ret_token, error);
+    }
     default:
         return err_set(error, QBLK_E_ARGUMENT, "there is no job verb number %d", (int)verb);
     }
@@ -65,28 +75,46 @@ static int check(qblk_job *job, qblk_job_verb verb, uint64_t value, qblk_error *
     return r;
 }
 
-/* What QEMU said of a verb, as an error of ours; the job may have gone meanwhile. */
-static const qblk_error *judge(const char *reply, const qblk_error *error, const char *id,
-                               qblk_error *room)
+/* What to do about a refusal whose reason is known from here; QEMU's texts are not looked at. */
+static void explain(qblk_monitor *monitor, const char *id, qblk_job_verb verb, qblk_error *error)
 {
-    const qblk_error *result = error;
+    const qblk_job *job = qblk_job_find(monitor, id);
+    qblk_job_info info = QBLK_INIT(qblk_job_info);
+    size_t len = strlen(error->text);
 
-    if (reply != NULL) {
-        if (codec_reply(&qapi_cmd_job_pause, reply, NULL, room) == 0)
-            return NULL;
-        result = room;
-    } else {
-        *room = *error;
-        result = room;
+    if (verb == QBLK_VERB_CHANGE && strcmp(error->qmp_class, "CommandNotFound") == 0) {
+        (void)err_set(error, QBLK_E_UNSUPPORTED, "change refused: this QEMU has no "
+                      "block-job-change, which came with 8.2; job '%s' goes on as it is, and a copy "
+                      "that is to be active must be started so (copy --active)", id);
+        return;
     }
+    if (job == NULL || (verb != QBLK_VERB_COMPLETE && verb != QBLK_VERB_FINISH))
+        return;
+    qblk_job_get_info(job, &info);
+    if (info.state == QBLK_JOB_STANDBY)
+        (void)snprintf(error->text + len, sizeof(error->text) - len, "; job '%s' is paused: resume "
+                       "it and then %s it, or cancel it", id, qblk_job_verb_name(verb));
+}
+
+/* What QEMU said of a verb, as an error of ours; the job may have gone meanwhile. */
+static const qblk_error *judge(qblk_monitor *monitor, const char *reply, const qblk_error *error,
+                               const char *id, qblk_job_verb verb, qblk_error *room)
+{
+    if (reply == NULL)
+        *room = *error;
+    else if (codec_reply(&qapi_cmd_job_pause, reply, NULL, room) == 0)
+        return NULL;
+    if (room->code == QBLK_E_QEMU)
+        explain(monitor, id, verb, room);
     (void)strncpy(room->job, id, sizeof(room->job) - 1);
-    return result;
+    return room;
 }
 
 struct act {
     qblk_monitor *monitor;
     qblk_act_fn *fn;
     void *arg;
+    qblk_job_verb verb;
     char id[];
 };
 
@@ -94,7 +122,8 @@ static void act_reply(void *arg, const char *reply, const qblk_error *error)
 {
     struct act *act = arg;
     qblk_error room;
-    const qblk_error *result = judge(reply, error, act->id, &room);
+    const qblk_error *result = judge(act->monitor, reply, error, act->id, act->verb,
+                                     &room);
 
     if (act->fn != NULL)
         act->fn(qblk_job_find(act->monitor, act->id), result, act->arg);
@@ -118,6 +147,7 @@ int qblk_job_act(qblk_job *job, qblk_job_verb verb, uint64_t value, qblk_act_fn 
     memcpy(act->id, info.id, strlen(info.id) + 1);
     act->monitor = call.monitor;
     act->fn = on_done;
+    act->verb = verb;
     act->arg = arg;
     call.arg = act;
     r = send_verb(&call, info.id, verb, value, error);
@@ -130,6 +160,8 @@ int qblk_job_act(qblk_job *job, qblk_job_verb verb, uint64_t value, qblk_act_fn 
 }
 
 struct doing {
+    qblk_monitor *monitor;
+    qblk_job_verb verb;
     bool is_done;
     char *id;
     int r;
@@ -140,7 +172,8 @@ static void do_reply(void *arg, const char *reply, const qblk_error *error)
 {
     struct doing *doing = arg;
     qblk_error room;
-    const qblk_error *result = judge(reply, error, doing->id, &room);
+    const qblk_error *result = judge(doing->monitor, reply, error, doing->id, doing->verb,
+                                     &room);
 
     doing->is_done = true;
     if (result != NULL)
@@ -165,6 +198,8 @@ int qblk_job_do(qblk_job *job, qblk_job_verb verb, uint64_t value, int timeout_m
     int r = monitor_may_block(call.monitor, error);
 
     memset(&doing, 0, sizeof(doing));
+    doing.monitor = call.monitor;
+    doing.verb = verb;
     if (r == 0)
         r = check(job, verb, value, error);
     if (r < 0)

@@ -8,6 +8,8 @@
 
 /* ---- commands -------------------------------------------------------------------------------- */
 
+const char peer_no_command[] = "The command has not been found";
+
 const char *peer_text_of(json_t *args, const char *key)
 {
     const char *text = json_string_value(json_object_get(args, key));
@@ -240,9 +242,11 @@ const char *peer_carry_out(struct peer *peer, const char *name, json_t *args, ch
         return do_copy(peer, args, "backup", name[0] == 'd');
     else if (strcmp(name, "block-stream") == 0)
         return do_stream(peer, args);
+    else if (strcmp(name, "block-job-change") == 0)
+        return peer_no_command; /* 8.2 has it first */
     else if (strncmp(name, "job-", 4) == 0 || strncmp(name, "block-job-", 10) == 0)
         return do_job(peer, name, args);
     else if (strcmp(name, "qmp_capabilities") != 0)
-        return "The command has not been found";
+        return peer_no_command;
     return NULL;
 }

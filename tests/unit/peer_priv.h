@@ -37,5 +37,7 @@ const char *peer_carry_out(struct peer *peer, const char *name, json_t *args, ch
 /* peer_wire.c */
 void peer_hang_up(struct peer *peer);
 void peer_say(struct peer *peer, const char *text);
+/* What peer_carry_out() says to a command that it does not have. */
+extern const char peer_no_command[];
 
 #endif

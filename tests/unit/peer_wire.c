@@ -47,8 +47,9 @@ static void reply(struct peer *peer, const char *result, const char *why, json_t
     char *id_text = json_dumps(id, JSON_ENCODE_ANY), *text = NULL;
 
     if (why != NULL)
-        peer_append(&text, "{\"id\": %s, \"error\": {\"class\": \"GenericError\", "
-                    "\"desc\": \"%s\"}}\r\n", id_text, why);
+        peer_append(&text, "{\"id\": %s, \"error\": {\"class\": \"%s\", "
+                    "\"desc\": \"%s\"}}\r\n", id_text,
+                    strcmp(why, peer_no_command) == 0 ? "CommandNotFound" : "GenericError", why);
     else
         peer_append(&text, "{\"return\": %s, \"id\": %s}\r\n",
                     result != NULL ? result : "{}", id_text);

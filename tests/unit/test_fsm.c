@@ -23,7 +23,7 @@ START_TEST(sizes_match_the_lists)
     ck_assert_int_eq(FSM_LOST + 1, FSM_STATES);
     ck_assert_int_eq(EV_HANGUP + 1, FSM_EVENTS);
     ck_assert_int_eq(ACT_REPLACE + 1, FSM_ACTIONS);
-    ck_assert_int_eq(QBLK_VERB_DISMISS + 1, FSM_VERBS);
+    ck_assert_int_eq(QBLK_VERB_CHANGE + 1, FSM_VERBS);
 }
 END_TEST
 
@@ -206,6 +206,7 @@ START_TEST(verbs_are_allowed_where_qemu_takes_them)
         [QBLK_VERB_COMPLETE] = "0 0 0 0 1 1 0 0 0 0 0 0 0 0",
         [QBLK_VERB_FINALIZE] = "0 0 0 0 0 0 0 1 0 0 0 0 0 0",
         [QBLK_VERB_DISMISS] = "0 0 0 0 0 0 0 0 0 0 1 0 0 0",
+        [QBLK_VERB_CHANGE] = "0 1 1 1 1 1 0 0 0 0 0 0 0 0",
     };
 
     for (unsigned v = 0; v < FSM_VERBS; v++) {

@@ -649,6 +649,78 @@ START_TEST(a_stall_is_seen_in_a_reading_alone)
 }
 END_TEST
 
+static struct job_reading block_reading(const char *status, const char *io_status)
+{
+    struct job_reading reading = { .is_block = true, .id = "a", .type = "mirror",
+                                   .status = status, .io_status = io_status, .is_paused = true };
+
+    return reading;
+}
+
+/* As a client sees it that comes later, or that asks after it was told. */
+static void read_pause(const char *status, const char *io_status)
+{
+    struct job_reading reading = block_reading(status, io_status);
+
+    job_set_reading_begin(set, JOB_WANT_ALL);
+    read_one("a", status, NULL);
+    job_set_reading_job(set, &reading, now);
+    job_set_reading_end(set, now);
+}
+
+START_TEST(a_stall_is_known_once_its_reason_and_its_place_are)
+{
+    qblk_job *job = job_set_started(set, "a", "mirror", now);
+
+    heard("a", "created running");
+    reply("a", NULL);
+    stop_event("a");
+    heard("a", "paused");
+    ck_assert(info_of(job).is_stalled && !info_of(job).is_stall_known);
+    ck_assert(job_wants_place(job));
+    job_set_place(set, job, "target", now);
+    ck_assert(!job_wants_place(job) && !info_of(job).is_stall_known);
+    ck_assert_str_eq(info_of(job).stall_node, "target");
+    told[0] = '\0';
+    read_pause("paused", "failed");
+    ck_assert(info_of(job).is_stall_known);
+    expect_told("a:paused"); /* that turns is told, though the state and the reason stay */
+    heard("a", "running");
+    ck_assert(!info_of(job).is_stall_known && !job_wants_place(job));
+    stop_event("a");
+    heard("a", "paused");
+    ck_assert(job_wants_place(job) && !info_of(job).is_stall_known); /* each one anew */
+}
+END_TEST
+
+START_TEST(want_of_space_is_a_write_whoever_asks)
+{
+    qblk_job *job;
+
+    read_pause("paused", "nospace");
+    job = job_set_find(set, "a");
+    ck_assert(job_wants_place(job));
+    ck_assert_str_eq(info_of(job).stall_op, "write");
+    job_set_place(set, job, NULL, now);
+    ck_assert(info_of(job).is_stall_known);
+    ck_assert_ptr_null(info_of(job).stall_node);
+}
+END_TEST
+
+START_TEST(a_pause_that_is_read_is_a_user_s)
+{
+    qblk_job *job;
+    qblk_error error;
+
+    read_pause("standby", "ok");
+    job = job_set_find(set, "a");
+    ck_assert_int_lt(job_check_verb(job, QBLK_VERB_FINISH, &error), 0);
+    ck_assert_ptr_nonnull(strstr(error.text, "resume it first, or cancel it"));
+    heard("a", "ready standby"); /* taken back; then QEMU's own */
+    ck_assert_int_eq(job_check_verb(job, QBLK_VERB_FINISH, NULL), 0);
+}
+END_TEST
+
 START_TEST(a_stop_whose_pause_is_lost_is_read)
 {
     read_all("a", "running", NULL);
@@ -716,6 +788,14 @@ START_TEST(refusals_name_job_state_and_verb)
                                  "it");
     ck_assert_str_eq(error.job, "qblk.00c0ffee.copy");
     ck_assert_str_eq(error.operation, "00c0ffee");
+    ck_assert_int_eq(job_check_verb(job, QBLK_VERB_CHANGE, NULL), 0);
+    (void)job_set_started(set, "b", "stream", now);
+    heard("b", "created running");
+    ck_assert_int_lt(job_check_verb(job_set_find(set, "b"), QBLK_VERB_CHANGE, &error), 0);
+    ck_assert_ptr_nonnull(strstr(error.text, "only a mirror"));
+    heard("b", "paused");
+    ck_assert_int_lt(job_check_verb(job_set_find(set, "b"), QBLK_VERB_FINISH, &error), 0);
+    ck_assert_ptr_nonnull(strstr(error.text, "resume it and wait until it is ready"));
     ck_assert_int_lt(job_check_verb(job, (qblk_job_verb)42, &error), 0);
     ck_assert_int_eq(error.code, QBLK_E_ARGUMENT);
 }
@@ -913,6 +993,9 @@ int main(void)
     tcase_add_test(tcase, a_hangup_ends_each_living_job_once_and_says_what_is_known);
     tcase_add_test(tcase, a_stop_on_an_error_is_a_stall_until_it_runs_again);
     tcase_add_test(tcase, a_stall_is_seen_in_a_reading_alone);
+    tcase_add_test(tcase, a_stall_is_known_once_its_reason_and_its_place_are);
+    tcase_add_test(tcase, want_of_space_is_a_write_whoever_asks);
+    tcase_add_test(tcase, a_pause_that_is_read_is_a_user_s);
     tcase_add_test(tcase, a_stop_whose_pause_is_lost_is_read);
     tcase_add_test(tcase, rate_and_estimate_follow_the_progress);
     tcase_add_test(tcase, refusals_name_job_state_and_verb);

@@ -393,6 +393,36 @@ START_TEST(a_verb_that_is_sent_is_answered_once)
 }
 END_TEST
 
+static void act_on(const char *status, qblk_job_verb verb)
+{
+    n_acted = 0;
+    (void)peer_add_job(&peer, "j", "mirror", status);
+    track(&seen[0]);
+    run(is_synced);
+    ck_assert_int_eq(qblk_job_act(qblk_job_find(monitor, "j"), verb, 0, on_act, NULL, NULL), 0);
+    run(has_acted);
+}
+
+START_TEST(a_qemu_without_a_verb_is_told_in_words)
+{
+    act_on("ready", QBLK_VERB_CHANGE); /* which this peer does not have */
+    ck_assert_int_eq(act_error.code, QBLK_E_UNSUPPORTED);
+    ck_assert_int_eq(act_error.kind, QBLK_KIND_REFUSED);
+    ck_assert_ptr_nonnull(strstr(act_error.text, "8.2"));
+    ck_assert_ptr_nonnull(strstr(peer.sent[peer.n_sent - 1], "block-job-change"));
+    ck_assert_ptr_nonnull(strstr(peer.sent[peer.n_sent - 1], "write-blocking"));
+}
+END_TEST
+
+START_TEST(a_refusal_of_a_paused_job_says_to_resume_it)
+{
+    peer.refuse = "job-complete";
+    act_on("standby", QBLK_VERB_COMPLETE);
+    ck_assert_int_eq(act_error.code, QBLK_E_QEMU);
+    ck_assert_ptr_nonnull(strstr(act_error.text, "resume it and then complete it"));
+}
+END_TEST
+
 int main(void)
 {
     Suite *suite = suite_create("jobs_monitor");
@@ -410,6 +440,8 @@ int main(void)
     tcase_add_test(tcase, nothing_is_polled_unless_somebody_looks);
     tcase_add_test(tcase, a_verb_that_the_state_forbids_is_refused_and_not_sent);
     tcase_add_test(tcase, a_verb_that_is_sent_is_answered_once);
+    tcase_add_test(tcase, a_qemu_without_a_verb_is_told_in_words);
+    tcase_add_test(tcase, a_refusal_of_a_paused_job_says_to_resume_it);
     suite_add_tcase(suite, tcase);
     runner = srunner_create(suite);
     srunner_run_all(runner, CK_NORMAL);

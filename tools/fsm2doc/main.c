@@ -147,7 +147,7 @@ static void print_verbs(void)
     puts(".PP");
     puts("Beyond this table, finish is refused while a job is paused by its user or stalled: QEMU");
     puts("would refuse it. Complete on standby is refused by QEMU 5.2 and takes effect after resume");
-    puts("on later ones.");
+    puts("on later ones. Change is refused for any job but a mirror, and QEMU has it from 8.2 on.");
 }
 
 static void print_qemu(void)

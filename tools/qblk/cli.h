@@ -42,6 +42,7 @@ struct options {
     bool list;
     const char *operation;
     bool undo;
+    bool active;
 };
 
 struct verb;

@@ -72,7 +72,7 @@ static void take(struct follow *follow, qblk_job *handle, bool is_gone)
     if (follow->on_change != NULL)
         follow->on_change(follow, job, &info);
     job->state = (int)info.state;
-    job->is_stalled = info.is_stalled;
+    job->is_stalled = info.is_stalled && (job->is_stalled || info.is_stall_known);
 }
 
 static void on_job(qblk_job *job, void *arg)

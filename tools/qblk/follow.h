@@ -13,7 +13,7 @@ struct followed {
     bool is_ended;
     bool is_gone;
     bool is_ready;
-    bool is_stalled;
+    bool is_stalled;        /* and it is known where and why */
     bool is_end_told;       /* the verb's own mark */
     int state;              /* the last qblk_job_state, -1 at first */
     qblk_job_outcome outcome;

@@ -1,5 +1,5 @@
-/* The verbs that do something to a job: pause, resume, speed, cancel, finish, complete, finalize,
- * dismiss. Each waits until QEMU has taken it, then for its effect where there is one to see. */
+/* The verbs that do something to a job: pause, resume, speed, change, cancel, finish, pivot (or
+ * complete), finalize, dismiss. Each waits until QEMU has taken it, then for its effect where there is one to see. */
 #include <stdio.h>
 #include <string.h>
 
@@ -39,10 +39,17 @@ static bool is_effective(struct act *act, int state)
         return true;
     if (act->verb == QBLK_VERB_PAUSE)
         return state == QBLK_JOB_PAUSED || state == QBLK_JOB_STANDBY;
-    /* Taken and remembered, but nothing comes of it until somebody resumes the job. */
     if (act->verb == QBLK_VERB_COMPLETE && state == QBLK_JOB_STANDBY)
         return true;
     return !is_end_verb(act->verb) || act->follow.cli->opt.async;
+}
+
+/* The job is paused, and what was asked for comes about once it is resumed. */
+static bool is_deferred(const struct act *act)
+{
+    const struct followed *job = &act->follow.jobs[0];
+
+    return act->verb == QBLK_VERB_COMPLETE && !job->is_ended && job->state == QBLK_JOB_STANDBY;
 }
 
 static void on_done(qblk_job *job, const qblk_error *error, void *arg)
@@ -101,10 +108,13 @@ static void effect_text(struct act *act, struct text *to)
         text_add(to, "resumed");
     } else if (act->verb == QBLK_VERB_PAUSE) {
         text_add(to, "paused");
+    } else if (act->verb == QBLK_VERB_CHANGE) {
+        text_add(to, "active: the guest's writes now wait for the target");
+    } else if (is_deferred(act)) {
+        text_addf(to, "deferred: the job is paused, and the pivot happens when it is resumed ('qblk "
+                  "job resume %s')", job->id);
     } else {
-        text_addf(to, "QEMU has taken '%s'%s", act->name,
-                  job->state == QBLK_JOB_STANDBY ? "; the job is paused, and completes once it is "
-                                                   "resumed" : "");
+        text_addf(to, "QEMU has taken '%s'", act->name);
     }
 }
 
@@ -124,6 +134,7 @@ static void say_result(struct act *act)
                                                     : (qblk_job_state)job->state));
         json_str(&line, "outcome", job->is_ended ? qblk_job_outcome_name(job->outcome) : NULL);
         json_str(&line, "error", job->error);
+        json_bool(&line, "deferred", is_deferred(act));
         json_close(&line, '}');
         json_close(&line, '}');
         out_line(cli, &line);
@@ -152,11 +163,17 @@ static int say_end(struct act *act)
 
 static int find_verb(struct act *act, struct cli *cli, qblk_error *error)
 {
-    act->name = cli->verb->name + strlen("job ");
-    for (int v = QBLK_VERB_PAUSE; v <= QBLK_VERB_DISMISS; v++) {
-        if (strcmp(qblk_job_verb_name((qblk_job_verb)v), act->name) == 0)
+    const char *typed = cli->verb->name + strlen("job ");
+    const char *name = strcmp(typed, "pivot") == 0 ? "complete" : typed;
+
+    act->name = typed;
+    for (int v = QBLK_VERB_PAUSE; v <= QBLK_VERB_CHANGE; v++) {
+        if (strcmp(qblk_job_verb_name((qblk_job_verb)v), name) == 0)
             act->verb = (qblk_job_verb)v;
     }
+    if (act->verb == QBLK_VERB_CHANGE && !cli->opt.active)
+        return usage_error(error, "say what is to be changed: --active, so that the guest's writes "
+                           "wait for the target");
     return act->verb == QBLK_VERB_SPEED ? parse_rate("the speed", cli->args[1], &act->speed, error)
                                           : 0;
 }

@@ -5,15 +5,25 @@
 #include "json.h"
 #include "report.h"
 #include "sizes.h"
+#include "stall.h"
 #include "verbs.h"
 
 #define PROGRESS_TEXT (2 * SIZE_TEXT + 32)
 
+static const char *stalled_text(const qblk_job_info *job, char *buf, size_t size)
+{
+    struct text text = { NULL, 0, 0 };
+
+    stall_add_where(&text, job);
+    (void)snprintf(buf, size, "stalled (%s)", text.s);
+    text_free(&text);
+    return buf;
+}
+
 static const char *state_text(const qblk_job_info *job, char *buf, size_t size)
 {
     if (job->is_stalled)
-        (void)snprintf(buf, size, "stalled (%s)",
-                       job->stall_reason != NULL ? job->stall_reason : "error");
+        return stalled_text(job, buf, size);
     else if (job->outcome != QBLK_OUTCOME_NONE)
         (void)snprintf(buf, size, "%s (%s)", qblk_job_state_name(job->state),
                        qblk_job_outcome_name(job->outcome));
@@ -44,6 +54,23 @@ static const char *speed_text(const qblk_job_info *job, char buf[PROGRESS_TEXT])
     return buf;
 }
 
+/* How to go on is no part of the table. */
+static void say_stalls(struct cli *cli, qblk_monitor *monitor)
+{
+    for (qblk_job *job = qblk_job_next(monitor, NULL); job != NULL;
+         job = qblk_job_next(monitor, job)) {
+        qblk_job_info info = QBLK_INIT(qblk_job_info);
+        struct text text = { NULL, 0, 0 };
+
+        qblk_job_get_info(job, &info);
+        if (!info.is_stalled)
+            continue;
+        stall_add(&text, &info);
+        note(cli, "%s", text.s);
+        text_free(&text);
+    }
+}
+
 static void list_table(struct cli *cli, qblk_monitor *monitor)
 {
     static const char *const heads[] = { "ID", "TYPE", "STATE", "PROGRESS", "LIMIT", "OWNER" };
@@ -56,7 +83,7 @@ static void list_table(struct cli *cli, qblk_monitor *monitor)
     for (qblk_job *job = qblk_job_next(monitor, NULL); job != NULL;
          job = qblk_job_next(monitor, job)) {
         qblk_job_info info = QBLK_INIT(qblk_job_info);
-        char state[64];
+        char state[96];
         char progress[PROGRESS_TEXT];
         char speed[PROGRESS_TEXT];
 
@@ -74,6 +101,7 @@ static void list_table(struct cli *cli, qblk_monitor *monitor)
     }
     table_done(&table);
     text_free(&text);
+    say_stalls(cli, monitor);
 }
 
 static void list_json(struct cli *cli, qblk_monitor *monitor)
@@ -123,15 +151,16 @@ static void info_line(struct text *text, const char *name, const char *value)
 
 static void info_stall(struct text *text, const qblk_job_info *info)
 {
-    char why[256];
+    struct text value = { NULL, 0, 0 };
 
     if (!info->is_stalled)
         return;
-    (void)snprintf(why, sizeof(why), "%s, a %s on node %s; mend it, then resume or cancel the job",
-                   info->stall_reason != NULL ? info->stall_reason : "error",
-                   info->stall_op != NULL ? info->stall_op : "request",
-                   info->stall_node != NULL ? info->stall_node : "(not known)");
-    info_line(text, "stalled:", why);
+    stall_add_where(&value, info);
+    info_line(text, "stalled:", value.s);
+    text_free(&value);
+    stall_add_advice(&value, info);
+    info_line(text, "to go on:", value.s);
+    text_free(&value);
 }
 
 static void info_lines(struct cli *cli, const qblk_job_info *info)

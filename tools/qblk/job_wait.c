@@ -5,6 +5,7 @@
 #include "follow.h"
 #include "json.h"
 #include "report.h"
+#include "stall.h"
 #include "verbs.h"
 
 static void check_known(struct follow *follow)
@@ -58,6 +59,17 @@ static void say_job(struct follow *follow, const qblk_job_info *info)
     out_line(follow->cli, &line);
 }
 
+/* A stall is told once it is known where and why the job stopped, which takes a moment. */
+static bool is_stall_to_come(const qblk_job_info *info)
+{
+    return info->is_stalled && !info->is_stall_known;
+}
+
+static bool is_stall_news(const struct followed *job, const qblk_job_info *info)
+{
+    return info->is_stall_known && !job->is_stalled;
+}
+
 /* ---- job wait ------------------------------------------------------------------------------ */
 
 static bool is_done(const struct follow *follow, const struct followed *job)
@@ -83,12 +95,18 @@ static void wait_synced(struct follow *follow)
 
 static void wait_change(struct follow *follow, struct followed *job, const qblk_job_info *info)
 {
-    if (info->is_stalled && !job->is_stalled)
-        warn(follow->cli, "job %s stopped on an I/O error: 'qblk job info %s' tells more", job->id,
-             job->id);
-    if (follow->cli->opt.json &&
-        ((int)info->state != job->state || info->is_stalled != job->is_stalled))
+    struct text text = { NULL, 0, 0 };
+
+    if (is_stall_news(job, info)) {
+        stall_add(&text, info);
+        warn(follow->cli, "%s", text.s);
+        text_free(&text);
+    }
+    if (follow->cli->opt.json && !is_stall_to_come(info) &&
+        ((int)info->state != job->state || is_stall_news(job, info) ||
+         job->is_ended != job->is_end_told))
         say_job(follow, info);
+    job->is_end_told = job->is_ended;
     if (follow->n_jobs == 1)
         progress_show(&follow->cli->progress, job->id, info);
     if (follow->is_synced && is_enough(follow))
@@ -149,6 +167,14 @@ int run_job_wait(struct cli *cli)
 
 /* ---- job watch ----------------------------------------------------------------------------- */
 
+static void watch_stall(struct text *line, const qblk_job_info *info)
+{
+    text_add(line, "stalled (");
+    stall_add_where(line, info);
+    text_add(line, "): ");
+    stall_add_advice(line, info);
+}
+
 static void watch_line(struct follow *follow, const qblk_job_info *info, bool is_gone)
 {
     struct text line = { NULL, 0, 0 };
@@ -167,13 +193,13 @@ static void watch_line(struct follow *follow, const qblk_job_info *info, bool is
     else if (info->outcome != QBLK_OUTCOME_NONE && info->state == QBLK_JOB_GONE)
         text_add(&line, qblk_job_state_name(QBLK_JOB_CONCLUDED)); /* its end and that in one */
     else if (info->is_stalled)
-        text_addf(&line, "stalled (%s)", info->stall_reason != NULL ? info->stall_reason : "error");
+        watch_stall(&line, info);
     else
         text_add(&line, qblk_job_state_name(info->state));
     if (info->outcome != QBLK_OUTCOME_NONE && !is_gone)
         text_addf(&line, " %s%s%s", qblk_job_outcome_name(info->outcome),
                   info->error != NULL ? ": " : "", info->error != NULL ? info->error : "");
-    else if (info->total > 0 && !is_gone)
+    else if (info->total > 0 && !is_gone && !info->is_stalled)
         text_addf(&line, " %d%%", info->current >= info->total
                   ? 100 : (int)((double)info->current / (double)info->total * 100));
     text_add_plain(&plain, line.s, false);
@@ -209,7 +235,9 @@ static bool is_news(const struct follow *follow, const struct followed *job,
         return false; /* told already, or its outcome is still to come */
     if (job->is_gone)
         return follow->is_all;
-    return (int)info->state != job->state || info->is_stalled != job->is_stalled;
+    if (is_stall_to_come(info))
+        return false;
+    return (int)info->state != job->state || is_stall_news(job, info);
 }
 
 static void watch_change(struct follow *follow, struct followed *job, const qblk_job_info *info)

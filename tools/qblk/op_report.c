@@ -6,6 +6,7 @@
 #include "op.h"
 #include "report.h"
 #include "sizes.h"
+#include "stall.h"
 
 static void plan_json(struct op_run *run, const qblk_plan *plan)
 {
@@ -87,13 +88,14 @@ void op_say_step(struct op_run *run, const qblk_step *step, bool is_undoing)
 
 static void warn_stalled(struct op_run *run, const qblk_job_info *job)
 {
-    if (job->is_stalled && !run->was_stalled)
-        warn(run->cli, "job %s stopped on an I/O error%s%s%s%s (%s): mend it and run 'qblk job "
-             "resume %s', or cancel it", job->id, job->stall_op != NULL ? ", a " : "",
-             job->stall_op != NULL ? job->stall_op : "", job->stall_node != NULL ? " on node " : "",
-             job->stall_node != NULL ? job->stall_node : "",
-             job->stall_reason != NULL ? job->stall_reason : "reason unknown", job->id);
-    run->was_stalled = job->is_stalled;
+    struct text text = { NULL, 0, 0 };
+
+    if (job->is_stall_known && !run->was_stalled) {
+        stall_add(&text, job);
+        warn(run->cli, "%s", text.s);
+        text_free(&text);
+    }
+    run->was_stalled = job->is_stalled && (run->was_stalled || job->is_stall_known);
 }
 
 void op_say_job(struct op_run *run, const qblk_job_info *job)

@@ -17,13 +17,14 @@ struct cli;
 #define VERB_JOB_WAIT (1u << 7)
 #define VERB_JOB_WATCH (1u << 8)
 #define VERB_JOB_QUICK (1u << 9) /* pause, resume, speed, dismiss */
-#define VERB_JOB_END (1u << 10)  /* cancel, finish, complete, finalize */
+#define VERB_JOB_END (1u << 10)  /* cancel, finish, pivot, finalize */
 #define VERB_EVENTS (1u << 11)
 #define VERB_QMP (1u << 12)
 #define VERB_HELP (1u << 13)
 #define VERB_RECOVER (1u << 14)
 #define VERB_COMMIT (1u << 15)
 #define VERB_AGENT (1u << 16)
+#define VERB_JOB_CHANGE (1u << 24)
 #define VERB_OPS (VERB_PULL | VERB_COPY | VERB_BACKUP | VERB_COMMIT)
 #define VERB_ALL (~0u)
 
