@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# What a job can be told, what it says when it stops on an error.
+# What a job can be told, what it says when it stops on an error, and what must not be done meanwhile.
 . "$(dirname "$0")/lib.sh"
 
 # failing_target EVENT ERRNO [ONCE]: node target, whose first EVENT fails (or each, for false)
@@ -257,6 +257,39 @@ waits_for_several() {
     dismissed m
 }
 
+# What QEMU would let through is not sent; nothing else costs a question.
+guarded() {
+    ready_mirror
+    remember
+    for command in "device_del id=vd0" quit "migrate uri=exec:cat" system_powerdown; do
+        # shellcheck disable=SC2086 # words
+        q 6 qmp $command
+        said err "refused: .*Job m is a mirror that is ready; end it"
+        said err '--force'
+    done
+    q 6 --json qmp '{"execute": "quit", "id": 5}'
+    result code busy
+    result job m
+    unchanged
+    q 0 qmp query-status
+    q 0 qmp quit --force
+    wait "$qemu_pid"
+    qemu_pid=
+}
+
+unguarded() {
+    make_long_chain
+    start_blockdev -device virtio-scsi-pci -blockdev null-co,node-name=other,read-zeroes=on \
+        -device scsi-hd,id=other,drive=other
+    stream s 65536
+    q 6 qmp device_del id=other
+    said err 'Job s is a stream that is running; wait for it'
+    q 0 job cancel s
+    # One that is over spoils nothing, and keeps nobody from anything.
+    q 0 qmp device_del id=other
+    q 0 job dismiss s
+}
+
 run_test "a job paused while ready: finish is refused, a pivot deferred" paused_while_ready
 run_test "a deferred pivot is told in JSON" deferred_in_json
 run_test "pivot is complete" pivot_and_complete
@@ -268,4 +301,6 @@ run_test "want of space is a write, and the node is known" no_space_is_a_write
 run_test "a stall is told to who listens" stall_is_heard
 run_test "an operation tells where its job stopped" stalled_operation
 run_test "job wait for several jobs" waits_for_several
+run_test "what would spoil a job is refused" guarded
+run_test "a job that is over is in nobody's way" unguarded
 finish

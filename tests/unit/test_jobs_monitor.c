@@ -423,6 +423,26 @@ START_TEST(a_refusal_of_a_paused_job_says_to_resume_it)
 }
 END_TEST
 
+START_TEST(what_spoils_a_job_is_found_out_by_one_question)
+{
+    qblk_error error;
+    size_t sent;
+
+    track(&seen[0]);
+    run(is_synced);
+    drain();
+    sent = peer_count(&peer, "query-jobs");
+    ck_assert_int_eq(qblk_guard(monitor, "query-status", 0, &error), 0);
+    drain();
+    ck_assert_uint_eq(peer_count(&peer, "query-jobs"), sent);
+    /* The peer is this process, and so never answers a call that blocks. */
+    ck_assert_int_eq(qblk_guard(monitor, "quit", 0, &error), -ETIMEDOUT);
+    drain();
+    ck_assert_uint_eq(peer_count(&peer, "query-jobs"), sent + 1);
+    ck_assert_uint_eq(peer_count(&peer, "quit"), 0);
+}
+END_TEST
+
 int main(void)
 {
     Suite *suite = suite_create("jobs_monitor");
@@ -442,6 +462,7 @@ int main(void)
     tcase_add_test(tcase, a_verb_that_is_sent_is_answered_once);
     tcase_add_test(tcase, a_qemu_without_a_verb_is_told_in_words);
     tcase_add_test(tcase, a_refusal_of_a_paused_job_says_to_resume_it);
+    tcase_add_test(tcase, what_spoils_a_job_is_found_out_by_one_question);
     suite_add_tcase(suite, tcase);
     runner = srunner_create(suite);
     srunner_run_all(runner, CK_NORMAL);

@@ -43,6 +43,7 @@ struct options {
     const char *operation;
     bool undo;
     bool active;
+    bool force;
 };
 
 struct verb;

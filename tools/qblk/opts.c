@@ -99,6 +99,8 @@ static const struct opt_def table[] = {
       .help = "a job that is ready counts as well" },
     { "active", 0, OPT_FLAG, AT(active), .verbs = VERB_JOB_CHANGE,
       .help = "the guest's writes wait until the target has them too" },
+    { "force", 0, OPT_FLAG, AT(force), .verbs = VERB_QMP,
+      .help = "send it although a job runs that it spoils" },
     { "dot", 0, OPT_FLAG, AT(dot), .verbs = VERB_TREE, .help = "print input for Graphviz" },
     { "follow", 0, OPT_FLAG, AT(follow), .verbs = VERB_EVENTS,
       .help = "go on until interrupted (the default)" },

@@ -152,6 +152,29 @@ static int print_reply(struct cli *cli, const char *reply)
     return EXIT_DONE;
 }
 
+/* What QEMU would let through and a running job would suffer from is refused, unless by force. */
+static int check_jobs(struct session *session, const struct text *json, qblk_error *error)
+{
+    const char *value;
+    size_t len;
+    char *name = NULL;
+    int r;
+
+    if (session->cli->opt.force)
+        return 0;
+    if (rawjson_member(json->s, json->len, "execute", &value, &len) ||
+        rawjson_member(json->s, json->len, "exec-oob", &value, &len))
+        name = rawjson_string(value, len);
+    r = name == NULL ? 0 : qblk_guard(session->monitor, name, cli_left_ms(session->cli), error);
+    free(name);
+    if (r < 0 && error->code == QBLK_E_BUSY) {
+        size_t n = strlen(error->text);
+
+        (void)snprintf(error->text + n, sizeof(error->text) - n, "; --force sends it all the same");
+    }
+    return r;
+}
+
 int run_qmp(struct cli *cli)
 {
     struct session session;
@@ -165,6 +188,7 @@ int run_qmp(struct cli *cli)
         return report_error(cli, &error);
     }
     if (session_open(&session, cli, NULL, NULL, &error) < 0 ||
+        check_jobs(&session, &json, &error) < 0 ||
         qblk_monitor_command(session.monitor, json.s, -1, cli_left_ms(cli), &reply, &error) < 0)
         status = report_error(cli, &error);
     else

@@ -1,0 +1,92 @@
+/* Commands that QEMU takes while a block job runs, and that spoil it: refused from here. */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/err.h"
+#include "base/str.h"
+#include "monitor/monitor.h"
+#include "qapi_types.h"
+
+static const struct {
+    const char *command, *harm;
+} spoilers[] = {
+    { "device_del", "would take the disk away from under its job, which goes on without one" },
+    { "migrate", "would copy the guest while its disks are being moved, and nobody brings the two "
+                 "together" },
+    { "quit", "ends QEMU, and the job with it, unfinished" },
+    { "system_powerdown", "lets QEMU end with the guest, and the job with it, unfinished" },
+};
+
+static const char *harm_of(const char *command)
+{
+    for (size_t i = 0; i < sizeof(spoilers) / sizeof(spoilers[0]); i++)
+        if (strcmp(spoilers[i].command, command) == 0)
+            return spoilers[i].harm;
+    return NULL;
+}
+
+/* It holds a disk and is not over. */
+static bool is_at_work(const struct qapi_job_info *job)
+{
+    static const char *const types[] = { "mirror", "commit", "backup", "stream" };
+
+    if (str_equal(job->status, "concluded") || str_equal(job->status, "null"))
+        return false;
+    for (size_t i = 0; i < sizeof(types) / sizeof(types[0]); i++)
+        if (str_equal(job->type, types[i]))
+            return true;
+    return false;
+}
+
+static int refuse(const char *command, const struct qapi_job_info *job, size_t n_more,
+                  qblk_error *error)
+{
+    bool is_ended_by_hand = str_equal(job->status, "ready") || str_equal(job->status, "standby");
+    char operation[9] = "";
+    char more[48] = "";
+    int r;
+
+    (void)str_our_name(job->id, operation);
+    if (n_more > 0)
+        (void)snprintf(more, sizeof(more), " (and %zu more)", n_more);
+    r = err_set(error, QBLK_E_BUSY, "%s refused: it %s. Job %s%s is a %s that is %s%s%s; %s, or "
+                "cancel it (qblk job cancel %s) first", command, harm_of(command), job->id, more,
+                job->type, job->status, operation[0] != '\0' ? ", of operation " : "", operation,
+                is_ended_by_hand ? "end it (qblk job pivot, or qblk job finish)"
+                                 : "wait for it (qblk job wait)", job->id);
+    if (error != NULL) {
+        (void)snprintf(error->job, sizeof(error->job), "%s", job->id);
+        (void)snprintf(error->operation, sizeof(error->operation), "%s", operation);
+    }
+    return r;
+}
+
+int qblk_guard(qblk_monitor *monitor, const char *command, int timeout_ms, qblk_error *error)
+{
+    struct qapi_job_info_list list;
+    const struct qapi_job_info *first = NULL;
+    size_t n = 0;
+    char *reply;
+    int r;
+
+    if (harm_of(command) == NULL)
+        return 0;
+    r = qblk_monitor_execute(monitor, "query-jobs", NULL, timeout_ms, &reply, error);
+    if (r < 0)
+        return r;
+    r = codec_reply(&qapi_cmd_query_jobs, reply, &list, error);
+    free(reply);
+    if (r < 0)
+        return r;
+    for (size_t i = 0; i < list.n; i++) {
+        if (!is_at_work(&list.v[i]))
+            continue;
+        first = first == NULL ? &list.v[i] : first;
+        n++;
+    }
+    if (first != NULL)
+        r = refuse(command, first, n - 1, error);
+    codec_reply_clear(&qapi_cmd_query_jobs, &list);
+    return r;
+}
