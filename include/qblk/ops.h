@@ -100,6 +100,7 @@ typedef struct qblk_pull_options {
     qblk_op_common common;
     const char *base;         /* keep this image and what is below it; NULL: pull everything */
     const char *backing_file; /* string to record for base instead of the computed one */
+    bool no_bitmaps;          /* give up the dirty bitmaps of the images that go */
 } qblk_pull_options;
 
 typedef struct qblk_copy_options {
@@ -120,6 +121,7 @@ typedef struct qblk_commit_options {
     const char *top;          /* the uppermost image to commit; NULL: the disk's top */
     const char *base;         /* the image that takes the data; NULL: the lowest of the chain */
     const char *backing_file; /* string to record for base in the image above top */
+    bool no_bitmaps;          /* give up the dirty bitmaps of the images that go */
 } qblk_commit_options;
 
 typedef struct qblk_backup_options {

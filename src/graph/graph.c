@@ -73,6 +73,11 @@ bool graph_is_unexplained(const qblk_graph *graph)
     return is_unexplained && !graph->has_exports;
 }
 
+bool graph_is_complete(const qblk_graph *graph)
+{
+    return graph->has_named;
+}
+
 int graph_skip_filters(const qblk_graph *graph, int node)
 {
     return is_node(graph, node) ? graph->image[node] : -1;

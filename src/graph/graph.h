@@ -24,6 +24,10 @@ int graph_build(const struct graph_replies *replies, qblk_graph **ret_graph, qbl
  * query-block-exports, which was not asked, could tell more. */
 bool graph_is_unexplained(const qblk_graph *graph);
 
+/* Whether the nodes could be asked: if not, the bitmaps of all but the nodes that a device uses are
+ * unknown. */
+bool graph_is_complete(const qblk_graph *graph);
+
 /* The id of a job that holds this node or any node of its chain down to (and without) stop (-1: the
  * whole chain), with the node that it holds; NULL if none does. */
 const char *graph_job_on(const qblk_graph *graph, int node, int stop, const char **ret_node);

@@ -111,6 +111,9 @@ static void plan_end(qblk_op *op)
         (void)plan_step(op, STEP_READY, "wait until the job is ready");
         if (op->ending == QBLK_END_KEEP)
             return;
+        if (op->ending == QBLK_END_PIVOT)
+            bitmaps_plan_move(op, op->top, qblk_graph_find_node(op->graph, op->landing),
+                              op->landing);
         plan_end_job(op);
     }
     (void)plan_step(op, STEP_ENDED, "wait for the job's end");
@@ -195,11 +198,17 @@ static int plan(qblk_op *op, qblk_error *error)
         r = plan_list_replaced(op, top, base, error);
     if (r == 0 && (op->journal.base = mem_strdup(qblk_graph_node(op->graph, base)->name)) == NULL)
         r = err_nomem(error);
+    if (r == 0 && (op->ending == QBLK_END_PIVOT || op->ending == QBLK_END_KEEP))
+        r = bitmaps_check_move(op, op->top, base, base, qblk_graph_node(op->graph, base)->driver,
+                               error);
     if (r == 0)
         r = plan_open_journal(op, op->ending == QBLK_END_PIVOT    ? "pivot"
                                   : op->ending == QBLK_END_KEEP   ? "keep"
                                   : op->ending == QBLK_END_FINISH ? "finish"
                                                                   : "merge", error);
+    if (r == 0)
+        r = op->ending == QBLK_END_DEFAULT ? bitmaps_plan_merge(op, op->top, top, base, error)
+                                           : bitmaps_plan_save(op, op->top, base, error);
     if (r == 0)
         r = start(op, top, base, error);
     if (r < 0)
@@ -244,6 +253,7 @@ int qblk_commit(qblk_monitor *monitor, const char *disk, const qblk_commit_optio
     if (r < 0)
         return r;
     op->ending = o.ending;
+    op->no_bitmaps = o.no_bitmaps;
 
     const struct op_string strings[] = {
         { &op->commit_top, o.top },

@@ -27,6 +27,7 @@ void journal_done(struct journal *journal)
     free(journal->disk);
     free(journal->intent);
     free(journal->base);
+    free(journal->bitmaps);
     free(journal->file);
     free_list(journal->old_nodes.v, journal->old_nodes.n);
     memset(journal, 0, sizeof(*journal));
@@ -112,6 +113,7 @@ int journal_encode(const struct journal *journal, char ***ret_names, qblk_error 
     put_field(&text, "disk", journal->disk);
     put_field(&text, "intent", journal->intent);
     put_field(&text, "base", journal->base);
+    put_field(&text, "bitmaps", journal->bitmaps);
     put_field(&text, "file", journal->file);
     put_nodes(&text, "old", &journal->old_nodes);
     r = buf_ok(&text) < 0 ? err_nomem(error) : cut(&text, ret_names, error);
@@ -226,7 +228,7 @@ static int read_field(struct journal *journal, char *field)
     } fields[] = {
         { "op", &journal->op },         { "disk", &journal->disk },
         { "intent", &journal->intent }, { "base", &journal->base },
-        { "file", &journal->file },
+        { "bitmaps", &journal->bitmaps }, { "file", &journal->file },
     };
 
     if (value == NULL || value == field)

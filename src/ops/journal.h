@@ -19,6 +19,7 @@
  *               old     nodes that a pull or a pivot makes useless, comma-separated, in the order
  *                       in which they can be removed
  *               base    commit: the node that takes the data
+ *               bitmaps move: those of the images above are carried on to where a pivot goes
  *               file    file that the operation makes: removed if it fails
  *               Unknown keys are ignored.
  *
@@ -34,6 +35,8 @@
  *                 there; of a copy or commit that pivots only if the disk is where it was to go. That
  *                 nobody uses them is seen to by QEMU, which refuses to remove a node in use; so a
  *                 forged record together with a forged mark can remove idle nodes, and no more
+ *
+ *   bitmaps       only ever adds a bitmap, or bits to one: at worst a backup reads too much
  *
  * What follows from the id (the job's name, the names of the operation's own nodes) is not in it:
  * every byte costs QEMU a system call, and what is not said cannot be forged.
@@ -51,6 +54,7 @@
 #define JOURNAL_PARTS_MAX 64
 
 #define JOURNAL_ENDED "qblk1 ended"
+#define JOURNAL_BITMAPS_MOVE "move"
 
 struct journal_nodes {
     char **v;
@@ -58,7 +62,7 @@ struct journal_nodes {
 };
 
 struct journal {
-    char *op, *disk, *intent, *base, *file;
+    char *op, *disk, *intent, *base, *bitmaps, *file;
     struct journal_nodes old_nodes;
     bool has_ended; /* read back only */
 };

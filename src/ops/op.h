@@ -72,6 +72,7 @@ struct qblk_op {
     struct target to;
     qblk_ending ending;
     bool shallow, legacy, compress;
+    bool no_bitmaps;     /* bitmaps are not carried on */
 
     bool is_resumed;     /* an operation of an earlier client */
     qblk_resume_how how;
@@ -189,6 +190,21 @@ void target_plan_legacy(qblk_op *op, const struct target *to, void (*start)(qblk
 int target_record(qblk_op *op, const struct target *to, qblk_error *error);
 /* Steps that remove the target's nodes after success. */
 void target_plan_removal(qblk_op *op, const struct target *to);
+
+/* bitmaps.c: recording persistent bitmaps of images that go. All send nothing where there are none, or
+ * with op->no_bitmaps, and return 0 or a negative errno and *error: nothing was lost so far. */
+/* A step, before the job starts, that merges the bitmaps of the images from first (below the disk's top
+ * image) down to above stop into top's. */
+int bitmaps_plan_merge(qblk_op *op, int top, int first, int stop, qblk_error *error);
+/* For a pivot, three calls. Before the journal is opened: whether those of the images from top down to
+ * above stop can be carried on to the node to (-1: one that is to be made) of that format (NULL:
+ * unknown), and that it be done, into the journal. */
+int bitmaps_check_move(qblk_op *op, int top, int stop, int to, const char *format,
+                       qblk_error *error);
+/* After the journal, before the job, if that node is in the chain (the base of a commit). */
+int bitmaps_plan_save(qblk_op *op, int top, int to, qblk_error *error);
+/* After the STEP_READY, before the verb, if it is to pivot; also when an operation is taken up. */
+void bitmaps_plan_move(qblk_op *op, int top, int stop, const char *to);
 
 /* api.c: what the public start calls share. */
 /* Copies the caller's options (NULL: none) over the defaults in *to, of ours bytes. Both begin with

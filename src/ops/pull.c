@@ -92,6 +92,8 @@ static int plan(qblk_op *op, qblk_error *error)
     if (r == 0)
         r = plan_open_journal(op, "finish", error);
     if (r == 0)
+        r = bitmaps_plan_merge(op, op->top, below, base, error);
+    if (r == 0)
         r = start(op, base, error);
     if (r < 0)
         return r;
@@ -131,6 +133,7 @@ int qblk_pull(qblk_monitor *monitor, const char *disk, const qblk_pull_options *
     r = op_start(monitor, &op_pull, disk, &o.common, &op, error);
     if (r < 0)
         return r;
+    op->no_bitmaps = o.no_bitmaps;
 
     const struct op_string strings[] = {
         { &op->base, o.base },

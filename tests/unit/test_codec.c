@@ -348,7 +348,7 @@ END_TEST
 START_TEST(running_out_of_memory_while_encoding_appends_nothing)
 {
     struct qapi_block_dirty_bitmap_merge args = { .node = "n", .target = "t" };
-    const char *const bitmaps[] = { "b1", "b2" };
+    struct qapi_block_dirty_bitmap bitmaps[] = { { "m", "b1" }, { "m", "b2" } };
     struct buf out = BUF_INIT;
     qblk_error error;
     int r = -ENOMEM;

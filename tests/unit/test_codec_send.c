@@ -128,18 +128,19 @@ START_TEST(a_transaction_is_a_list_of_unions)
 }
 END_TEST
 
-START_TEST(lists_of_strings_and_enums_encode)
+START_TEST(lists_of_objects_and_enums_encode)
 {
     enum qapi_qmp_capability oob = QAPI_QMP_CAPABILITY_OOB;
     struct qapi_qmp_capabilities_args caps = { .has_enable = true, .enable = { &oob, 1 } };
-    const char *const bitmaps[] = { "a", "b" };
+    struct qapi_block_dirty_bitmap bitmaps[] = { { "m", "a" }, { "n", "b" } };
     struct qapi_block_dirty_bitmap_merge merge = { "n", "t", { bitmaps, 2 } };
 
     assert_command(&qapi_cmd_qmp_capabilities, &caps,
                    "{\"execute\":\"qmp_capabilities\",\"arguments\":{\"enable\":[\"oob\"]}}");
     assert_command(&qapi_cmd_block_dirty_bitmap_merge, &merge,
                    "{\"execute\":\"block-dirty-bitmap-merge\",\"arguments\":{\"node\":\"n\","
-                   "\"target\":\"t\",\"bitmaps\":[\"a\",\"b\"]}}");
+                   "\"target\":\"t\",\"bitmaps\":[{\"node\":\"m\",\"name\":\"a\"},"
+                   "{\"node\":\"n\",\"name\":\"b\"}]}}");
 }
 END_TEST
 
@@ -200,7 +201,7 @@ START_TEST(what_is_required_must_be_set)
     struct qapi_block_stream_args args = { .job_id = "j" };
     struct qapi_transaction_args transaction = { .actions = { NULL, 1 } };
     struct qapi_block_dirty_bitmap_merge merge = { "n", "t", { NULL, 0 } };
-    const char *const bitmaps[] = { "a", NULL };
+    struct qapi_block_dirty_bitmap bitmaps[] = { { "n", "a" }, { "n", NULL } };
 
     assert_refused(&qapi_cmd_block_stream, NULL, "block-stream: needs arguments");
     assert_refused(&qapi_cmd_block_stream, &args,
@@ -210,7 +211,7 @@ START_TEST(what_is_required_must_be_set)
     merge.bitmaps.v = bitmaps;
     merge.bitmaps.n = 2;
     assert_refused(&qapi_cmd_block_dirty_bitmap_merge, &merge,
-                   "BlockDirtyBitmapMerge.bitmaps[1]: required and not set");
+                   "BlockDirtyBitmapMerge.bitmaps[1].name: required and not set");
 }
 END_TEST
 
@@ -298,7 +299,7 @@ int main(void)
     tcase_add_test(tcase, null_and_absent_and_a_name_differ_for_backing);
     tcase_add_test(tcase, unions_nest);
     tcase_add_test(tcase, a_transaction_is_a_list_of_unions);
-    tcase_add_test(tcase, lists_of_strings_and_enums_encode);
+    tcase_add_test(tcase, lists_of_objects_and_enums_encode);
     tcase_add_test(tcase, strings_are_escaped_where_json_asks_for_it);
     tcase_add_loop_test(tcase, strings_that_are_not_utf8_are_refused, 0, N_OF(not_utf8));
     tcase_add_test(tcase, unsigned_integers_end_where_qemu_ends);

@@ -38,6 +38,7 @@ static void check_round_trip(size_t n_old, int parts)
     int n;
 
     fill(&in, "/a b/%41\n\x01.qcow2", n_old);
+    in.bitmaps = strdup(JOURNAL_BITMAPS_MOVE);
     n = journal_encode(&in, &names, &error);
     ck_assert_int_eq(n, parts);
     for (int i = 0; i < n; i++) {
@@ -56,6 +57,7 @@ static void check_round_trip(size_t n_old, int parts)
     ck_assert_str_eq(out.disk, in.disk);
     ck_assert_str_eq(out.intent, in.intent);
     ck_assert_str_eq(out.file, in.file);
+    ck_assert_str_eq(out.bitmaps, in.bitmaps);
     ck_assert(!out.has_ended);
     ck_assert_uint_eq(out.old_nodes.n, n_old);
     for (size_t i = 0; i < n_old; i++)

@@ -28,6 +28,7 @@ struct options {
     uint64_t speed;
     const char *on_error;
     qblk_ending ending;
+    bool no_bitmaps;
     bool shallow;
     bool reuse;
     bool legacy;

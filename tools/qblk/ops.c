@@ -14,6 +14,7 @@ static int start_pull(struct op_run *run, const qblk_op_common *common, qblk_err
     options.common = *common;
     options.base = run->cli->opt.base;
     options.backing_file = run->cli->opt.backing_file;
+    options.no_bitmaps = run->cli->opt.no_bitmaps;
     return qblk_pull(run->session.monitor, run->disk, &options, &run->op, error);
 }
 
@@ -27,6 +28,7 @@ static int start_commit(struct op_run *run, const qblk_op_common *common, qblk_e
     options.top = opt->top;
     options.base = opt->base;
     options.backing_file = opt->backing_file;
+    options.no_bitmaps = opt->no_bitmaps;
     return qblk_commit(run->session.monitor, run->disk, &options, &run->op, error);
 }
 

@@ -1,0 +1,243 @@
+#!/usr/bin/env bash
+# What an incremental backup relies on outlives a change of the chain: a backup of what a bitmap names,
+# made on top of the disk as it was when the bitmap was added, is the disk.
+. "$(dirname "$0")/lib.sh"
+
+# snapshot NAME: NAME.qcow2 becomes the top image, and takes the bitmap up in the same instant
+snapshot() {
+    local device="\"node-name\": \"$disk\""
+    [ "$world" != drive ] || device='"device": "drive0"'
+    [ "$world" != blockdev ] || device="\"node-name\": \"$top\""
+    raw '{"execute": "transaction", "arguments": {"actions": [
+          {"type": "blockdev-snapshot-sync", "data": {'"$device"', "snapshot-file":
+           "'"$dir/$1.qcow2"'", "snapshot-node-name": "'"$1"'", "format": "qcow2"}},
+          {"type": "block-dirty-bitmap-add", "data": {"node": "'"$1"'", "name": "b",
+           "persistent": true}}]}}' || fail "no snapshot"
+    top=$1
+    [ "$world" != qsd ] || disk=$1
+}
+
+# tracked WORLD: base <- mid <- top <- s1 <- s2, written to since the bitmap was added to top: 64 KiB
+# each in top and s1, 128 KiB in s2
+tracked() {
+    make_chain
+    start "$1"
+    top=top
+    [ "$1" != drive ] || top=drive0
+    raw '{"execute": "block-dirty-bitmap-add", "arguments": {"node": "'"$top"'", "name": "b",
+          "persistent": true}}' || fail "no bitmap"
+    cp reference.raw then.raw
+    guest_write 0x61 2M 64k
+    snapshot s1
+    guest_write 0x62 3M 64k
+    snapshot s2
+    guest_write 0x63 3520k 64k
+    guest_write 0x64 5M 64k
+}
+
+# backed_up FILE KIB LOWER...: after another 64 KiB, the bitmaps of FILE and of the images below it that
+# still have one name KIB, and a backup of these makes what was then what is now
+backed_up() {
+    local file=$1 kib=$2 below
+    shift 2
+    guest_write 0x65 6M 64k
+    stop_qemu
+    same "$file" qcow2
+    for below in "$@"; do
+        "$QEMU_IMG" bitmap --merge b -b "$below" -F qcow2 "$file" b ||
+            fail "$below has no bitmap to be merged"
+    done
+    world=blockdev start_qemu -blockdev "qcow2,node-name=now,file.driver=file,file.filename=$file" \
+        -blockdev "raw,node-name=then,file.driver=file,file.filename=then.raw"
+    raw '{"execute": "query-named-block-nodes", "arguments": {"flat": true}}' >nodes
+    grep -oE '\{[^{}]*"name": ?"b"[^{}]*\}' nodes >bitmap # the largest is that of FILE
+    grep -qE "\"count\": ?$((kib * 1024))[,}]" bitmap || fail "not $kib KiB: $(tr '\n' ' ' <bitmap)"
+    raw '{"execute": "blockdev-backup", "arguments": {"job-id": "j", "device": "now",
+          "target": "then", "sync": "bitmap", "bitmap": "b", "bitmap-mode": "never",
+          "auto-dismiss": false}}' || fail "no backup"
+    wait_event "JOB_STATUS_CHANGE j concluded *"
+    raw '{"execute": "job-dismiss", "arguments": {"id": "j"}}'
+    world=blockdev stop_qemu
+    same then.raw raw
+}
+
+whole_pull() {
+    tracked "$1"
+    q 0 --json pull "$disk"
+    nothing_left
+    backed_up s2.qcow2 320
+}
+
+pull_to_base() {
+    tracked "$1"
+    q 0 --json pull "$disk" --base "$dir/top.qcow2"
+    nothing_left
+    backed_up s2.qcow2 320 top.qcow2
+}
+
+commit_below() {
+    tracked "$1"
+    q 0 --json commit "$disk" --top @1 --base @2
+    nothing_left
+    backed_up s2.qcow2 320 top.qcow2
+}
+
+# Of the images below none has a bitmap.
+pivot_to_new() {
+    tracked "$1"
+    q 0 --json commit "$disk" --base @4
+    result result pivoted
+    nothing_left
+    backed_up base.qcow2 320
+}
+
+# The job writes to an image that records; it must not say that everything is new.
+pivot_to_old() {
+    tracked "$1"
+    q 0 --json commit "$disk" --base @2
+    result result pivoted
+    nothing_left
+    backed_up top.qcow2 320
+}
+
+pivot_by_recover() {
+    tracked blockdev
+    q 0 --json commit vd0 --base @3 --keep
+    q 0 --json recover --pivot
+    result result pivoted
+    nothing_left
+    backed_up mid.qcow2 320
+}
+
+finished() {
+    tracked blockdev
+    q 0 --json commit vd0 --base @1 --finish
+    nothing_left
+    chain_is s2.qcow2 s1.qcow2 top.qcow2 mid.qcow2 base.qcow2
+    backed_up s2.qcow2 320 s1.qcow2 top.qcow2
+}
+
+# A pull that fails after the bitmaps were merged has harmed nothing.
+cancelled() {
+    make_long_chain
+    start_blockdev
+    top=top disk=vd0
+    raw '{"execute": "block-dirty-bitmap-add", "arguments": {"node": "top", "name": "b",
+          "persistent": true}}'
+    cp reference.raw then.raw
+    guest_write 0x61 2M 64k
+    snapshot s1
+    guest_write 0x62 3M 64k
+    # shellcheck disable=SC2086
+    q_start --json $1 --speed 64K
+    wait_job "${1%% *}" running
+    kill -INT "$qblk_pid"
+    q_ended 5
+    nothing_left
+    chain_is s1.qcow2 top.qcow2 mid.qcow2 base.qcow2
+    backed_up s1.qcow2 192 top.qcow2
+}
+
+# The bitmap cannot be added to an image of the old version, which shows at the pivot.
+fails_at_pivot() {
+    local image
+    tracked blockdev
+    stop_qemu
+    "$QEMU_IMG" amend -f qcow2 -o compat=0.10 base.qcow2 || fail "no old image"
+    start_qemu -blockdev \
+        "qcow2,node-name=s2,file.driver=file,file.filename=$dir/s2.qcow2" \
+        -device virtio-blk-pci,id=vd0,drive=s2
+    disk=vd0 world=blockdev
+    q 1 --json commit vd0
+    said out 'carry the bitmaps on'
+    nothing_left
+    chain_is s2.qcow2 s1.qcow2 top.qcow2 mid.qcow2 base.qcow2
+    q 0 --json commit vd0 --no-bitmaps
+    result result pivoted
+    stop_qemu
+    same base.qcow2 qcow2
+    for image in s1 s2; do
+        [ -e "$image.qcow2" ] || fail "an image was removed"
+    done
+}
+
+# refused PATTERN ARG...
+refused() {
+    local pattern=$1
+    shift
+    q 6 "$@"
+    said err "$pattern"
+    unchanged
+}
+
+refusals() {
+    tracked blockdev
+    raw '{"execute": "block-dirty-bitmap-add", "arguments": {"node": "top", "name": "other"}}'
+    raw '{"execute": "block-dirty-bitmap-disable", "arguments": {"node": "top", "name": "b"}}'
+    remember
+    refused "bitmap b of node s2.*node top.*disabled.*--no-bitmaps" commit vd0 --base top
+    q 0 --dry-run commit vd0 --base top --no-bitmaps
+    # As good as none: said, and not in the way.
+    q 0 --dry-run --json pull vd0 --base mid
+    said out 'bitmap b of node top is not carried on: it is disabled'
+    said out 'bitmap other of node top is not carried on: it is not persistent'
+    said out 'block-dirty-bitmap-merge.*s1'
+    said out 'full one'
+    unchanged
+}
+
+other_size() {
+    tracked blockdev
+    raw '{"execute": "block_resize", "arguments": {"node-name": "s2", "size": 16777216}}'
+    "$QEMU_IMG" resize -q -f raw reference.raw 16M
+    remember
+    refused 'bitmap b of node s1.*8388608.*--no-bitmaps' pull vd0
+    refused 'bitmap b of node s1.*8388608' commit vd0 --base mid
+    q 0 --json pull vd0 --no-bitmaps
+    nothing_left
+    stop_qemu
+    same s2.qcow2 qcow2
+}
+
+# held by a job: not to be merged
+busy() {
+    tracked blockdev
+    "$QEMU_IMG" create -q -f qcow2 other.qcow2 8M
+    raw '{"execute": "nbd-server-start", "arguments": {"addr": {"type": "unix", "data": {"path":
+          "'"$dir"'/nbd"}}}}' '{"execute": "block-export-add", "arguments": {"type": "nbd",
+          "id": "ex", "node-name": "s1", "name": "s1", "bitmaps": ["b"]}}' || fail "no export"
+    remember
+    refused 'bitmap b of node s1 is in use' pull vd0
+    raw '{"execute": "block-export-del", "arguments": {"id": "ex"}}'
+    wait_event "BLOCK_EXPORT_DELETED *"
+    q 0 --json pull vd0
+    backed_up s2.qcow2 320
+}
+
+dry_run() {
+    tracked blockdev
+    remember
+    q 0 --dry-run commit vd0 --base @2
+    [ "$(grep -c '"block-dirty-bitmap-merge"' out)" = 2 ] || fail "not two transactions"
+    q 0 --dry-run commit vd0 --base @2 --no-bitmaps
+    ! grep -q '"block-dirty-bitmap-merge"' out || fail "--no-bitmaps has no effect"
+    unchanged
+}
+
+for world in blockdev drive qsd; do
+    run_test "a bitmap after a pull, $world" whole_pull "$world"
+    run_test "a bitmap after a pull to a base, $world" pull_to_base "$world"
+    run_test "a bitmap after a commit below the top, $world" commit_below "$world"
+    run_test "a bitmap after a pivot to an image without it, $world" pivot_to_new "$world"
+    run_test "a bitmap after a pivot to an image that has it, $world" pivot_to_old "$world"
+done
+run_test "a bitmap after a pivot by recover" pivot_by_recover
+run_test "a bitmap after a commit that does not pivot" finished
+run_test "a bitmap after a cancelled pull" cancelled "pull vd0"
+run_test "a bitmap after a cancelled commit of the top" cancelled "commit vd0 --base top"
+run_test "a bitmap that cannot be stored undoes the commit" fails_at_pivot
+run_test "a bitmap of no use where the disk is to go" refusals
+run_test "bitmaps of images of different sizes" other_size
+run_test "a bitmap that an export holds" busy
+run_test "a dry run tells how bitmaps are carried on" dry_run
+finish
