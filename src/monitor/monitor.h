@@ -107,6 +107,9 @@ struct qblk_monitor {
     int progress_ms;
     int64_t progress_at;
 
+    bool has_features;        /* features.c */
+    unsigned features;
+
     struct list children;
     struct watch_set *watch_set; /* NULL: nothing but the connection is waited for */
     struct list timers;          /* of struct monitor_timer */
