@@ -438,8 +438,8 @@ static void reply_forward(struct engine *engine, const char *reply, const qblk_e
     default:
         break;
     }
-    if (r < 0 && kind == STEP_VERB && engine->main.outcome != QBLK_OUTCOME_NONE)
-        r = 0; /* it ended before the verb came; its outcome decides */
+    if (r < 0 && kind == STEP_VERB && engine->main.is_ending)
+        r = 0; /* it ended before the verb came; its outcome decides, known yet or not */
     if (r < 0)
         fail_step(engine, &mine);
     else
@@ -473,6 +473,7 @@ static void hear(struct engine_job *job, const qblk_job_info *info)
 {
     job->is_known = true;
     job->is_ready = job->is_ready || info->is_ready;
+    job->is_ending = info->state >= QBLK_JOB_WAITING;
     if (info->outcome != QBLK_OUTCOME_NONE && job->outcome == QBLK_OUTCOME_NONE) {
         job->outcome = info->outcome;
         (void)snprintf(job->error, sizeof(job->error), "%s",

@@ -62,6 +62,7 @@ struct engine_job {
     char id[64];
     bool is_known;
     bool is_ready;
+    bool is_ending;        /* no verb can change its course any more */
     bool is_gone;
     qblk_job_outcome outcome;
     char error[512];

@@ -243,6 +243,24 @@ START_TEST(a_job_that_ended_before_the_verb_is_not_told_it)
 }
 END_TEST
 
+START_TEST(a_verb_refused_by_a_job_that_is_ending_leaves_it_to_its_outcome)
+{
+    struct act act;
+
+    to_running_job();
+    hear(JOB, QBLK_JOB_READY, QBLK_OUTCOME_NONE, true);
+    act = engine_next(&engine);
+    note_path(act.text);
+    hear(JOB, QBLK_JOB_ABORTING, QBLK_OUTCOME_NONE, true);
+    engine_reply(&engine, act.tag, REFUSAL, NULL);
+    ck_assert_int_eq(run(NULL), ACT_WAIT);
+    hear(JOB, QBLK_JOB_CONCLUDED, QBLK_OUTCOME_CANCELLED, true);
+    ck_assert_int_eq(run(NULL), ACT_OVER);
+    ck_assert_str_eq(path, "complete | " DISMISS_MAIN " | del-node | file | close");
+    ck_assert_int_eq(engine.error.code, QBLK_E_CANCELLED);
+}
+END_TEST
+
 START_TEST(a_job_that_is_gone_is_not_dismissed)
 {
     to_running_job();
@@ -369,6 +387,7 @@ int main(void)
         a_cancel_before_the_job_undoes_what_was_made,
         a_refused_verb_ends_the_living_job_before_undoing,
         a_job_that_ended_before_the_verb_is_not_told_it,
+        a_verb_refused_by_a_job_that_is_ending_leaves_it_to_its_outcome,
         a_job_that_is_gone_is_not_dismissed,
         after_the_end_a_failure_is_a_note_and_nothing_is_undone,
         what_cannot_be_undone_is_told_after_the_first_cause,
