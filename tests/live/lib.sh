@@ -183,12 +183,13 @@ follow_events() {
     read -r -t "$patience" -u "$events" line || fail "QEMU did not start: $(tail -n 3 qemu.log)"
 }
 
-# start_qemu ARG...: a blank machine that never runs; the arguments bring the disks
+# start_qemu ARG...: a blank machine that never runs; the arguments bring the disks. A $machine other
+# than q35 may start faster and have no PCI; $writer is then where the guest's writes go in.
 start_qemu() {
     local sockets
     world=${world-none}
     mapfile -t sockets < <(monitors qmp)
-    "$QEMU" -nodefaults -display none -machine q35,accel=tcg -S "${sockets[@]}" "$@" \
+    "$QEMU" -nodefaults -display none -machine "${machine:-q35},accel=tcg" -S "${sockets[@]}" "$@" \
         >qemu.log 2>&1 </dev/null &
     follow_events
 }
@@ -260,23 +261,33 @@ hmp() {
     "$rawqmp" "$dir/m1" hmp "$@"
 }
 
-# guest_write PATTERN OFFSET LENGTH: through whatever the guest would write through, and the same on
-# the reference
+# guest_write PATTERN OFFSET LENGTH ...: through whatever the guest would write through, and the same
+# on the reference; any number of writes, one after the other
 guest_write() {
-    local said failures
+    local said failures writes=() lines=() write
+    while [ $# -gt 0 ]; do
+        writes+=("write -P $1 $2 $3")
+        shift 3
+    done
     case $world in
     qsd)
-        said=$("$QEMU_IO" -f raw -c "write -P $1 $2 $3" "nbd+unix:///disk?socket=$dir/nbd" 2>&1)
-        [[ $said == wrote* ]] || fail "the guest's write failed: $said"
+        for write in "${writes[@]}"; do
+            said=$("$QEMU_IO" -f raw -c "$write" "nbd+unix:///disk?socket=$dir/nbd" 2>&1)
+            [[ $said == wrote* ]] || fail "the guest's write failed: $said"
+        done
         ;;
     *)
-        # QEMU prints what became of the write on its own output, and only mistakes on the monitor.
-        said=$(hmp "qemu-io -d /machine/peripheral/vd0/virtio-backend \"write -P $1 $2 $3\"")
+        for write in "${writes[@]}"; do
+            lines+=("qemu-io -d ${writer:-/machine/peripheral/vd0/virtio-backend} \"$write\"")
+        done
+        # QEMU prints what became of a write on its own output, and only mistakes on the monitor.
+        said=$(hmp "${lines[@]}")
         failures=$(grep -c failed qemu.log)
-        [ -z "$said" ] && [ "$failures" = 0 ] || fail "the guest's write failed: $said"
+        [ -z "$said" ] && [ "$failures" = 0 ] ||
+            fail "the guest's write failed: $said $(grep failed qemu.log)"
         ;;
     esac
-    io reference.raw raw "write -P $1 $2 $3"
+    io reference.raw raw "${writes[@]}"
 }
 
 # wait_event PATTERN: the next event whose line (NAME JOB STATUS ERROR) matches; sets $event
@@ -302,15 +313,52 @@ job_of() {
     echo "$word"
 }
 
-# remember: the graph and the jobs as they are now, in before
+# files: the names of the files of the test's directory, but for the harness's own
+files() {
+    (cd "$dir" && find . ! -type d ! -type s ! -name 'out*' ! -name 'err*' ! -name 'before*' \
+        ! -name 'after*' ! -name strays ! -name tree ! -name trace ! -name qemu.log \
+        ! -name reference.raw ! -path './small/filler' | LC_ALL=C sort)
+}
+
+# state_now: the graph, the jobs and the exports; $forgive is a sed script for what may change
+state_now() {
+    "$rawqmp" "$dir/m1" state | sed -E "${forgive-}"
+    [ "${PIPESTATUS[0]}" = 0 ] || fail "cannot read the graph"
+}
+
+# remember: these as they are now, in before
 remember() {
-    "$rawqmp" "$dir/m1" state >before || fail "cannot read the graph"
+    state_now >before
+}
+
+# remember_files: their names in before.files, what they hold in before.sums
+remember_files() {
+    files >before.files
+    (cd "$dir" && tr '\n' '\0' <before.files | xargs -0 md5sum >before.sums) || fail "cannot read the files"
 }
 
 # unchanged: they are as they were
 unchanged() {
-    "$rawqmp" "$dir/m1" state >after || fail "cannot read the graph"
+    state_now >after
     cmp -s before after || fail "something was changed: $(diff before after | tr '\n' ' ')"
+}
+
+# files_unchanged FILE...: no file has come or gone, and these hold what they held
+files_unchanged() {
+    local file
+    files >after.files
+    cmp -s before.files after.files ||
+        fail "files have come or gone: $(diff before.files after.files | grep '^[<>]' | tr '\n' ' ')"
+    for file; do
+        grep -q " \./$file\$" before.sums && grep " \./$file\$" before.sums |
+            (cd "$dir" && md5sum --status -c -) || fail "$file was changed"
+    done
+}
+
+# wait_said FILE WORD: until a running qblk has written it
+wait_said() {
+    timeout "$patience" tail -n +1 -f "$1" 2>/dev/null | grep -q -m 1 -e "$2" ||
+        fail "$1 never says $2"
 }
 
 # nothing_left: no job, and no node of an operation that nobody uses

@@ -2,7 +2,8 @@
  *
  *   rawqmp SOCKET run JSON...   sends each command, prints each reply
  *   rawqmp SOCKET hmp LINE...   the same for the human monitor; prints its text
- *   rawqmp SOCKET state         jobs, nodes and edges in a fixed order, to be compared
+ *   rawqmp SOCKET state         jobs, exports, bitmaps, nodes and edges in a fixed order, to be compared
+ *   rawqmp SOCKET chart         the edges, each node named by its file and driver, whatever its name
  *   rawqmp SOCKET strays        jobs, and nodes named qblk.* that no device or export uses
  *   rawqmp SOCKET events        prints "listening", then each event: NAME JOB STATUS ERROR
  *   rawqmp SOCKET hold          prints "connected" and keeps the monitor until its input ends
@@ -149,18 +150,57 @@ static char *join(const char *const *part, size_t n) {
     return text;
 }
 
-static void print_jobs(void) {
+/* Says whether a job is concluded. */
+static bool print_jobs(void) {
     json_t *jobs = ask_well("{\"execute\": \"query-jobs\"}");
     char **line = NULL;
     size_t n = 0, i;
+    bool is_concluded = false;
     json_t *job;
 
-    json_array_foreach(jobs, i, job)
+    json_array_foreach(jobs, i, job) {
+        is_concluded = is_concluded || !strcmp(text_of(job, "status"), "concluded");
         line = add_line(line, &n, join((const char *[]){ "job", text_of(job, "id"),
                                                          text_of(job, "type"),
                                                          text_of(job, "status") }, 4));
+    }
     print_sorted(line, n);
     json_decref(jobs);
+    return is_concluded;
+}
+
+static void print_exports(void) {
+    json_t *reply = ask("{\"execute\": \"query-block-exports\"}"), *export;
+    char **line = NULL;
+    size_t n = 0, i;
+
+    json_array_foreach(json_object_get(reply, "return"), i, export)
+        line = add_line(line, &n, join((const char *[]){
+                    "export", text_of(export, "id"), text_of(export, "type"),
+                    text_of(export, "node-name"),
+                    json_is_true(json_object_get(export, "shutting-down")) ? "ending" : "" }, 5));
+    print_sorted(line, n);
+    json_decref(reply);
+}
+
+static json_t *ask_nodes(void) {
+    return ask_well("{\"execute\": \"query-named-block-nodes\", \"arguments\": {\"flat\": true}}");
+}
+
+static void print_bitmaps(void) {
+    json_t *nodes = ask_nodes(), *node, *bitmap;
+    char **line = NULL;
+    size_t n = 0, i, k;
+
+    json_array_foreach(nodes, i, node)
+        json_array_foreach(json_object_get(node, "dirty-bitmaps"), k, bitmap)
+            line = add_line(line, &n, join((const char *[]){
+                        "bitmap", text_of(node, "node-name"), text_of(bitmap, "name"),
+                        json_is_true(json_object_get(bitmap, "recording")) ? "recording" : "",
+                        json_is_true(json_object_get(bitmap, "persistent")) ? "persistent" : "",
+                        json_is_true(json_object_get(bitmap, "busy")) ? "busy" : "" }, 6));
+    print_sorted(line, n);
+    json_decref(nodes);
 }
 
 /* ---- the graph --------------------------------------------------------------------------------- */
@@ -193,8 +233,7 @@ static json_t *guess_graph(void) {
     static const char *const questions[] = { "{\"execute\": \"query-block\"}",
                                              "{\"execute\": \"query-block-exports\"}" };
     json_t *graph = json_pack("{s:[], s:[]}", "nodes", "edges");
-    json_t *nodes = ask_well("{\"execute\": \"query-named-block-nodes\","
-                             " \"arguments\": {\"flat\": true}}");
+    json_t *nodes = ask_nodes();
     json_t *one, *other;
     size_t i, k, q;
 
@@ -237,7 +276,10 @@ static void print_state(void) {
     char **line = NULL;
     size_t n = 0, i;
 
-    print_jobs();
+    /* QEMU 7.2 may crash when asked for its nodes while a concluded stream job waits. */
+    if (!print_jobs())
+        print_bitmaps();
+    print_exports();
     graph = ask_graph();
     json_array_foreach(json_object_get(graph, "nodes"), i, item)
         line = add_line(line, &n, join((const char *[]){ text_of(item, "type"),
@@ -256,13 +298,70 @@ static void print_state(void) {
     json_decref(graph);
 }
 
+static json_t *node_named(json_t *nodes, const char *name) {
+    size_t i;
+    json_t *node;
+
+    json_array_foreach(nodes, i, node)
+        if (!strcmp(text_of(node, "node-name"), name))
+            return node;
+    return NULL;
+}
+
+/* What a vertex is called whatever QEMU or the operation named it: the last part of the name of the
+ * file at the lower end of its file edges, and its driver. */
+static char *label(json_t *graph, json_t *nodes, json_t *from) {
+    json_t *node = node_named(nodes, text_of(from, "name")), *low = node, *edge, *next = from;
+    const char *name, *slash;
+    size_t k;
+
+    if (strcmp(text_of(from, "type"), "block-driver"))
+        return join((const char *[]){ text_of(from, "type") + strlen("block-") }, 1);
+    while (next) {
+        json_t *at = next;
+
+        next = NULL;
+        json_array_foreach(json_object_get(graph, "edges"), k, edge) {
+            const char *role = text_of(edge, "name");
+
+            if (vertex(graph, json_integer_value(json_object_get(edge, "parent"))) == at &&
+                (!strcmp(role, "file") || !strcmp(role, "image")))
+                next = vertex(graph, json_integer_value(json_object_get(edge, "child")));
+        }
+        if (next)
+            low = node_named(nodes, text_of(next, "name"));
+    }
+    name = text_of(low, "file");
+    slash = strrchr(name, '/');
+    return join((const char *[]){ slash ? slash + 1 : name, text_of(node, "drv") }, 2);
+}
+
+static void print_chart(void) {
+    json_t *graph = ask_graph(), *nodes = ask_nodes(), *edge;
+    char **line = NULL;
+    size_t n = 0, k;
+
+    json_array_foreach(json_object_get(graph, "edges"), k, edge) {
+        json_t *parent = vertex(graph, json_integer_value(json_object_get(edge, "parent")));
+        json_t *child = vertex(graph, json_integer_value(json_object_get(edge, "child")));
+        char *above = label(graph, nodes, parent), *below = label(graph, nodes, child);
+
+        line = add_line(line, &n, join((const char *[]){ above, text_of(edge, "name"), below }, 3));
+        free(above);
+        free(below);
+    }
+    print_sorted(line, n);
+    json_decref(nodes);
+    json_decref(graph);
+}
+
 /* Marks what can be reached from the backends of devices and exports, then names the rest. */
 static void print_strays(void) {
     json_t *graph, *item, *edge;
     size_t i, k;
     bool grown = true;
 
-    print_jobs();
+    (void)print_jobs();
     graph = ask_graph();
     json_array_foreach(json_object_get(graph, "nodes"), i, item)
         if (!strcmp(text_of(item, "type"), "block-backend"))
@@ -330,7 +429,7 @@ int main(int argc, char **argv) {
 
     setvbuf(stdout, NULL, _IOLBF, 0);
     if (argc < 3)
-        die("usage: rawqmp SOCKET run|hmp|state|strays|events|hold|say ...", NULL);
+        die("usage: rawqmp SOCKET run|hmp|state|chart|strays|events|hold|say ...", NULL);
     dial(argv[1]);
     if (!strcmp(what, "say") && argc == 4)
         return fputs(argv[3], out) == EOF || fflush(out) == EOF;
@@ -342,6 +441,8 @@ int main(int argc, char **argv) {
     json_decref(ask_well("{\"execute\": \"qmp_capabilities\"}"));
     if (!strcmp(what, "state"))
         print_state();
+    else if (!strcmp(what, "chart"))
+        print_chart();
     else if (!strcmp(what, "strays"))
         print_strays();
     else if (!strcmp(what, "events"))

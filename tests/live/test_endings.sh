@@ -134,12 +134,6 @@ stalled() {
     nothing_left
 }
 
-# wait_said FILE WORD: until a running qblk has written it
-wait_said() {
-    timeout "$patience" tail -n +1 -f "$1" 2>/dev/null | grep -q -m 1 -e "$2" ||
-        fail "$1 never says $2"
-}
-
 qemu_killed() {
     make_long_chain
     start "$1"

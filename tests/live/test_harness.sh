@@ -53,6 +53,16 @@ catches() {
         '{"execute": "blockdev-del", "arguments": {"node-name": "harmless"}}'
     nothing_left
     unchanged
+    add_bitmap mine
+    caught unchanged
+    raw '{"execute": "block-dirty-bitmap-remove", "arguments": {"node": "top", "name": "mine"}}'
+    unchanged
+    raw '{"execute": "nbd-server-start", "arguments": {"addr": {"type": "unix",
+          "data": {"path": "'"$dir"'/nbd"}}}}' \
+        '{"execute": "block-export-add", "arguments": {"type": "nbd", "id": "e", "node-name": "mid"}}'
+    caught unchanged
+    raw '{"execute": "nbd-server-stop"}'
+    unchanged
     raw '{"execute": "blockdev-create", "arguments": {"job-id": "j", "options": {"driver": "file",
           "filename": "'"$dir"'/x", "size": 0}}}'
     wait_event "JOB_STATUS_CHANGE j concluded *"
@@ -81,6 +91,35 @@ complaint() {
     echo "x.c:1:2: runtime error: signed integer overflow" >err
 }
 
+add_bitmap() {
+    raw '{"execute": "block-dirty-bitmap-add", "arguments": {"node": "top", "name": "'"$1"'"}}'
+}
+
+catches_files() {
+    make_chain
+    remember_files
+    files_unchanged base.qcow2 top.qcow2
+    io top.qcow2 qcow2 "write -P 1 0 64k"
+    files_unchanged base.qcow2
+    caught files_unchanged top.qcow2
+    caught files_unchanged nonesuch
+    : >new
+    caught files_unchanged
+    rm new mid.qcow2
+    caught files_unchanged
+}
+
+# The same graph is drawn alike whatever its nodes are called.
+charts() {
+    make_chain
+    start_blockdev
+    "$rawqmp" m1 chart >after.blockdev
+    grep -qx 'mid.qcow2 qcow2 backing base.qcow2 qcow2' after.blockdev || fail "$(cat after.blockdev)"
+    stop_qemu
+    start_drive
+    "$rawqmp" m1 chart | diff after.blockdev - || fail "the chart depends on names"
+}
+
 # A test that must fail, told by run_test's own words
 fails() {
     local words
@@ -99,6 +138,8 @@ for world in blockdev drive qsd; do
     run_test "events are heard, $world" events_come "$world"
 done
 run_test "changes, leftovers and differences are caught" catches
+run_test "changes of files are caught" catches_files
+run_test "a chart tells the graph apart from its names" charts
 fails "outlived" leak
 fails "QEMU had gone" dead_qemu
 fails "sanitizer" complaint
