@@ -99,6 +99,7 @@ FUZZ_BIN := $(FUZZ_C:%.c=$(B)/%)
 REPLAY_BIN := $(FUZZ_C:tests/fuzz/fuzz_%.c=$(B)/tests/fuzz/replay_%)
 FAKE_BIN := $(FAKE_C:%_main.c=$(B)/%)
 LIVE_BIN := $(LIVE_C:%.c=$(B)/%)
+LIVE_SO := $(patsubst %.c,$(B)/%.so,$(wildcard tests/matrix/*.c))
 
 # ---- building -----------------------------------------------------------------------------------
 
@@ -191,6 +192,12 @@ $(LIVE_BIN): $(B)/tests/%: $(B)/tests/%.o
 	@echo "  LD      $@"
 	$(Q)$(CC) $(CFLAGS) $(BASE_LDFLAGS) $(LDFLAGS) -o $@ $< $(LIBS)
 
+# Loaded into a QEMU, which knows nothing of sanitizers.
+$(LIVE_SO): $(B)/tests/%.so: tests/%.c $(B)/flags
+	@mkdir -p $(@D)
+	@echo "  LD      $@"
+	$(Q)$(CC) -std=gnu11 -D_GNU_SOURCE $(WARN) -O2 -g -fPIC -shared -o $@ $< -ldl
+
 # The generator's own code is no part of the library.
 $(B)/tests/fuzz/replay_schema $(B)/tests/fuzz/fuzz_schema: $(GENTOOL_O)
 
@@ -209,7 +216,7 @@ examples: $(EXAMPLE_BIN) ## the example programs
 unit-objects: $(LIB_O) $(CLI_O) $(GENTOOL_O)
 replay-bins: $(REPLAY_BIN) ; @:
 fuzz-bins: $(FUZZ_BIN) ; @:
-live-bins: all $(EXAMPLE_BIN) $(FAKE_BIN) $(LIVE_BIN)
+live-bins: all $(EXAMPLE_BIN) $(FAKE_BIN) $(LIVE_BIN) $(LIVE_SO)
 
 .PHONY: bless
 bless: build/host/qapi-gen $(if $(FSM2DOC_C),$(B)/fsm2doc) ## rewrite golden files, map and the page of the states; look at the diff
@@ -252,7 +259,7 @@ LINT_ITEMS := 'lint/layers=tools/check-layers' \
 # Label, build directory, and which to leave out.
 LIVE_ITEMS = $(foreach t,$(filter-out $(3),$(LIVE)),'$(1)/$(t:tests/live/test_%.sh=%)=BUILD=$(2) $(t)')
 
-.PHONY: unit check check-all check-long check-unit check-asan check-valgrind check-live check-kill lint
+.PHONY: unit check check-all check-long check-unit check-asan check-valgrind check-live check-matrix check-kill lint
 unit: $(UNIT_BIN) ## unit tests of this VARIANT only
 	$(Q)$(RUN) $(UNIT_ITEMS)
 
@@ -273,6 +280,7 @@ check-long: ## what check leaves out because it takes long
 	+@$(SUBMAKE) VARIANT=asan unit-bins
 	$(Q)$(RUN) $(LONG_ITEMS) \
 		$(call LIVE_ITEMS,live,build/release,$(filter-out $(LONG_LIVE),$(LIVE)))
+	+@$(SUBMAKE) check-matrix
 
 check-unit: ## unit tests
 	+@$(SUBMAKE) VARIANT=test unit-bins
@@ -289,6 +297,10 @@ check-valgrind: ## unit tests under valgrind
 check-live: ## tests against real QEMUs only
 	+@$(SUBMAKE) live-bins
 	$(Q)$(RUN) $(call LIVE_ITEMS,live,$(B))
+
+check-matrix: ## every operation on both kinds of graph, with every way in which it can end
+	+@$(SUBMAKE) live-bins
+	$(Q)BUILD=$(B) tests/matrix/matrix.sh -j $(NPROC)
 
 check-kill: ## the client killed at every message of every operation, and recover after it
 	+@$(SUBMAKE) live-bins
