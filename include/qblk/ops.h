@@ -43,6 +43,7 @@ typedef struct qblk_step {
     const char *name;    /* "add target node" */
     const char *command; /* the exact JSON sent, without id; NULL for a step that only waits */
     const char *undo;    /* the JSON that undoes it, or NULL */
+    const char *agent;   /* the socket of the guest agent that both are sent to; NULL: QEMU */
 } qblk_step;
 
 /* What an operation is going to do. */

@@ -444,20 +444,39 @@ static int block_turn(qblk_monitor *monitor, int64_t deadline, qblk_error *error
     return 0;
 }
 
-int monitor_block(qblk_monitor *monitor, bool (*done)(void *arg), void *arg, int64_t deadline,
-                  qblk_error *error)
+/* Whether nothing can come any more. */
+static bool is_still(const qblk_monitor *monitor, bool lingers)
+{
+    return monitor->state == QBLK_MONITOR_DEAD &&
+           !(lingers && (monitor->watch_set != NULL || !list_is_empty(&monitor->timers)));
+}
+
+static int block(qblk_monitor *monitor, bool (*done)(void *arg), void *arg, int64_t deadline,
+                 bool lingers, qblk_error *error)
 {
     int r = monitor_may_block(monitor, error);
 
     while (r == 0 && !done(arg)) {
-        if (monitor->state == QBLK_MONITOR_DEAD)
+        if (is_still(monitor, lingers))
             return monitor_dead(monitor, error);
         r = block_turn(monitor, deadline, error);
         if (r == 0 && deadline >= 0 && monitor_now_ms() >= deadline && !done(arg) &&
-            monitor->state != QBLK_MONITOR_DEAD)
+            !is_still(monitor, lingers))
             return err_set(error, QBLK_E_TIMEOUT, "%s did not answer in time", monitor->path);
     }
     return r;
+}
+
+int monitor_block(qblk_monitor *monitor, bool (*done)(void *arg), void *arg, int64_t deadline,
+                  qblk_error *error)
+{
+    return block(monitor, done, arg, deadline, false, error);
+}
+
+int monitor_linger(qblk_monitor *monitor, bool (*done)(void *arg), void *arg, int64_t deadline,
+                   qblk_error *error)
+{
+    return block(monitor, done, arg, deadline, true, error);
 }
 
 static bool is_ready(void *arg)

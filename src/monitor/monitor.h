@@ -136,6 +136,10 @@ void monitor_abandon(qblk_monitor *monitor, uint32_t token);
  * meanwhile: that is -ECONNRESET, every waiter has heard of it, and the monitor is not to be touched. */
 int monitor_block(qblk_monitor *monitor, bool (*done)(void *arg), void *arg, int64_t deadline,
                   qblk_error *error);
+/* The same, and goes on after the end of the connection while something on the monitor waits for a
+ * descriptor or a time. */
+int monitor_linger(qblk_monitor *monitor, bool (*done)(void *arg), void *arg, int64_t deadline,
+                   qblk_error *error);
 /* Whether a blocking call is allowed here. */
 int monitor_may_block(const qblk_monitor *monitor, qblk_error *error);
 /* The error to give for a dead monitor. */

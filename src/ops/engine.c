@@ -30,15 +30,6 @@ static void turn_back(struct engine *engine, const qblk_error *error)
         engine->at++; /* undoing looks at the step before "at" */
 }
 
-/* Whether a user's cancel still means anything: not once the job is over. */
-static void cancelled(struct engine *engine)
-{
-    qblk_error error;
-
-    (void)err_set(&error, QBLK_E_CANCELLED, "cancelled by the user");
-    turn_back(engine, &error);
-}
-
 static void next_step(struct engine *engine)
 {
     struct step *step = &engine->steps[engine->at];
@@ -117,7 +108,7 @@ static bool wait_main(struct engine *engine, const struct step *step)
     if (engine->main.outcome != QBLK_OUTCOME_COMPLETED) {
         job_error(&engine->main, &error);
         if (engine->main.outcome == QBLK_OUTCOME_CANCELLED && engine->cancel_asked)
-            (void)err_set(&error, QBLK_E_CANCELLED, "cancelled by the user");
+            error = engine->cancel_error;
         turn_back(engine, &error);
         return true;
     }
@@ -144,6 +135,10 @@ static bool is_left_out(const struct engine *engine, const struct step *step)
         return engine->n_doubts == 0;
     case STEP_START:
         return step->command == NULL;
+    case STEP_THAW:
+        return step->retires > 0 && !engine->steps[step->retires - 1].is_done;
+    case STEP_FREEZE:
+    case STEP_MEND:
     case STEP_CALL:
     case STEP_ABSENT:
     case STEP_CREATE:
@@ -156,6 +151,11 @@ static bool is_left_out(const struct engine *engine, const struct step *step)
     default:
         return false;
     }
+}
+
+bool engine_is_agents(const struct step *step)
+{
+    return step->kind == STEP_FREEZE || step->kind == STEP_THAW || step->kind == STEP_MEND;
 }
 
 /* Cleaning needs no reply to go on, and QEMU answers in order: the next cleaning command is given out
@@ -222,8 +222,8 @@ static bool forward(struct engine *engine, struct act *act)
     }
     if (engine->phase == PHASE_IDLE && engine->cancel_asked && !engine->is_past && !is_wait &&
         engine->main.outcome == QBLK_OUTCOME_NONE && step->kind != STEP_VERB &&
-        step->command != NULL) {
-        cancelled(engine);
+        step->kind != STEP_THAW && step->kind != STEP_MEND && step->command != NULL) {
+        turn_back(engine, &engine->cancel_error);
         return false;
     }
     if (is_wait) {
@@ -246,7 +246,7 @@ static bool forward(struct engine *engine, struct act *act)
     if (engine->phase == PHASE_IDLE) {
         engine->phase = PHASE_SENT;
         engine->sent = engine->at + 1;
-        *act = give(ACT_SEND, step->command, step, false);
+        *act = give(engine_is_agents(step) ? ACT_AGENT : ACT_SEND, step->command, step, false);
         return true;
     }
     if (engine->phase == PHASE_SENT && look_ahead(engine, act))
@@ -313,7 +313,7 @@ static bool backward(struct engine *engine, struct act *act)
         engine->phase = PHASE_SENT;
         *act = step->unlink != NULL && !step->is_unlinked
                    ? give(ACT_UNLINK, step->unlink, step, true)
-                   : give(ACT_SEND, step->undo, step, true);
+                   : give(engine_is_agents(step) ? ACT_AGENT : ACT_SEND, step->undo, step, true);
     } else {
         *act = give(ACT_WAIT, NULL, step, true);
     }
@@ -435,6 +435,9 @@ static void reply_forward(struct engine *engine, const char *reply, const qblk_e
     case STEP_OVER:
     case STEP_UNDO:
     case STEP_MARK:
+    case STEP_FREEZE:
+    case STEP_THAW:
+    case STEP_MEND:
     default:
         break;
     }
@@ -455,6 +458,47 @@ void engine_reply(struct engine *engine, enum act_tag tag, const char *reply,
         reply_undo(engine, reply, error);
     else if (engine->mode == ENGINE_FORWARD)
         reply_forward(engine, reply, error);
+}
+
+/* The guest could not be frozen, or is in doubt: then it is to be thawed, by undoing or in its turn. */
+static void freeze_failed(struct engine *engine, const qblk_error *error, bool is_frozen)
+{
+    struct step *step = &engine->steps[engine->at];
+    qblk_error mine = *error;
+
+    step->is_done = is_frozen;
+    if (!step->is_optional) {
+        /* It is not the monitor that was lost. */
+        if (mine.kind == QBLK_KIND_CONNECTION)
+            mine.kind = QBLK_KIND_FAILED;
+        fail_step(engine, &mine);
+        return;
+    }
+    if (!engine->cancel_asked)
+        engine_note(engine, "the guest is not quiesced: %s", error->text);
+    engine->at++;
+    engine->phase = PHASE_IDLE;
+}
+
+void engine_agent(struct engine *engine, const qblk_error *error, bool is_frozen)
+{
+    bool is_freeze = engine->mode == ENGINE_FORWARD &&
+                     engine->steps[engine->at].kind == STEP_FREEZE;
+
+    if (engine->mode == ENGINE_OVER)
+        return;
+    if (error != NULL && is_freeze) {
+        freeze_failed(engine, error, is_frozen);
+        return;
+    }
+    if (error != NULL)
+        engine_note(engine, "%s", error->text);
+    if (engine->mode == ENGINE_FORWARD) {
+        next_step(engine);
+    } else {
+        engine->phase = PHASE_IDLE;
+        engine->at--;
+    }
 }
 
 void engine_unlinked(struct engine *engine, int err)
@@ -530,10 +574,20 @@ bool engine_has_begun(const struct engine *engine, enum step_kind kind)
     return false;
 }
 
+void engine_give_up(struct engine *engine, const qblk_error *why)
+{
+    if (engine->is_past || engine->mode != ENGINE_FORWARD || engine->cancel_asked)
+        return;
+    engine->cancel_asked = true;
+    engine->cancel_error = *why;
+}
+
 void engine_cancel(struct engine *engine)
 {
-    if (!engine->is_past && engine->mode == ENGINE_FORWARD)
-        engine->cancel_asked = true;
+    qblk_error error;
+
+    (void)err_set(&error, QBLK_E_CANCELLED, "cancelled by the user");
+    engine_give_up(engine, &error);
 }
 
 bool engine_has_changed(const struct engine *engine)

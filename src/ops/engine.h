@@ -29,7 +29,11 @@ enum step_kind {
     STEP_CHECK,    /* a query whose reply a function judges */
     STEP_DISMISS,  /* dismisses the main job, unless it is gone */
     STEP_CLEAN,    /* a command whose failure is only a note */
-    STEP_SURVEY    /* a query, only sent if a STEP_CLEAN failed, that says what is really left */
+    STEP_SURVEY,   /* a query, only sent if a STEP_CLEAN failed, that says what is really left */
+    /* What goes to the guest agent instead of QEMU: */
+    STEP_FREEZE,   /* freezes the guest; its undo is to thaw it */
+    STEP_THAW,     /* thaws it, if the STEP_FREEZE that this retires is in effect; failure is a note */
+    STEP_MEND      /* thaws it if an earlier client has left it frozen; failure is a note */
 };
 
 struct engine;
@@ -53,6 +57,7 @@ struct step {
     bool if_completed;    /* only if the main job completed */
     bool keeps_job;       /* CREATE: the job stays, as a proof of what it made; undo dismisses it */
     bool is_quiet;        /* CLEAN: that it fails is no news */
+    bool is_optional;     /* FREEZE: if it fails, the operation goes on without */
     bool is_unlinked;
     bool is_done;
 };
@@ -79,6 +84,7 @@ struct engine {
     int phase;             /* within the step; see engine.c */
     bool is_past;          /* the main job has ended well */
     bool cancel_asked;
+    qblk_error cancel_error; /* what the operation ends with then */
     bool cancel_sent;
     bool aux_busy;         /* a job-cancel is in flight beside the step's own command */
     struct step none;      /* what a step that could not be built is written to */
@@ -96,6 +102,8 @@ struct engine {
 
 enum act_kind {
     ACT_SEND,   /* send text; its reply goes to engine_reply() with the same tag */
+    ACT_AGENT,  /* do to the guest what text says: thaw if is_undo, else what the kind of step is; the
+                 * result goes to engine_agent() */
     ACT_UNLINK, /* remove the file text; the result goes to engine_unlinked() */
     ACT_LOOK,   /* tell what is known of the job text, by engine_hear_job() or engine_no_job() */
     ACT_WAIT,   /* nothing to do until something is heard */
@@ -123,19 +131,27 @@ void step_undo(struct engine *engine, struct step *step, const struct codec_comm
                const void *args);
 int engine_ready(const struct engine *engine, qblk_error *error);
 
-/* What to do now. A SEND or UNLINK is given out once. */
+/* What to do now. A SEND, AGENT or UNLINK is given out once. */
 struct act engine_next(struct engine *engine);
 
 /* What happened. */
 void engine_reply(struct engine *engine, enum act_tag tag, const char *reply,
                   const qblk_error *error);
+/* What came of an ACT_AGENT; error is NULL if all went well. is_frozen: the guest is frozen, or may be. */
+void engine_agent(struct engine *engine, const qblk_error *error, bool is_frozen);
 void engine_unlinked(struct engine *engine, int err);
 void engine_hear_job(struct engine *engine, const qblk_job_info *info);
 void engine_no_job(struct engine *engine, const char *id);
+/* The user does not want it any more. */
 void engine_cancel(struct engine *engine);
+/* It is to be cancelled for another reason; what is asked first counts. */
+void engine_give_up(struct engine *engine, const qblk_error *why);
 
 /* Within a check: the subject of its step. */
 const void *engine_subject(const struct engine *engine);
+
+/* Whether its commands are the guest agent's. */
+bool engine_is_agents(const struct step *step);
 
 /* Whether anything was done, or is being done, that would have to be undone. */
 bool engine_has_changed(const struct engine *engine);

@@ -1,5 +1,5 @@
 /* The life of an operation: asked, graph read, planned, run, ended. */
-#include "ops/op.h"
+#include "ops/guest.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -66,6 +66,7 @@ static void destroy(qblk_op *op)
     if (op->ret_is_gone != NULL)
         *op->ret_is_gone = true;
     list_remove(&op->child.link);
+    guest_free(op->guest);
     if (op->listener != NULL)
         jobs_unlisten(op->monitor, op->listener);
     if (op->reading != NULL)
@@ -93,7 +94,15 @@ static void destroy(qblk_op *op)
 
 static void child_freed(struct monitor_child *child)
 {
-    destroy(LIST_ENTRY(child, qblk_op, child));
+    qblk_op *op = LIST_ENTRY(child, qblk_op, child);
+    qblk_error why;
+
+    if (!op->is_over && guest_is_cut_off(op, &why)) {
+        op->is_pumping = true; /* it is freed here, whoever asks for it meanwhile */
+        lost_tell(op);
+        op_end(op, QBLK_RESULT_LOST, &why);
+    }
+    destroy(op);
 }
 
 /* Before the graph came there is nothing to undo, and no need to wait for it. */
@@ -130,6 +139,8 @@ static void child_ended(struct monitor_child *child, const qblk_error *why)
         return;
     if (op->has_job)
         (void)snprintf(error.job, sizeof(error.job), "%s", op->names.job);
+    if (guest_outlives(op, &error))
+        return;
     lost_tell(op);
     op_end(op, QBLK_RESULT_LOST, &error);
 }
@@ -232,6 +243,7 @@ int op_face_steps(qblk_op *op, qblk_error *error)
         op->steps[i].name = op->engine.steps[i].name;
         op->steps[i].command = op->engine.steps[i].command;
         op->steps[i].undo = op->engine.steps[i].undo;
+        op->steps[i].agent = engine_is_agents(&op->engine.steps[i]) ? guest_path(op) : NULL;
     }
     return 0;
 }
@@ -318,7 +330,7 @@ int qblk_op_wait(qblk_op *op, int timeout_ms, qblk_op_report *ret_report, qblk_e
     if (!op->is_over) {
         /* cppcheck-suppress autoVariables ; taken back below, unless the operation is gone */
         op->ret_is_gone = &waiting.is_gone;
-        r = monitor_block(op->monitor, is_over, &waiting, monitor_deadline(timeout_ms), error);
+        r = monitor_linger(op->monitor, is_over, &waiting, monitor_deadline(timeout_ms), error);
         if (waiting.is_gone)
             return r < 0 ? r : err_set(error, QBLK_E_ARGUMENT, "the operation was freed by a "
                                        "callback while it was waited for");
@@ -363,6 +375,7 @@ void qblk_op_cancel(qblk_op *op)
     if (op->is_over)
         return;
     engine_cancel(&op->engine);
+    guest_cancelled(op);
     monitor_ask_turn(op->monitor);
 }
 

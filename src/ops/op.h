@@ -58,6 +58,8 @@ extern const struct op_kind op_pull, op_copy, op_backup, op_commit;
 extern const struct op_kind *const op_kinds[];
 const struct op_kind *op_kind_find(const char *name);
 
+struct guest;
+
 struct qblk_op {
     struct monitor_child child;
     qblk_monitor *monitor;
@@ -91,6 +93,7 @@ struct qblk_op {
     qblk_step *steps;
     char *chain_before, *chain_after, *warning;
     const char *landing; /* the node that the disk's device uses after a pivot; borrowed */
+    struct guest *guest; /* guest.c; NULL: the operation does not quiesce */
     struct job_listener *listener; /* freed by the monitor, once nobody walks its list */
 
     /* how it goes */

@@ -7,7 +7,7 @@
 #include "base/err.h"
 #include "base/mem.h"
 #include "base/str.h"
-#include "ops/op.h"
+#include "ops/guest.h"
 
 /* The id of the job that the step's command starts, or NULL. */
 static const char *started_job(const qblk_op *op, const struct step *step)
@@ -71,15 +71,19 @@ static const qblk_step *face(const qblk_op *op, const struct step *step)
     return &op->steps[step - op->engine.steps];
 }
 
+static void tell_step(qblk_op *op, const struct act *act)
+{
+    if (op->common.ops.on_step != NULL &&
+        (act->text == act->step->command || act->text == act->step->undo))
+        op->common.ops.on_step(op, face(op, act->step), act->is_undo, op->common.arg);
+}
+
 static void send(qblk_op *op, const struct act *act)
 {
     const char *job;
     qblk_error error;
     int r;
 
-    if (op->common.ops.on_step != NULL &&
-        (act->text == act->step->command || act->text == act->step->undo))
-        op->common.ops.on_step(op, face(op, act->step), act->is_undo, op->common.arg);
     job = act->tag == TAG_STEP && !act->is_undo && act->text == act->step->command
               ? started_job(op, act->step) : NULL;
     if (job != NULL) {
@@ -191,7 +195,8 @@ void op_run(qblk_op *op)
     op->is_pumping = true;
     while (!op->is_over) {
         if (op->is_left) {
-            leave(op);
+            if (!guest_holds(op))
+                leave(op);
             break;
         }
         if (op->monitor->state == QBLK_MONITOR_DEAD)
@@ -206,6 +211,11 @@ void op_run(qblk_op *op)
             look(op, act.text);
         else if (act.kind == ACT_UNLINK)
             engine_unlinked(&op->engine, unlink(act.text) < 0 ? errno : 0);
+        if (act.kind != ACT_SEND && act.kind != ACT_AGENT)
+            continue;
+        tell_step(op, &act);
+        if (act.kind == ACT_AGENT)
+            guest_act(op, &act);
         else
             send(op, &act);
     }

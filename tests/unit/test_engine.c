@@ -373,6 +373,199 @@ START_TEST(a_plan_without_memory_is_refused_whole)
 }
 END_TEST
 
+/* ---- the guest agent -------------------------------------------------------------------------- */
+
+/* A snapshot in small: an overlay, the guest frozen, all disks at once, the guest thawed. */
+static void plan_snapshot(bool is_optional)
+{
+    struct step *step;
+
+    (void)add(STEP_CALL, "overlay", "del-overlay");
+    step = add(STEP_FREEZE, "freeze", "undo-freeze");
+    step->is_optional = is_optional;
+    (void)add(STEP_CALL, "transaction", NULL);
+    step = add(STEP_THAW, "thaw", NULL);
+    step->retires = 2;
+    (void)add(STEP_CLEAN, "close", NULL);
+}
+
+/* Like run(), with an agent: what contains bad fails there with that code and leaves the guest frozen, or
+ * in doubt, if doubt is set. */
+static enum act_kind run_agent(const char *bad, const char *bad_agent, qblk_error_code code, bool doubt)
+{
+    bool is_frozen = false;
+
+    for (;;) {
+        struct act act = engine_next(&engine);
+        bool is_bad = bad_agent != NULL && act.text != NULL && strcmp(act.text, bad_agent) == 0;
+        qblk_error error;
+
+        if (act.kind != ACT_AGENT && act.kind != ACT_SEND)
+            return act.kind;
+        note_path(act.text);
+        if (act.kind == ACT_SEND) {
+            engine_reply(&engine, act.tag,
+                         bad != NULL && strstr(act.text, bad) != NULL ? REFUSAL : RETURN, NULL);
+            continue;
+        }
+        (void)err_set(&error, code, "%s failed", act.text);
+        is_frozen = is_bad ? doubt : strcmp(act.text, "freeze") == 0;
+        engine_agent(&engine, is_bad ? &error : NULL, is_frozen);
+    }
+}
+
+START_TEST(a_guest_is_frozen_and_thawed_around_what_counts)
+{
+    plan_snapshot(false);
+    ck_assert_int_eq(run_agent(NULL, NULL, QBLK_E_AGENT, false), ACT_OVER);
+    ck_assert_str_eq(path, "overlay | freeze | transaction | thaw | close");
+    ck_assert_int_eq(engine.error.code, QBLK_E_NONE);
+    ck_assert_uint_eq(engine.n_notes, 0);
+}
+END_TEST
+
+START_TEST(a_guest_that_must_be_frozen_and_is_not_ends_it_with_nothing_changed)
+{
+    plan_snapshot(false);
+    ck_assert_int_eq(run_agent(NULL, "freeze", QBLK_E_NO_AGENT, false), ACT_OVER);
+    ck_assert_str_eq(path, "overlay | freeze | del-overlay");
+    ck_assert_int_eq(engine.error.code, QBLK_E_NO_AGENT);
+    ck_assert_int_eq(engine.error.kind, QBLK_KIND_FAILED); /* the monitor is not lost */
+}
+END_TEST
+
+START_TEST(a_guest_in_doubt_is_thawed_once_more)
+{
+    plan_snapshot(false);
+    ck_assert_int_eq(run_agent(NULL, "freeze", QBLK_E_FROZEN, true), ACT_OVER);
+    ck_assert_str_eq(path, "overlay | freeze | undo-freeze | del-overlay");
+    ck_assert_int_eq(engine.error.code, QBLK_E_FROZEN);
+}
+END_TEST
+
+START_TEST(where_freezing_is_optional_it_goes_on_without)
+{
+    plan_snapshot(true);
+    ck_assert_int_eq(run_agent(NULL, "freeze", QBLK_E_AGENT, _i == 1), ACT_OVER);
+    ck_assert_str_eq(path, _i == 1 ? "overlay | freeze | transaction | thaw | close"
+                                   : "overlay | freeze | transaction | close");
+    ck_assert_int_eq(engine.error.code, QBLK_E_NONE);
+    ck_assert_uint_eq(engine.n_notes, 1);
+    ck_assert_ptr_nonnull(strstr(engine.notes[0], "not quiesced: freeze failed"));
+}
+END_TEST
+
+START_TEST(what_fails_while_the_guest_is_frozen_is_undone_after_a_thaw)
+{
+    plan_snapshot(_i == 1);
+    ck_assert_int_eq(run_agent("transaction", NULL, QBLK_E_AGENT, false), ACT_OVER);
+    ck_assert_str_eq(path, "overlay | freeze | transaction | undo-freeze | del-overlay");
+    ck_assert_int_eq(engine.error.code, QBLK_E_QEMU);
+}
+END_TEST
+
+START_TEST(a_failed_thaw_is_a_note_and_undoes_nothing)
+{
+    plan_snapshot(false);
+    ck_assert_int_eq(run_agent(NULL, "thaw", QBLK_E_FROZEN, true), ACT_OVER);
+    ck_assert_str_eq(path, "overlay | freeze | transaction | thaw | close");
+    ck_assert_int_eq(engine.error.code, QBLK_E_NONE);
+    ck_assert_uint_eq(engine.n_notes, 1);
+    ck_assert_str_eq(engine.notes[0], "thaw failed");
+}
+END_TEST
+
+START_TEST(a_thaw_that_fails_while_undoing_is_a_note)
+{
+    plan_snapshot(false);
+    ck_assert_int_eq(run_agent("transaction", "undo-freeze", QBLK_E_FROZEN, true), ACT_OVER);
+    ck_assert_str_eq(path, "overlay | freeze | transaction | undo-freeze | del-overlay");
+    ck_assert_int_eq(engine.error.code, QBLK_E_QEMU);
+    ck_assert_uint_eq(engine.n_notes, 1);
+}
+END_TEST
+
+/* Cancelled while the n-th command is under way: the guest comes out thawed. */
+START_TEST(a_cancel_at_any_time_leaves_the_guest_thawed)
+{
+    int depth = 0, n = 0;
+    bool is_frozen = false;
+
+    plan_snapshot(false);
+    for (;;) {
+        struct act act = engine_next(&engine);
+
+        if (act.kind == ACT_OVER)
+            break;
+        ck_assert(act.kind == ACT_SEND || act.kind == ACT_AGENT);
+        if (n++ == _i)
+            engine_cancel(&engine);
+        depth += strcmp(act.text, "overlay") == 0;
+        depth -= strcmp(act.text, "del-overlay") == 0;
+        if (act.kind == ACT_AGENT) {
+            is_frozen = strcmp(act.text, "freeze") == 0;
+            engine_agent(&engine, NULL, is_frozen);
+        } else {
+            ck_assert(strcmp(act.text, "transaction") != 0 || is_frozen);
+            engine_reply(&engine, act.tag, RETURN, NULL);
+        }
+    }
+    ck_assert(!is_frozen);
+    ck_assert_int_eq(engine.error.code, QBLK_E_CANCELLED);
+    ck_assert_int_eq(depth, 0);
+}
+END_TEST
+
+START_TEST(a_guest_frozen_for_too_long_ends_it_with_that_reason)
+{
+    qblk_error why;
+
+    (void)err_set(&why, QBLK_E_TIMEOUT, "too long");
+    (void)add(STEP_START, "mirror", NULL);
+    (void)add(STEP_READY, "ready", NULL);
+    (void)add(STEP_FREEZE, "freeze", "undo-freeze");
+    (void)add(STEP_VERB, "finish", NULL);
+    (void)add(STEP_ENDED, "ended", NULL);
+    ck_assert_int_eq(run_agent(NULL, NULL, QBLK_E_AGENT, false), ACT_WAIT);
+    hear(JOB, QBLK_JOB_READY, QBLK_OUTCOME_NONE, true);
+    ck_assert_int_eq(run_agent(NULL, NULL, QBLK_E_AGENT, false), ACT_WAIT);
+    engine_give_up(&engine, &why);
+    engine_cancel(&engine); /* too late to be the reason */
+    ck_assert_int_eq(run_agent(NULL, NULL, QBLK_E_AGENT, false), ACT_WAIT);
+    hear(JOB, QBLK_JOB_CONCLUDED, QBLK_OUTCOME_CANCELLED, true);
+    ck_assert_int_eq(run_agent(NULL, NULL, QBLK_E_AGENT, false), ACT_OVER);
+    ck_assert_str_eq(path, "mirror | freeze | finish | " CANCEL_MAIN " | undo-freeze | "
+                           DISMISS_MAIN);
+    ck_assert_int_eq(engine.error.code, QBLK_E_TIMEOUT);
+}
+END_TEST
+
+START_TEST(a_guest_is_mended_first_even_if_all_is_to_be_undone)
+{
+    (void)add(STEP_MEND, "mend", NULL);
+    (void)add(STEP_CALL, "more", NULL);
+    engine_cancel(&engine);
+    ck_assert_int_eq(run_agent(NULL, _i == 1 ? "mend" : NULL, QBLK_E_NO_AGENT, false), ACT_OVER);
+    ck_assert_str_eq(path, "mend");
+    ck_assert_int_eq(engine.error.code, QBLK_E_CANCELLED);
+    ck_assert_uint_eq(engine.n_notes, (size_t)_i);
+}
+END_TEST
+
+static void add_agent(TCase *tc)
+{
+    tcase_add_test(tc, a_guest_is_frozen_and_thawed_around_what_counts);
+    tcase_add_test(tc, a_guest_that_must_be_frozen_and_is_not_ends_it_with_nothing_changed);
+    tcase_add_test(tc, a_guest_in_doubt_is_thawed_once_more);
+    tcase_add_loop_test(tc, where_freezing_is_optional_it_goes_on_without, 0, 2);
+    tcase_add_loop_test(tc, what_fails_while_the_guest_is_frozen_is_undone_after_a_thaw, 0, 2);
+    tcase_add_test(tc, a_failed_thaw_is_a_note_and_undoes_nothing);
+    tcase_add_test(tc, a_thaw_that_fails_while_undoing_is_a_note);
+    tcase_add_loop_test(tc, a_cancel_at_any_time_leaves_the_guest_thawed, 0, 4);
+    tcase_add_test(tc, a_guest_frozen_for_too_long_ends_it_with_that_reason);
+    tcase_add_loop_test(tc, a_guest_is_mended_first_even_if_all_is_to_be_undone, 0, 2);
+}
+
 int main(void)
 {
     const TTest *const tests[] = {
@@ -405,6 +598,7 @@ int main(void)
     tcase_add_checked_fixture(tcase, setup, teardown);
     for (size_t i = 0; i < sizeof(tests) / sizeof(tests[0]); i++)
         tcase_add_test(tcase, tests[i]);
+    add_agent(tcase);
     suite_add_tcase(suite, tcase);
     runner = srunner_create(suite);
     srunner_run_all(runner, CK_NORMAL);

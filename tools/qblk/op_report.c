@@ -23,6 +23,7 @@ static void plan_json(struct op_run *run, const qblk_plan *plan)
         json_str(&line, "name", plan->steps[i].name);
         json_raw(&line, "command", plan->steps[i].command);
         json_raw(&line, "undo", plan->steps[i].undo);
+        json_str(&line, "agent", plan->steps[i].agent);
         json_close(&line, '}');
     }
     json_close(&line, ']');
@@ -43,6 +44,11 @@ static void plan_lines(struct op_run *run, const qblk_plan *plan)
         const qblk_step *step = &plan->steps[i];
 
         text_addf(&text, "%2zu. %s\n", i + 1, step->name);
+        if (step->agent != NULL) {
+            text_add(&text, "      to the guest agent at ");
+            text_add_plain(&text, step->agent, false);
+            text_add(&text, ":\n");
+        }
         if (step->command != NULL) {
             text_add(&text, "      ");
             text_add_plain(&text, step->command, false);
@@ -77,6 +83,7 @@ void op_say_step(struct op_run *run, const qblk_step *step, bool is_undoing)
         json_str(&line, "name", step->name);
         json_bool(&line, "undoing", is_undoing);
         json_raw(&line, "command", is_undoing ? step->undo : step->command);
+        json_str(&line, "agent", step->agent);
         json_close(&line, '}');
         out_line(run->cli, &line);
     } else if (run->cli->opt.verbose > 0) {
