@@ -1,6 +1,7 @@
 #include "base/str.h"
 
 #include <fnmatch.h>
+#include <stdint.h>
 #include <string.h>
 
 static bool is_letter(char c)
@@ -87,4 +88,30 @@ const char *str_show(char *ret, size_t room, const void *data, size_t len)
     }
     ret[at] = '\0';
     return ret;
+}
+
+/* Eight bytes at a time. In each of these words a byte has its highest bit set if it is what is looked
+ * for; bytes above such a one may have it too, which does no harm: the bytes are looked at then. */
+static bool is_plain_word(uint64_t word)
+{
+    const uint64_t ones = UINT64_C(0x0101010101010101), highs = ones << 7;
+    uint64_t quote = word ^ ones * '"', backslash = word ^ ones * '\\';
+
+    return ((word | (word - ones * 0x20) | (quote - ones) | (backslash - ones)) & highs) == 0;
+}
+
+size_t str_plain(const char *text, size_t len)
+{
+    size_t n = 0;
+    uint64_t word;
+
+    for (; n + sizeof(word) <= len; n += sizeof(word)) {
+        memcpy(&word, text + n, sizeof(word));
+        if (!is_plain_word(word))
+            break;
+    }
+    while (n < len && (unsigned char)text[n] >= 0x20 && (unsigned char)text[n] < 0x80
+           && text[n] != '"' && text[n] != '\\')
+        n++;
+    return n;
 }

@@ -21,6 +21,10 @@ bool str_equal(const char *a, const char *b);
  * NULL) and returns the rest; NULL for any other name. */
 const char *str_our_name(const char *name, char *ret_id);
 
+/* How many bytes from text on are printable ASCII and neither a quote nor a backslash: what a JSON
+ * string has most of. */
+size_t str_plain(const char *text, size_t len);
+
 /* Bytes from outside for an error text: the first of them as they are, what is not printable ASCII
  * as \xNN, "..." if there is more. Writes a string to ret (room bytes, at least 8), returns it. */
 const char *str_show(char *ret, size_t room, const void *data, size_t len);

@@ -1,32 +1,32 @@
 #include <errno.h>
 #include <inttypes.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "base/err.h"
 #include "base/mem.h"
-#include "codec/big.h"
 #include "codec/path.h"
 #include "codec/table.h"
 
-static const char *kind_text(const json_t *json)
+static const char *kind_text(struct doc_ref json)
 {
-    if (big_is(json))
-        return "an integer of 2^63 or more";
-    switch (json_typeof(json)) {
-    case JSON_OBJECT:
+    switch (doc_kind(json)) {
+    case DOC_OBJECT:
         return "an object";
-    case JSON_ARRAY:
+    case DOC_ARRAY:
         return "an array";
-    case JSON_STRING:
+    case DOC_STRING:
         return "a string";
-    case JSON_INTEGER:
+    case DOC_INTEGER:
         return "an integer";
-    case JSON_REAL:
+    case DOC_BIG:
+        return "an integer of 2^63 or more";
+    case DOC_REAL:
         return "a number that is no integer";
-    case JSON_TRUE:
-    case JSON_FALSE:
+    case DOC_TRUE:
+    case DOC_FALSE:
         return "a boolean";
-    case JSON_NULL:
+    case DOC_NULL:
     default:
         return "null";
     }
@@ -40,7 +40,7 @@ static int fail(const struct path *path, qblk_error *error, const char *what)
 }
 
 static int fail_type(const struct path *path, qblk_error *error, const char *want,
-                     const json_t *json)
+                     struct doc_ref json)
 {
     char text[PATH_MAX_TEXT];
 
@@ -50,44 +50,38 @@ static int fail_type(const struct path *path, qblk_error *error, const char *wan
 
 /* ---- one value ------------------------------------------------------------------------------- */
 
-static int decode_string(const json_t *json, char **ret_text, const struct path *path,
+static int decode_string(struct doc_ref json, char **ret_text, const struct path *path,
                          qblk_error *error)
 {
-    const char *text = json_string_value(json);
-
-    if (!json_is_string(json) || big_is(json))
+    switch (doc_string(json, ret_text)) {
+    case 0:
+        return 0;
+    case -EINVAL:
         return fail_type(path, error, "a string", json);
-    if (memchr(text, '\0', json_string_length(json)) != NULL)
+    case -EILSEQ:
         return fail(path, error, "the string has a NUL in it");
-    *ret_text = mem_strdup(text);
-    return *ret_text != NULL ? 0 : err_nomem(error);
+    default:
+        return err_nomem(error);
+    }
 }
 
-static int decode_uint(const json_t *json, uint64_t *ret_value, const struct path *path,
+static int decode_uint(struct doc_ref json, uint64_t *ret_value, const struct path *path,
                        qblk_error *error)
 {
-    if (big_is(json)) {
-        *ret_value = strtoull(big_digits(json), NULL, 10);
-        return 0;
-    }
-    if (!json_is_integer(json))
+    if (doc_kind(json) != DOC_BIG && doc_kind(json) != DOC_INTEGER)
         return fail_type(path, error, "an integer", json);
-    if (json_integer_value(json) < 0)
+    if (doc_integer(json) < 0)
         return fail(path, error, "expected an integer of 0 or more, found a negative one");
-    *ret_value = (uint64_t)json_integer_value(json);
+    *ret_value = doc_unsigned(json);
     return 0;
 }
 
-static int decode_number(const json_t *json, double *ret_value, const struct path *path,
+static int decode_number(struct doc_ref json, double *ret_value, const struct path *path,
                          qblk_error *error)
 {
-    if (big_is(json)) {
-        *ret_value = (double)strtoull(big_digits(json), NULL, 10);
-        return 0;
-    }
-    if (!json_is_number(json))
+    if (doc_kind(json) != DOC_BIG && doc_kind(json) != DOC_INTEGER && doc_kind(json) != DOC_REAL)
         return fail_type(path, error, "a number", json);
-    *ret_value = json_number_value(json);
+    *ret_value = doc_number(json);
     return 0;
 }
 
@@ -100,29 +94,31 @@ int codec_enum_find(const struct codec_enum *values, const char *name)
     return -1;
 }
 
-static int decode_enum(const struct codec_enum *values, const json_t *json, unsigned *ret_value,
+static int decode_enum(const struct codec_enum *values, struct doc_ref json, unsigned *ret_value,
                        const struct path *path, qblk_error *error)
 {
     char text[PATH_MAX_TEXT];
-    const char *name = json_string_value(json);
-    int value;
+    AUTO_FREE char *name = NULL;
 
-    if (!json_is_string(json) || big_is(json))
+    if (doc_kind(json) != DOC_STRING)
         return fail_type(path, error, "a string", json);
-    value = codec_enum_find(values, name);
-    if (value >= 0 && strlen(name) == json_string_length(json)) {
-        *ret_value = (unsigned)value;
-        return 0;
+    for (unsigned i = 0; i < values->n_values; i++) {
+        if (doc_is(json, values->values[i].name)) {
+            *ret_value = i;
+            return 0;
+        }
     }
+    if (doc_bytes(json, &name, NULL) < 0)
+        return err_nomem(error);
     return err_set(error, QBLK_E_PROTOCOL, "%s: '%.64s' is no value of %s", path_text(path, text),
                    name, values->name);
 }
 
-static int decode_object(const struct codec_type *type, const json_t *json, char *base,
+static int decode_object(const struct codec_type *type, struct doc_ref json, char *base,
                          const struct path *path, qblk_error *error);
 
 /* Into *at, which is zeroed and has room for codec_value_size(). */
-static int decode_value(const struct codec_member *member, const json_t *json, void *at,
+static int decode_value(const struct codec_member *member, struct doc_ref json, void *at,
                         const struct path *path, qblk_error *error)
 {
     int64_t integer;
@@ -130,27 +126,27 @@ static int decode_value(const struct codec_member *member, const json_t *json, v
 
     switch (member->kind) {
     case CODEC_STR_OR_NULL:
-        return json_is_null(json) ? 0 : decode_string(json, at, path, error);
+        return doc_kind(json) == DOC_NULL ? 0 : decode_string(json, at, path, error);
     case CODEC_STR:
         return decode_string(json, at, path, error);
     case CODEC_INT:
-        if (!json_is_integer(json))
+        if (doc_kind(json) != DOC_INTEGER)
             return fail_type(path, error, "an integer below 2^63", json);
-        integer = json_integer_value(json);
+        integer = doc_integer(json);
         memcpy(at, &integer, sizeof(integer));
         return 0;
     case CODEC_UINT:
         return decode_uint(json, at, path, error);
     case CODEC_BOOL:
-        if (!json_is_boolean(json))
+        if (doc_kind(json) != DOC_TRUE && doc_kind(json) != DOC_FALSE)
             return fail_type(path, error, "a boolean", json);
-        flag = json_is_true(json);
+        flag = doc_kind(json) == DOC_TRUE;
         memcpy(at, &flag, sizeof(flag));
         return 0;
     case CODEC_NUMBER:
         return decode_number(json, at, path, error);
     case CODEC_EMPTY:
-        if (!json_is_object(json))
+        if (doc_kind(json) != DOC_OBJECT)
             return fail_type(path, error, "an object", json);
         flag = true;
         memcpy(at, &flag, sizeof(flag));
@@ -189,41 +185,42 @@ size_t codec_value_size(const struct codec_member *member)
 
 /* The array grows as elements turn out well: a peer cannot make us take much more memory than what
  * it sends. */
-static int decode_list(const struct codec_member *member, const json_t *json, void *at,
+static int decode_list(const struct codec_member *member, struct doc_ref json, void *at,
                        const struct path *path, qblk_error *error)
 {
-    size_t n = json_array_size(json), size = codec_value_size(member), room = 0;
+    size_t size = codec_value_size(member), room = 0;
     struct codec_list list = { NULL, 0 };
     int r = 0;
 
-    if (!json_is_array(json))
+    if (doc_kind(json) != DOC_ARRAY)
         return fail_type(path, error, "an array", json);
-    for (size_t i = 0; i < n && r == 0; i++) {
-        struct path here = { path, NULL, i };
+    for (struct doc_ref from = doc_first(json); from.doc != NULL && r == 0;
+         from = doc_next(json, from)) {
+        struct path here = { path, NULL, list.n };
         char *element;
 
-        if (mem_grow(&list.v, &room, i, size) < 0) {
+        if (mem_grow(&list.v, &room, list.n, size) < 0) {
             r = err_nomem(error);
             break;
         }
-        element = (char *)list.v + i * size;
+        element = (char *)list.v + list.n * size;
         memset(element, 0, size);
-        list.n = i + 1; /* what is half done is cleared too */
-        r = decode_value(member, json_array_get(json, i), element, &here, error);
+        list.n++; /* what is half done is cleared too */
+        r = decode_value(member, from, element, &here, error);
     }
     memcpy(at, &list, sizeof(list));
     return r;
 }
 
-static int decode_member(const struct codec_member *member, const json_t *object, char *base,
+static int decode_member(const struct codec_member *member, struct doc_ref object, char *base,
                          const struct path *up, qblk_error *error)
 {
     struct path path = { up, member->name, 0 };
-    const json_t *json = json_object_get(object, member->name);
+    struct doc_ref json = doc_get(object, member->name);
     const bool flag = true;
     void *at = base + member->offset;
 
-    if (json == NULL)
+    if (json.doc == NULL)
         return member->is_optional ? 0 : fail(&path, error, "missing");
     if (member->has_flag)
         memcpy(base + member->flag, &flag, sizeof(flag));
@@ -250,7 +247,7 @@ static const struct codec_branch *branch_of(const struct codec_type *type, const
     return tag < type->tag->values->n_values ? &type->branches[tag] : NULL;
 }
 
-static int decode_members(const struct codec_type *type, const json_t *json, char *base,
+static int decode_members(const struct codec_type *type, struct doc_ref json, char *base,
                           const struct path *path, qblk_error *error)
 {
     int r = 0;
@@ -260,13 +257,13 @@ static int decode_members(const struct codec_type *type, const json_t *json, cha
     return r;
 }
 
-static int decode_object(const struct codec_type *type, const json_t *json, char *base,
+static int decode_object(const struct codec_type *type, struct doc_ref json, char *base,
                          const struct path *path, qblk_error *error)
 {
     const struct codec_branch *branch;
     int r;
 
-    if (!json_is_object(json))
+    if (doc_kind(json) != DOC_OBJECT)
         return fail_type(path, error, "an object", json);
     r = decode_members(type, json, base, path, error);
     branch = branch_of(type, base);
@@ -282,7 +279,7 @@ static int decode_object(const struct codec_type *type, const json_t *json, char
                                 : 0;
 }
 
-int codec_decode(const struct codec_type *type, const json_t *json, void *value, qblk_error *error)
+int codec_decode(const struct codec_type *type, struct doc_ref json, void *value, qblk_error *error)
 {
     struct path path = { NULL, type->name, 0 };
     int r;
@@ -294,7 +291,7 @@ int codec_decode(const struct codec_type *type, const json_t *json, void *value,
     return r;
 }
 
-int codec_decode_list(const struct codec_type *type, const json_t *json,
+int codec_decode_list(const struct codec_type *type, struct doc_ref json,
                       struct codec_list *ret_list, qblk_error *error)
 {
     const struct codec_member member = {

@@ -1,6 +1,7 @@
 /* Whole messages: replies and events. */
 #include "codec/engine.h"
 
+#include <errno.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -13,30 +14,30 @@
 #define DESC_MAX 900
 
 /* A message that is not JSON by our policy is the peer's fault, not an argument's. */
-static int parse_message(const char *what, const char *text, json_t **ret_json, qblk_error *error)
+static int parse_message(const char *what, const char *text, struct doc *doc, qblk_error *error)
 {
+    int r = doc_parse(doc, text, strlen(text));
     qblk_error why;
-    json_t *json = codec_parse(text, strlen(text), &why);
 
-    if (json == NULL && why.code == QBLK_E_MEMORY)
-        return err_copy(error, &why);
-    if (json == NULL)
-        return err_set(error, QBLK_E_PROTOCOL, "%s: %s", what, why.text);
-    if (!json_is_object(json)) {
-        json_decref(json);
-        return err_set(error, QBLK_E_PROTOCOL, "%s: not a JSON object", what);
+    if (r < 0) {
+        (void)codec_explain(r, text, strlen(text), &why);
+        return why.code == QBLK_E_MEMORY ? err_copy(error, &why)
+                                         : err_set(error, QBLK_E_PROTOCOL, "%s: %s", what, why.text);
     }
-    *ret_json = json;
+    if (doc_kind(doc_top(doc)) != DOC_OBJECT)
+        return err_set(error, QBLK_E_PROTOCOL, "%s: not a JSON object", what);
     return 0;
 }
 
-static int read_error(const char *what, const json_t *json, qblk_error *error)
+static int read_error(const char *what, struct doc_ref json, qblk_error *error)
 {
-    const char *class = json_string_value(json_object_get(json, "class"));
-    const char *desc = json_string_value(json_object_get(json, "desc"));
+    AUTO_FREE char *class = NULL, *desc = NULL;
     size_t len;
     int r;
 
+    if (doc_string(doc_get(json, "class"), &class) == -ENOMEM
+        || doc_string(doc_get(json, "desc"), &desc) == -ENOMEM)
+        return err_nomem(error);
     if (class == NULL || desc == NULL)
         return err_set(error, QBLK_E_PROTOCOL, "%s: an error reply without class or text", what);
     len = strlen(desc);
@@ -51,7 +52,7 @@ static int read_error(const char *what, const json_t *json, qblk_error *error)
     return r;
 }
 
-static int decode_return(const struct codec_command *command, const json_t *json, void *value,
+static int decode_return(const struct codec_command *command, struct doc_ref json, void *value,
                          qblk_error *error)
 {
     int r;
@@ -65,85 +66,75 @@ static int decode_return(const struct codec_command *command, const json_t *json
     return r;
 }
 
-/* What the reply returns: a part of *ret_json, which is the caller's then. An error reply is an error
- * here too. */
-static int read_return(const struct codec_command *command, const char *reply, json_t **ret_json,
-                       const json_t **ret_part, qblk_error *error)
+/* What the reply returns: a part of *ret_doc, which is the caller's to be done with in any case. An
+ * error reply is an error here too. */
+static int read_return(const struct codec_command *command, const char *reply,
+                       struct doc *ret_doc, struct doc_ref *ret_part, qblk_error *error)
 {
-    const json_t *part;
     char what[96];
-    json_t *json = NULL;
     int r;
 
     (void)snprintf(what, sizeof(what), "reply to %s", command->name);
-    r = parse_message(what, reply, &json, error);
+    r = parse_message(what, reply, ret_doc, error);
     if (r < 0)
         return r;
-    part = json_object_get(json, "error");
-    if (part != NULL)
-        r = read_error(what, part, error);
-    else if ((part = json_object_get(json, "return")) == NULL)
-        r = err_set(error, QBLK_E_PROTOCOL, "%s: neither return nor error", what);
-    if (r < 0) {
-        json_decref(json);
-        return r;
+    *ret_part = doc_get(doc_top(ret_doc), "error");
+    if (ret_part->doc != NULL) {
+        r = read_error(what, *ret_part, error);
+    } else {
+        *ret_part = doc_get(doc_top(ret_doc), "return");
+        if (ret_part->doc == NULL)
+            r = err_set(error, QBLK_E_PROTOCOL, "%s: neither return nor error", what);
     }
-    *ret_json = json;
-    *ret_part = part;
-    return 0;
+    return r;
 }
 
 int codec_reply(const struct codec_command *command, const char *reply, void *value,
                 qblk_error *error)
 {
-    const json_t *part;
-    json_t *json;
+    CLEANUP(doc_done) struct doc doc = { NULL, NULL, 0, 0 };
+    struct doc_ref part;
     int r;
 
     if (value != NULL && command->ret != NULL)
         memset(value, 0, command->ret_is_array ? sizeof(struct codec_list) : command->ret->size);
-    r = read_return(command, reply, &json, &part, error);
-    if (r < 0)
-        return r;
-    r = decode_return(command, part, value, error);
-    json_decref(json);
-    return r;
+    r = read_return(command, reply, &doc, &part, error);
+    return r < 0 ? r : decode_return(command, part, value, error);
 }
 
 int codec_reply_int(const struct codec_command *command, const char *reply, int64_t *ret_value,
                     qblk_error *error)
 {
-    const json_t *part;
-    json_t *json;
-    int r = read_return(command, reply, &json, &part, error);
+    CLEANUP(doc_done) struct doc doc = { NULL, NULL, 0, 0 };
+    struct doc_ref part;
+    int r = read_return(command, reply, &doc, &part, error);
 
     if (r < 0)
         return r;
-    if (json_is_integer(part))
-        *ret_value = json_integer_value(part);
-    else
-        r = err_set(error, QBLK_E_PROTOCOL, "reply to %s: expected an integer", command->name);
-    json_decref(json);
-    return r;
+    if (doc_kind(part) != DOC_INTEGER)
+        return err_set(error, QBLK_E_PROTOCOL, "reply to %s: expected an integer", command->name);
+    *ret_value = doc_integer(part);
+    return 0;
 }
 
 int codec_reply_word(const struct codec_command *command, const char *reply, char *ret_word,
                      size_t room, qblk_error *error)
 {
-    const json_t *part;
-    json_t *json;
-    int r = read_return(command, reply, &json, &part, error);
+    CLEANUP(doc_done) struct doc doc = { NULL, NULL, 0, 0 };
+    AUTO_FREE char *word = NULL;
+    struct doc_ref part;
+    int r = read_return(command, reply, &doc, &part, error);
 
     if (r < 0)
         return r;
-    if (json_is_string(part) && !big_is(part) && json_string_length(part) < room &&
-        strlen(json_string_value(part)) == json_string_length(part))
-        memcpy(ret_word, json_string_value(part), json_string_length(part) + 1);
-    else
-        r = err_set(error, QBLK_E_PROTOCOL, "reply to %s: expected a string of less than %zu bytes",
-                    command->name, room);
-    json_decref(json);
-    return r;
+    r = doc_string(part, &word);
+    if (r == -ENOMEM)
+        return err_nomem(error);
+    if (r < 0 || strlen(word) >= room)
+        return err_set(error, QBLK_E_PROTOCOL, "reply to %s: expected a string of less than %zu bytes",
+                       command->name, room);
+    memcpy(ret_word, word, strlen(word) + 1);
+    return 0;
 }
 
 void codec_reply_clear(const struct codec_command *command, void *value)
@@ -157,14 +148,13 @@ void codec_reply_clear(const struct codec_command *command, void *value)
 }
 
 /* QEMU writes -1 where it has no clock. */
-static int64_t read_timestamp(const json_t *json)
+static int64_t read_timestamp(struct doc_ref json)
 {
-    const json_t *seconds = json_object_get(json, "seconds");
-    const json_t *micros = json_object_get(json, "microseconds");
-    int64_t s = json_integer_value(seconds), us = json_integer_value(micros);
+    struct doc_ref seconds = doc_get(json, "seconds"), micros = doc_get(json, "microseconds");
+    int64_t s = doc_integer(seconds), us = doc_integer(micros);
 
-    if (!json_is_integer(seconds) || !json_is_integer(micros) || s < 0 || us < 0 || us > 999999 ||
-        s > INT64_MAX / 1000000 - 1)
+    if (doc_kind(seconds) != DOC_INTEGER || doc_kind(micros) != DOC_INTEGER || s < 0 || us < 0 ||
+        us > 999999 || s > INT64_MAX / 1000000 - 1)
         return 0;
     return s * 1000000 + us;
 }
@@ -172,27 +162,25 @@ static int64_t read_timestamp(const json_t *json)
 int codec_event(const struct codec_event *event, const char *message, void *value, int64_t *ret_us,
                 qblk_error *error)
 {
-    json_t *json = NULL, *none = NULL;
-    const json_t *data;
+    CLEANUP(doc_done) struct doc doc = { NULL, NULL, 0, 0 };
+    struct doc_value nothing = { .at = 0, .len = 2, .end = 1, .kind = DOC_OBJECT };
+    const struct doc empty = { "{}", &nothing, 1, 0 };
+    struct doc_ref data;
     int r;
 
     if (event->data != NULL && value != NULL)
         memset(value, 0, event->data->size);
-    r = parse_message(event->name, message, &json, error);
+    r = parse_message(event->name, message, &doc, error);
     if (r < 0)
         return r;
     if (event->data != NULL && value != NULL) {
-        data = json_object_get(json, "data");
-        if (data == NULL)
-            data = none = json_object();
-        r = data != NULL ? codec_decode(event->data, data, value, error) : err_nomem(error);
+        data = doc_get(doc_top(&doc), "data");
+        r = codec_decode(event->data, data.doc != NULL ? data : doc_top(&empty), value, error);
         /* Data given in place goes by the event's name already. */
         if (r < 0 && strcmp(event->data->name, event->name) != 0)
             err_prefix(error, "event %s", event->name);
     }
     if (r == 0 && ret_us != NULL)
-        *ret_us = read_timestamp(json_object_get(json, "timestamp"));
-    json_decref(none);
-    json_decref(json);
+        *ret_us = read_timestamp(doc_get(doc_top(&doc), "timestamp"));
     return r;
 }

@@ -3,9 +3,11 @@
  * JSON policy, in one place: duplicate keys, invalid UTF-8, NUL bytes and nesting beyond
  * CODEC_MAX_DEPTH are errors; \u0000 inside a string is an error where the string is decoded to C,
  * and kept elsewhere; integers up to 2^64-1 survive: jansson stops at 2^63-1, so codec_parse()
- * hands larger ones on in a form that only the decoder of an unsigned 64-bit member takes (and that
- * jansson does not print); whatever is larger still is an error. Members that the schema does not
- * list are ignored when decoding.
+ * hands larger ones on as strings that no JSON text can contain; whatever is larger still is an
+ * error. Members that the schema does not list are ignored when decoding.
+ *
+ * Messages are read by doc.h, which keeps to the same policy; what it refuses is given to
+ * codec_parse() for the words.
  */
 #ifndef QBLK_SRC_CODEC_ENGINE_H
 #define QBLK_SRC_CODEC_ENGINE_H
@@ -13,6 +15,7 @@
 #include <jansson.h>
 
 #include "base/buf.h"
+#include "codec/doc.h"
 #include <qblk/base.h>
 
 #define CODEC_MAX_DEPTH 1024
@@ -38,10 +41,14 @@ struct codec_event {
 /* Text to JSON by the policy above. New reference, or NULL and *error (QBLK_E_ARGUMENT). */
 json_t *codec_parse(const char *text, size_t len, qblk_error *error);
 
+/* The words for why doc_parse() did not take a text, by its result: QBLK_E_ARGUMENT or
+ * QBLK_E_MEMORY. Returns error's code as ever. */
+int codec_explain(int r, const char *text, size_t len, qblk_error *error);
+
 /* Decodes an object into *value (a generated struct, zeroed first). What it allocates is freed by
  * codec_clear(). On failure nothing is left to free; the text names the member by its path. Code
  * QBLK_E_PROTOCOL. */
-int codec_decode(const struct codec_type *type, const json_t *json, void *value,
+int codec_decode(const struct codec_type *type, struct doc_ref json, void *value,
                  qblk_error *error);
 void codec_clear(const struct codec_type *type, void *value);
 

@@ -1,4 +1,5 @@
 /* Text to JSON by the policy that engine.h states. */
+#include <errno.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <string.h>
@@ -249,4 +250,17 @@ json_t *codec_parse(const char *text, size_t len, qblk_error *error)
         return parse_big(text, len, error);
     fail(error, &why);
     return NULL;
+}
+
+int codec_explain(int r, const char *text, size_t len, qblk_error *error)
+{
+    json_t *json;
+
+    if (r == -ENOMEM)
+        return err_nomem(error);
+    json = codec_parse(text, len, error);
+    if (json == NULL)
+        return error == NULL || error->code != QBLK_E_MEMORY ? -EINVAL : -ENOMEM;
+    json_decref(json);
+    return err_set(error, QBLK_E_ARGUMENT, "not usable JSON");
 }

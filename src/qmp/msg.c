@@ -1,13 +1,14 @@
 #include "qmp/msg.h"
 
+#include <errno.h>
 #include <jansson.h>
 #include <stdio.h>
 #include <string.h>
 
 #include "base/err.h"
+#include "base/mem.h"
 #include "base/str.h"
 #include "codec/engine.h"
-#include "qmp/scan.h"
 
 #define SHOWN_ROOM 84
 
@@ -25,103 +26,119 @@ static int not_a_message(qblk_error *error, const char *why, const char *text, s
                    str_show(shown, sizeof(shown), text, len));
 }
 
-/* Where the id stands, and what to cut out to be rid of it. */
-static void find_id(struct msg *msg)
+static size_t skip_blanks(const struct msg *msg, size_t at)
 {
-    struct scan scan;
-    struct scan_member member;
-    const char *from, *to;
-
-    scan_init(&scan, msg->text, msg->len);
-    do {
-        if (!scan_member_next(&scan, &member))
-            return;
-    } while (!scan_string_is(&member.key, "id"));
-    msg->id.text = member.value;
-    msg->id.len = (size_t)(member.end - member.value);
-    from = member.comma;
-    to = member.end;
-    if (from == NULL) {
-        /* The first member: the comma behind it goes, with the blanks up to the next one. */
-        from = member.key.text;
-        if (scan.depth == 1) {
-            to = scan.at;
-            while (to < scan.end && strchr(" \t\r\n", *to) != NULL)
-                to++;
-        }
-    }
-    msg->id_member.text = from;
-    msg->id_member.len = (size_t)(to - from);
+    while (at < msg->len && strchr(" \t\r\n", msg->text[at]) != NULL)
+        at++;
+    return at;
 }
 
-static unsigned version_part(const json_t *version, const char *name)
+/* Where the id stands, and what to cut out to be rid of it: with the comma before it, or if it is the
+ * first member, with the comma behind it and the blanks up to the next one. */
+static void find_id(struct msg *msg, struct doc_ref id)
 {
-    json_int_t value = json_integer_value(json_object_get(version, name));
+    const struct doc_value *name, *value;
+    size_t from, to;
+
+    if (id.doc == NULL)
+        return;
+    value = &id.doc->v[id.at];
+    name = value - 1;
+    msg->id.text = msg->text + value->at;
+    msg->id.len = value->len;
+    if (value->kind == DOC_STRING) {
+        msg->id.text--;
+        msg->id.len += 2;
+    }
+    from = name->at - 1;
+    to = (size_t)(msg->id.text - msg->text) + msg->id.len;
+    if (id.at > 2) {
+        while (msg->text[from] != ',')
+            from--;
+    } else if (msg->text[skip_blanks(msg, to)] == ',') {
+        to = skip_blanks(msg, skip_blanks(msg, to) + 1);
+    }
+    msg->id_member.text = msg->text + from;
+    msg->id_member.len = to - from;
+}
+
+static unsigned version_part(struct doc_ref version, const char *name)
+{
+    int64_t value = doc_integer(doc_get(version, name));
 
     return value < 0 ? 0 : value > 999 ? 999 : (unsigned)value;
 }
 
-static void read_greeting(struct msg *msg, const json_t *greeting)
+static void read_greeting(struct msg *msg, struct doc_ref greeting)
 {
-    const json_t *version = json_object_get(json_object_get(greeting, "version"), "qemu");
-    const json_t *names = json_object_get(greeting, "capabilities");
+    struct doc_ref version = doc_get(doc_get(greeting, "version"), "qemu");
+    struct doc_ref names = doc_get(greeting, "capabilities");
 
     msg->kind = MSG_GREETING;
     msg->version = version_part(version, "major") * 1000000 +
                    version_part(version, "minor") * 1000 + version_part(version, "micro");
-    for (size_t i = 0; i < json_array_size(names); i++) {
-        if (str_equal(json_string_value(json_array_get(names, i)), "oob"))
+    for (struct doc_ref name = doc_first(names); name.doc != NULL; name = doc_next(names, name)) {
+        if (doc_is(name, "oob"))
             msg->has_oob = true;
     }
 }
 
-/* Which of the four kinds it is; false if none. */
-static bool read_kind(struct msg *msg, const json_t *json)
+/* Which of the four kinds it is; -EPROTO if none, -ENOMEM. */
+static int read_kind(struct msg *msg, struct doc_ref top)
 {
-    const json_t *greeting = json_object_get(json, "QMP");
-    const json_t *error = json_object_get(json, "error");
-    const json_t *event = json_object_get(json, "event");
-    const json_t *result = json_object_get(json, "return");
-    int n = (greeting != NULL) + (error != NULL) + (event != NULL) + (result != NULL);
+    struct doc_ref greeting = doc_get(top, "QMP"), error = doc_get(top, "error");
+    struct doc_ref event = doc_get(top, "event"), result = doc_get(top, "return");
+    int n = (greeting.doc != NULL) + (error.doc != NULL) + (event.doc != NULL) +
+            (result.doc != NULL);
 
     if (n != 1)
-        return false;
-    if (result != NULL) {
+        return -EPROTO;
+    if (result.doc != NULL) {
         msg->kind = MSG_RETURN;
-        return true;
+        return 0;
     }
-    if (error != NULL) {
+    if (error.doc != NULL) {
         msg->kind = MSG_ERROR;
-        return json_is_string(json_object_get(error, "class")) &&
-               json_is_string(json_object_get(error, "desc"));
+        return doc_kind(doc_get(error, "class")) == DOC_STRING &&
+               doc_kind(doc_get(error, "desc")) == DOC_STRING ? 0 : -EPROTO;
     }
-    if (event != NULL) {
+    if (event.doc != NULL) {
+        AUTO_FREE char *name = NULL;
+        int r = doc_string(event, &name);
+
+        if (r == -ENOMEM)
+            return r;
         msg->kind = MSG_EVENT;
-        (void)snprintf(msg->event, sizeof(msg->event), "%s",
-                       json_is_string(event) ? json_string_value(event) : "");
-        return msg->event[0] != '\0';
+        (void)snprintf(msg->event, sizeof(msg->event), "%s", name != NULL ? name : "");
+        return msg->event[0] != '\0' ? 0 : -EPROTO;
     }
-    if (!json_is_object(greeting))
-        return false;
+    if (doc_kind(greeting) != DOC_OBJECT)
+        return -EPROTO;
     read_greeting(msg, greeting);
-    return true;
+    return 0;
 }
 
 int msg_read(struct msg *ret_msg, const char *text, size_t len, qblk_error *error)
 {
+    CLEANUP(doc_done) struct doc doc = { NULL, NULL, 0, 0 };
     struct msg msg = { .text = text, .len = len };
-    AUTO_JSON json_t *json = NULL;
     qblk_error why;
+    int r;
 
-    json = codec_parse(text, len, &why);
-    if (json == NULL)
+    r = doc_parse(&doc, text, len);
+    if (r < 0) {
+        (void)codec_explain(r, text, len, &why);
         return why.code == QBLK_E_MEMORY ? err_copy(error, &why)
                                          : not_a_message(error, why.text, text, len);
-    if (!json_is_object(json))
+    }
+    if (doc_kind(doc_top(&doc)) != DOC_OBJECT)
         return not_a_message(error, "not an object", text, len);
-    if (!read_kind(&msg, json))
+    r = read_kind(&msg, doc_top(&doc));
+    if (r == -ENOMEM)
+        return err_nomem(error);
+    if (r < 0)
         return not_a_message(error, "neither greeting, return, error nor event", text, len);
-    find_id(&msg);
+    find_id(&msg, doc_get(doc_top(&doc), "id"));
     *ret_msg = msg;
     return 0;
 }

@@ -183,8 +183,13 @@ static int scan_string(struct frames *frames, qblk_error *error)
     size_t len = frames->buf.len;
 
     while (frames->scan < len) {
-        unsigned char c = (unsigned char)data[frames->scan];
+        unsigned char c;
 
+        if (!frames->is_escaped)
+            frames->scan += str_plain(data + frames->scan, len - frames->scan);
+        if (frames->scan == len)
+            break;
+        c = (unsigned char)data[frames->scan];
         if (c < 0x20)
             return broken_at(frames, error, "a control character inside a string, here at");
         frames->scan++;

@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "base/buf.h"
+#include "codec/big.h"
 #include "codec/table.h"
 #include "qapi_types.h"
 
@@ -39,19 +40,19 @@ static void encode_again(const struct codec_type *type, const struct buf *first)
     void *value = new_value(type->size);
     struct buf second = BUF_INIT;
     qblk_error error;
-    json_t *json = codec_parse(first->data, first->len, &error);
+    struct doc doc;
 
-    check(json != NULL);
-    check(codec_decode(type, json, value, &error) == 0);
+    check(doc_parse(&doc, first->data, first->len) == 0);
+    check(codec_decode(type, doc_top(&doc), value, &error) == 0);
     check(codec_encode(type, value, &second, &error) == 0);
     check(first->len == second.len && memcmp(first->data, second.data, first->len) == 0);
     codec_clear(type, value);
-    json_decref(json);
+    doc_done(&doc);
     buf_done(&second);
     free(value);
 }
 
-static void try_type(const struct codec_type *type, const json_t *json)
+static void try_type(const struct codec_type *type, struct doc_ref json)
 {
     void *value = new_value(type->size);
     struct buf text = BUF_INIT;
@@ -94,11 +95,49 @@ static void try_messages(const char *text)
     }
 }
 
+/* Both parsers see the same in a text. */
+static void check_same(json_t *json, struct doc_ref ref)
+{
+    static const enum doc_kind kinds[] = {
+        [JSON_OBJECT] = DOC_OBJECT, [JSON_ARRAY] = DOC_ARRAY, [JSON_STRING] = DOC_STRING,
+        [JSON_INTEGER] = DOC_INTEGER, [JSON_REAL] = DOC_REAL, [JSON_TRUE] = DOC_TRUE,
+        [JSON_FALSE] = DOC_FALSE, [JSON_NULL] = DOC_NULL
+    };
+    struct doc_ref part = doc_first(ref);
+    const char *name;
+    json_t *value;
+    char *text;
+    size_t i;
+
+    check(ref.doc != NULL);
+    if (big_is(json)) {
+        check(doc_kind(ref) == DOC_BIG);
+        check(doc_unsigned(ref) == strtoull(big_digits(json), NULL, 10));
+        return;
+    }
+    check(doc_kind(ref) == kinds[json_typeof(json)]);
+    if (json_is_integer(json))
+        check(doc_integer(ref) == json_integer_value(json));
+    if (json_is_string(json) && doc_string(ref, &text) == 0) {
+        check(strcmp(text, json_string_value(json)) == 0);
+        check(strlen(text) == json_string_length(json));
+        free(text);
+    }
+    json_array_foreach(json, i, value) {
+        check_same(value, part);
+        part = doc_next(ref, part);
+    }
+    check(part.doc == NULL);
+    json_object_foreach(json, name, value)
+        check_same(value, doc_get(ref, name));
+}
+
 int LLVMFuzzerTestOneInput(const unsigned char *data, size_t size)
 {
     /* without a byte behind it, so that reading on is seen; then as text for whole messages */
     char *exact = new_value(size != 0 ? size : 1), *text = new_value(size + 1);
     qblk_error error;
+    struct doc doc;
     json_t *json;
 
     if (size != 0) {
@@ -107,13 +146,16 @@ int LLVMFuzzerTestOneInput(const unsigned char *data, size_t size)
     }
     text[size] = '\0';
     json = codec_parse(exact, size, &error);
+    check((doc_parse(&doc, exact, size) == 0) == (json != NULL));
     if (json != NULL) {
+        check_same(json, doc_top(&doc));
         for (size_t i = 0; qapi_types[i] != NULL; i++)
-            try_type(qapi_types[i], json);
+            try_type(qapi_types[i], doc_top(&doc));
         if (json_is_object(json))
             try_messages(text);
     }
     json_decref(json);
+    doc_done(&doc);
     free(exact);
     free(text);
     return 0;

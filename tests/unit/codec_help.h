@@ -17,13 +17,12 @@
 static inline int decode(const struct codec_type *type, const char *text, size_t len, void *value,
                          qblk_error *error)
 {
-    json_t *json = codec_parse(text, len, error);
-    int r;
+    struct doc doc;
+    int r = doc_parse(&doc, text, len);
 
-    if (json == NULL)
-        return -error->err;
-    r = codec_decode(type, json, value, error);
-    json_decref(json);
+    r = r == 0 ? codec_decode(type, doc_top(&doc), value, error)
+               : codec_explain(r, text, len, error);
+    doc_done(&doc);
     return r;
 }
 

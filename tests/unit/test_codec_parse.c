@@ -1,3 +1,4 @@
+#include <errno.h>
 #include <stdio.h>
 
 #include "base/buf.h"
@@ -48,12 +49,15 @@ START_TEST(what_is_not_json_by_the_policy_is_refused)
     /* A copy without a byte behind it: reading on is an error under ASan. */
     char *copy = malloc(bad_json[_i].len + 1);
     qblk_error error = { .code = QBLK_E_NONE };
+    struct doc doc;
 
     ck_assert_ptr_nonnull(copy);
     copy = realloc(copy, bad_json[_i].len != 0 ? bad_json[_i].len : 1);
     ck_assert_ptr_nonnull(copy);
     memcpy(copy, bad_json[_i].text, bad_json[_i].len);
     ck_assert_ptr_null(codec_parse(copy, bad_json[_i].len, &error));
+    ck_assert_int_eq(doc_parse(&doc, copy, bad_json[_i].len), -EBADMSG);
+    doc_done(&doc);
     ck_assert_int_eq(error.code, QBLK_E_ARGUMENT);
     ck_assert_msg(strstr(error.text, bad_json[_i].says) != NULL, "%s", error.text);
     for (const char *c = error.text; *c != '\0'; c++)
@@ -72,15 +76,39 @@ START_TEST(what_is_json_by_the_policy_is_taken)
 {
     qblk_error error = { .text = "" };
     json_t *json = codec_parse(good_json[_i], strlen(good_json[_i]), &error);
+    struct doc doc;
 
     ck_assert_msg(json != NULL, "%s", error.text);
     json_decref(json);
+    ck_assert_int_eq(doc_parse(&doc, good_json[_i], strlen(good_json[_i])), 0);
+    doc_done(&doc);
+}
+END_TEST
+
+/* More names than are compared one by one, of which many look alike; twice is the last one. */
+START_TEST(a_name_that_comes_twice_is_found_among_many)
+{
+    static const char *const last[] = { "first0000063last", "\\u0066irst0000063last",
+                                        "first000006\\u0033last", "first0000064last" };
+
+    for (int n = 1; n <= 64; n *= 2) {
+        struct buf text = BUF_INIT;
+        struct doc doc;
+
+        for (int i = 64 - n; i < 64; i++)
+            buf_addf(&text, "%s\"first%07dlast\":{}", i > 64 - n ? "," : "{", i);
+        buf_addf(&text, ",\"%s\":1}", last[_i]);
+        ck_assert_int_eq(doc_parse(&doc, text.data, text.len), _i < 3 ? -EBADMSG : 0);
+        doc_done(&doc);
+        buf_done(&text);
+    }
 }
 END_TEST
 
 static json_t *parse_nested(size_t depth, char open, qblk_error *error)
 {
     struct buf text = BUF_INIT;
+    struct doc doc;
     json_t *json;
 
     for (size_t i = 0; i < depth; i++)
@@ -88,6 +116,8 @@ static json_t *parse_nested(size_t depth, char open, qblk_error *error)
     for (size_t i = 0; i < depth; i++)
         buf_addc(&text, open == '[' ? ']' : '}');
     json = codec_parse(text.data, text.len, error);
+    ck_assert_int_eq(doc_parse(&doc, text.data, text.len), json != NULL ? 0 : -EBADMSG);
+    doc_done(&doc);
     buf_done(&text);
     return json;
 }
@@ -216,6 +246,7 @@ int main(void)
 
     tcase_add_loop_test(tcase, what_is_not_json_by_the_policy_is_refused, 0, N_OF(bad_json));
     tcase_add_loop_test(tcase, what_is_json_by_the_policy_is_taken, 0, N_OF(good_json));
+    tcase_add_loop_test(tcase, a_name_that_comes_twice_is_found_among_many, 0, 4);
     tcase_add_test(tcase, nesting_ends_at_the_limit);
     tcase_add_test(tcase, brackets_in_strings_do_not_nest);
     tcase_add_loop_test(tcase, unsigned_members_take_every_64_bit_value, 0, N_OF(larges));

@@ -1,0 +1,684 @@
+#include "codec/doc.h"
+
+#include <errno.h>
+#include <jansson.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/mem.h"
+#include "base/str.h"
+#include "codec/engine.h"
+
+#define FEW_KEYS 32
+
+struct reader {
+    struct doc *doc;
+    const char *at;
+    const char *end;
+    uint32_t *keys; /* scratch: the names of one big object */
+    size_t keys_room;
+};
+
+/* ---- strings -------------------------------------------------------------------------------- */
+
+static int hex(char c)
+{
+    if (c >= '0' && c <= '9')
+        return c - '0';
+    c = (char)(c | 0x20);
+    return c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
+}
+
+/* The four digits at text, or -1. */
+static int32_t hex4(const char *text, const char *end)
+{
+    int32_t value = 0;
+
+    if (end - text < 4)
+        return -1;
+    for (int i = 0; i < 4; i++) {
+        int digit = hex(text[i]);
+
+        if (digit < 0)
+            return -1;
+        value = value * 16 + digit;
+    }
+    return value;
+}
+
+static size_t encode(uint32_t c, char out[4])
+{
+    if (c < 0x80) {
+        out[0] = (char)c;
+        return 1;
+    }
+    if (c < 0x800) {
+        out[0] = (char)(0xc0 | c >> 6);
+        out[1] = (char)(0x80 | (c & 0x3f));
+        return 2;
+    }
+    if (c < 0x10000) {
+        out[0] = (char)(0xe0 | c >> 12);
+        out[1] = (char)(0x80 | (c >> 6 & 0x3f));
+        out[2] = (char)(0x80 | (c & 0x3f));
+        return 3;
+    }
+    out[0] = (char)(0xf0 | c >> 18);
+    out[1] = (char)(0x80 | (c >> 12 & 0x3f));
+    out[2] = (char)(0x80 | (c >> 6 & 0x3f));
+    out[3] = (char)(0x80 | (c & 0x3f));
+    return 4;
+}
+
+/* What the escape at *at (after its backslash) stands for; *at goes behind it. 0: it is none. */
+static size_t unescape(const char **at, const char *end, char out[4])
+{
+    static const char names[] = "\"\\/bfnrt", meanings[] = "\"\\/\b\f\n\r\t";
+    const char *name;
+    int32_t high, low;
+
+    if (*at == end)
+        return 0;
+    if (**at != 'u') {
+        name = **at != '\0' ? strchr(names, **at) : NULL;
+        if (name == NULL)
+            return 0;
+        out[0] = meanings[name - names];
+        ++*at;
+        return 1;
+    }
+    high = hex4(*at + 1, end);
+    if (high < 0 || (high >= 0xdc00 && high < 0xe000))
+        return 0;
+    *at += 5;
+    if (high < 0xd800 || high >= 0xe000)
+        return encode((uint32_t)high, out);
+    if (end - *at < 6 || (*at)[0] != '\\' || (*at)[1] != 'u')
+        return 0;
+    low = hex4(*at + 2, end);
+    if (low < 0xdc00 || low >= 0xe000)
+        return 0;
+    *at += 6;
+    return encode(0x10000 + ((uint32_t)(high - 0xd800) << 10) + (uint32_t)(low - 0xdc00), out);
+}
+
+/* The length of the character of several bytes at text; 0 if it is not UTF-8. */
+static size_t utf8(const char *text, const char *end)
+{
+    unsigned char c = (unsigned char)*text;
+    size_t len = c >= 0xc2 && c < 0xe0 ? 2 : c >= 0xe0 && c < 0xf0 ? 3 : c >= 0xf0 && c < 0xf5 ? 4 : 0;
+    unsigned char second;
+
+    if (len == 0 || (size_t)(end - text) < len)
+        return 0;
+    for (size_t i = 1; i < len; i++)
+        if (((unsigned char)text[i] & 0xc0) != 0x80)
+            return 0;
+    second = (unsigned char)text[1];
+    if ((c == 0xe0 && second < 0xa0) || (c == 0xed && second >= 0xa0)
+        || (c == 0xf0 && second < 0x90) || (c == 0xf4 && second >= 0x90))
+        return 0;
+    return len;
+}
+
+static struct doc_value *add(struct reader *reader, enum doc_kind kind)
+{
+    struct doc *doc = reader->doc;
+    struct doc_value *value;
+
+    if (mem_grow(&doc->v, &doc->room, doc->n, sizeof(*doc->v)) < 0)
+        return NULL;
+    value = &doc->v[doc->n++];
+    *value = (struct doc_value){ .at = (uint32_t)(reader->at - doc->text),
+                                 .end = (uint32_t)doc->n,
+                                 .kind = (uint8_t)kind };
+    return value;
+}
+
+/* At the quote that begins it; goes behind the one that ends it. */
+static int read_string(struct reader *reader)
+{
+    struct doc_value *string;
+    const char *at, *end = reader->end;
+    char ignored[4];
+
+    reader->at++;
+    string = add(reader, DOC_STRING);
+    if (string == NULL)
+        return -ENOMEM;
+    for (at = reader->at;;) {
+        unsigned char c;
+        size_t len = 0;
+
+        at += str_plain(at, (size_t)(end - at));
+        if (at == end || *at == '"')
+            break;
+        c = (unsigned char)*at;
+        if (c == '\\') {
+            string->is_escaped = true;
+            at++;
+            if (unescape(&at, end, ignored) == 0)
+                return -EBADMSG;
+            continue;
+        }
+        if (c >= 0x80)
+            len = utf8(at, end);
+        if (len == 0)
+            return -EBADMSG;
+        at += len;
+    }
+    if (at == end)
+        return -EBADMSG;
+    string->len = (uint32_t)(at - reader->at);
+    reader->at = at + 1;
+    return 0;
+}
+
+/* The bytes that a string stands for, one after the other. */
+struct bytes {
+    const char *at, *end;
+    char more[4];
+    size_t n, next;
+};
+
+static struct bytes bytes_of(const struct doc *doc, const struct doc_value *string)
+{
+    const char *at = doc->text + string->at;
+
+    return (struct bytes){ .at = at, .end = at + string->len };
+}
+
+/* -1 at the end. */
+static int next_byte(struct bytes *bytes)
+{
+    if (bytes->next < bytes->n)
+        return (unsigned char)bytes->more[bytes->next++];
+    if (bytes->at == bytes->end)
+        return -1;
+    if (*bytes->at != '\\')
+        return (unsigned char)*bytes->at++;
+    bytes->at++;
+    bytes->n = unescape(&bytes->at, bytes->end, bytes->more);
+    bytes->next = 1;
+    return (unsigned char)bytes->more[0];
+}
+
+/* ---- names of members ----------------------------------------------------------------------- */
+
+/* Of the length, the first and the last bytes: names of the same hash are compared, and many of them
+ * sorted. */
+static uint32_t hash_of(const struct doc *doc, const struct doc_value *name)
+{
+    struct bytes bytes = bytes_of(doc, name);
+    unsigned char edges[16] = { 0 };
+    size_t len = name->len;
+    uint64_t words[2];
+
+    if (!name->is_escaped) {
+        memcpy(edges, bytes.at, len < 8 ? len : 8);
+        if (len > 8)
+            memcpy(edges + 8, bytes.end - 8, 8);
+    } else {
+        unsigned char last[8] = { 0 };
+
+        len = 0;
+        for (int c = next_byte(&bytes); c >= 0; c = next_byte(&bytes)) {
+            if (len < 8)
+                edges[len] = (unsigned char)c;
+            last[len++ % 8] = (unsigned char)c;
+        }
+        for (size_t i = 0; len > 8 && i < 8; i++)
+            edges[8 + i] = last[(len + i) % 8];
+    }
+    memcpy(words, edges, sizeof(words));
+    words[0] = (words[0] ^ (words[1] + len) * UINT64_C(0x9e3779b97f4a7c15))
+               * UINT64_C(0xd6e8feb86659fd93);
+    return (uint32_t)(words[0] >> 32);
+}
+
+static int compare_names(const void *a, const void *b, void *arg)
+{
+    const struct doc *doc = arg;
+    const struct doc_value *x = &doc->v[*(const uint32_t *)a], *y = &doc->v[*(const uint32_t *)b];
+    struct bytes left = bytes_of(doc, x), right = bytes_of(doc, y);
+    int c, d;
+
+    if (x->end != y->end)
+        return x->end < y->end ? -1 : 1;
+    do {
+        c = next_byte(&left);
+        d = next_byte(&right);
+    } while (c == d && c >= 0);
+    return c - d;
+}
+
+static bool is_twice(struct doc *doc, const uint32_t *a, const uint32_t *b)
+{
+    return doc->v[*a].end == doc->v[*b].end && compare_names(a, b, doc) == 0;
+}
+
+static int check_many_names(struct reader *reader, size_t object, size_t n)
+{
+    struct doc *doc = reader->doc;
+    size_t i = 0;
+
+    while (reader->keys_room < n)
+        if (mem_grow(&reader->keys, &reader->keys_room, reader->keys_room, sizeof(uint32_t)) < 0)
+            return -ENOMEM;
+    for (size_t at = object + 1; i < n; at = doc->v[at + 1].end)
+        reader->keys[i++] = (uint32_t)at;
+    qsort_r(reader->keys, n, sizeof(uint32_t), compare_names, doc);
+    for (i = 1; i < n; i++)
+        if (is_twice(doc, &reader->keys[i - 1], &reader->keys[i]))
+            return -EBADMSG;
+    return 0;
+}
+
+/* Whether a name comes twice in the object that ends with the last value. */
+static int check_names(struct reader *reader, size_t object, size_t n)
+{
+    struct doc *doc = reader->doc;
+    uint64_t seen[16] = { 0 };
+    uint32_t keys[FEW_KEYS];
+
+    if (n > FEW_KEYS)
+        return check_many_names(reader, object, n);
+    for (size_t at = object + 1, i = 0; i < n; at = doc->v[at + 1].end, i++) {
+        uint32_t hash = doc->v[at].end;
+        uint64_t *word = &seen[hash / 64 % 16], bit = UINT64_C(1) << hash % 64;
+
+        keys[i] = (uint32_t)at;
+        for (size_t k = 0; (*word & bit) != 0 && k < i; k++)
+            if (is_twice(doc, &keys[k], &keys[i]))
+                return -EBADMSG;
+        *word |= bit;
+    }
+    return 0;
+}
+
+/* ---- numbers and words ---------------------------------------------------------------------- */
+
+static bool is_digit(const struct reader *reader)
+{
+    return reader->at < reader->end && *reader->at >= '0' && *reader->at <= '9';
+}
+
+static bool read_digits(struct reader *reader)
+{
+    if (!is_digit(reader))
+        return false;
+    while (is_digit(reader))
+        reader->at++;
+    return true;
+}
+
+/* Fractions and exponents are rare: jansson knows how far they may go. */
+static bool is_good_real(const char *text, size_t len)
+{
+    json_t *json = json_loadb(text, len, JSON_DECODE_ANY, NULL);
+    bool is_good = json != NULL;
+
+    json_decref(json);
+    return is_good;
+}
+
+static enum doc_kind integer_kind(const char *text, size_t len)
+{
+    bool is_negative = text[0] == '-';
+    const char *most = is_negative ? "9223372036854775808" : "9223372036854775807";
+    const char *digits = text + is_negative;
+    size_t n = len - is_negative;
+
+    if (n < 19 || (n == 19 && memcmp(digits, most, 19) <= 0))
+        return DOC_INTEGER;
+    if (!is_negative && (n == 19 || (n == 20 && memcmp(digits, "18446744073709551615", 20) <= 0)))
+        return DOC_BIG;
+    return DOC_NULL; /* too big */
+}
+
+static int read_number(struct reader *reader)
+{
+    const char *begin = reader->at;
+    struct doc_value *number = add(reader, DOC_INTEGER);
+    bool is_real = false;
+
+    if (number == NULL)
+        return -ENOMEM;
+    reader->at += *begin == '-';
+    if (reader->at < reader->end && *reader->at == '0')
+        reader->at++;
+    else if (!read_digits(reader))
+        return -EBADMSG;
+    if (reader->at < reader->end && *reader->at == '.') {
+        is_real = true;
+        reader->at++;
+        if (!read_digits(reader))
+            return -EBADMSG;
+    }
+    if (reader->at < reader->end && (*reader->at | 0x20) == 'e') {
+        is_real = true;
+        reader->at++;
+        if (reader->at < reader->end && (*reader->at == '+' || *reader->at == '-'))
+            reader->at++;
+        if (!read_digits(reader))
+            return -EBADMSG;
+    }
+    number->len = (uint32_t)(reader->at - begin);
+    number->kind = (uint8_t)(is_real ? DOC_REAL : integer_kind(begin, number->len));
+    if (number->kind == DOC_NULL || (is_real && !is_good_real(begin, number->len)))
+        return -EBADMSG;
+    return 0;
+}
+
+static int read_word(struct reader *reader)
+{
+    static const struct {
+        const char *text;
+        size_t len;
+        enum doc_kind kind;
+    } words[] = { { "true", 4, DOC_TRUE }, { "false", 5, DOC_FALSE }, { "null", 4, DOC_NULL } };
+    struct doc_value *word;
+
+    for (size_t i = 0; i < sizeof(words) / sizeof(words[0]); i++) {
+        if ((size_t)(reader->end - reader->at) < words[i].len
+            || memcmp(reader->at, words[i].text, words[i].len) != 0)
+            continue;
+        word = add(reader, words[i].kind);
+        if (word == NULL)
+            return -ENOMEM;
+        word->len = (uint32_t)words[i].len;
+        reader->at += words[i].len;
+        return 0;
+    }
+    return -EBADMSG;
+}
+
+/* ---- values --------------------------------------------------------------------------------- */
+
+static void skip_blanks(struct reader *reader)
+{
+    while (reader->at < reader->end && (*reader->at == ' ' || *reader->at == '\n'
+                                        || *reader->at == '\r' || *reader->at == '\t'))
+        reader->at++;
+}
+
+/* The next byte but blanks, which is passed; 0 at the end. */
+static char take(struct reader *reader)
+{
+    skip_blanks(reader);
+    return reader->at < reader->end ? *reader->at++ : '\0';
+}
+
+static char peek(struct reader *reader)
+{
+    skip_blanks(reader);
+    return reader->at < reader->end ? *reader->at : '\0';
+}
+
+static int read_name(struct reader *reader)
+{
+    struct doc *doc = reader->doc;
+    struct doc_value *name;
+    int r = peek(reader) == '"' ? read_string(reader) : -EBADMSG;
+
+    if (r < 0)
+        return r;
+    name = &doc->v[doc->n - 1];
+    if (name->is_escaped) {
+        struct bytes bytes = bytes_of(doc, name);
+
+        for (int c = next_byte(&bytes); c >= 0; c = next_byte(&bytes))
+            if (c == 0)
+                return -EBADMSG;
+    }
+    name->end = hash_of(doc, name);
+    return take(reader) == ':' ? 0 : -EBADMSG;
+}
+
+static int read_scalar(struct reader *reader, char c)
+{
+    if (c == '"')
+        return read_string(reader);
+    if (c == '-' || (c >= '0' && c <= '9'))
+        return read_number(reader);
+    return read_word(reader);
+}
+
+/* What is open: its index, and how many values it has. */
+struct open {
+    uint32_t index;
+    uint32_t n;
+};
+
+static int close_one(struct reader *reader, const struct open *open)
+{
+    struct doc *doc = reader->doc;
+    struct doc_value *value = &doc->v[open->index];
+
+    reader->at++;
+    value->end = (uint32_t)doc->n;
+    value->len = (uint32_t)(reader->at - doc->text) - value->at;
+    return value->kind == DOC_OBJECT ? check_names(reader, open->index, open->n) : 0;
+}
+
+/* In front of a value, or of the end of what is open. */
+static int read_all(struct reader *reader, struct open *open)
+{
+    struct doc *doc = reader->doc;
+    int depth = 0, r = 0;
+
+    do {
+        struct open *in = depth > 0 ? &open[depth - 1] : NULL;
+        bool is_object = in != NULL && doc->v[in->index].kind == DOC_OBJECT;
+        char c = peek(reader);
+
+        if (in != NULL && c == (is_object ? '}' : ']')) {
+            r = close_one(reader, in);
+            depth--;
+            continue;
+        }
+        if (in != NULL && in->n++ > 0) {
+            if (take(reader) != ',')
+                return -EBADMSG;
+            c = peek(reader);
+        }
+        if (is_object) {
+            r = read_name(reader);
+            c = peek(reader);
+        }
+        if (r < 0)
+            return r;
+        if (c != '{' && c != '[') {
+            r = read_scalar(reader, c);
+            continue;
+        }
+        if (depth == CODEC_MAX_DEPTH)
+            return -EBADMSG;
+        if (add(reader, c == '{' ? DOC_OBJECT : DOC_ARRAY) == NULL)
+            return -ENOMEM;
+        reader->at++;
+        open[depth++] = (struct open){ (uint32_t)(doc->n - 1), 0 };
+    } while (depth > 0 && r == 0);
+    return r;
+}
+
+int doc_parse(struct doc *doc, const char *text, size_t len)
+{
+    struct reader reader = { doc, text, text + len, NULL, 0 };
+    struct open open[CODEC_MAX_DEPTH];
+    int r;
+
+    *doc = (struct doc){ .text = text };
+    if (len >= UINT32_MAX)
+        return -EBADMSG;
+    r = read_all(&reader, open);
+    if (r == 0 && peek(&reader) != '\0')
+        r = -EBADMSG;
+    if (r == 0 && reader.at != reader.end) /* a NUL */
+        r = -EBADMSG;
+    free(reader.keys);
+    return r;
+}
+
+void doc_done(struct doc *doc)
+{
+    free(doc->v);
+    *doc = (struct doc){ NULL, NULL, 0, 0 };
+}
+
+/* ---- looking -------------------------------------------------------------------------------- */
+
+static const struct doc_ref none = { NULL, 0 };
+
+static const struct doc_value *value_of(struct doc_ref ref)
+{
+    return &ref.doc->v[ref.at];
+}
+
+struct doc_ref doc_top(const struct doc *doc)
+{
+    return (struct doc_ref){ doc, 0 };
+}
+
+enum doc_kind doc_kind(struct doc_ref ref)
+{
+    return ref.doc != NULL ? (enum doc_kind)value_of(ref)->kind : DOC_NULL;
+}
+
+static bool is_text(const struct doc *doc, const struct doc_value *string, const char *text,
+                    size_t len)
+{
+    struct bytes bytes;
+
+    if (!string->is_escaped)
+        return string->len == len && memcmp(doc->text + string->at, text, len) == 0;
+    bytes = bytes_of(doc, string);
+    for (size_t i = 0; i < len; i++)
+        if (next_byte(&bytes) != (unsigned char)text[i])
+            return false;
+    return next_byte(&bytes) < 0;
+}
+
+bool doc_is(struct doc_ref string, const char *text)
+{
+    return doc_kind(string) == DOC_STRING
+           && is_text(string.doc, value_of(string), text, strlen(text));
+}
+
+struct doc_ref doc_get(struct doc_ref object, const char *name)
+{
+    const struct doc_value *v;
+    size_t len = strlen(name), end;
+
+    if (doc_kind(object) != DOC_OBJECT)
+        return none;
+    v = object.doc->v;
+    end = v[object.at].end;
+    for (size_t at = object.at + 1; at < end; at = v[at + 1].end)
+        if (is_text(object.doc, &v[at], name, len))
+            return (struct doc_ref){ object.doc, at + 1 };
+    return none;
+}
+
+static struct doc_ref element_at(struct doc_ref array, size_t at)
+{
+    return at < value_of(array)->end ? (struct doc_ref){ array.doc, at } : none;
+}
+
+struct doc_ref doc_first(struct doc_ref array)
+{
+    return doc_kind(array) == DOC_ARRAY ? element_at(array, array.at + 1) : none;
+}
+
+struct doc_ref doc_next(struct doc_ref array, struct doc_ref element)
+{
+    return element_at(array, value_of(element)->end);
+}
+
+int doc_bytes(struct doc_ref string, char **ret_text, size_t *ret_len)
+{
+    const struct doc_value *value;
+    struct bytes bytes;
+    char *text;
+    size_t n = 0;
+
+    if (doc_kind(string) != DOC_STRING)
+        return -EINVAL;
+    value = value_of(string);
+    bytes = bytes_of(string.doc, value);
+    /* No escape stands for more bytes than it has itself. */
+    text = mem_zalloc((size_t)value->len + 1);
+    if (text == NULL)
+        return -ENOMEM;
+    if (value->is_escaped) {
+        for (int c = next_byte(&bytes); c >= 0; c = next_byte(&bytes))
+            text[n++] = (char)c;
+    } else {
+        n = value->len;
+        memcpy(text, bytes.at, n);
+    }
+    text[n] = '\0';
+    *ret_text = text;
+    if (ret_len != NULL)
+        *ret_len = n;
+    return 0;
+}
+
+int doc_string(struct doc_ref string, char **ret_text)
+{
+    char *text;
+    size_t len;
+    int r = doc_bytes(string, &text, &len);
+
+    if (r == 0 && value_of(string)->is_escaped && strlen(text) != len) {
+        free(text);
+        return -EILSEQ;
+    }
+    if (r == 0)
+        *ret_text = text;
+    return r;
+}
+
+/* The number's digits with an end behind them. */
+static const char *digits_of(struct doc_ref value, char text[24])
+{
+    size_t len = value_of(value)->len;
+
+    memcpy(text, value.doc->text + value_of(value)->at, len < 24 ? len : 23);
+    text[len < 24 ? len : 23] = '\0';
+    return text;
+}
+
+int64_t doc_integer(struct doc_ref value)
+{
+    char text[24];
+
+    return doc_kind(value) == DOC_INTEGER ? strtoll(digits_of(value, text), NULL, 10) : 0;
+}
+
+uint64_t doc_unsigned(struct doc_ref value)
+{
+    char text[24];
+
+    if (doc_kind(value) == DOC_BIG)
+        return strtoull(digits_of(value, text), NULL, 10);
+    return (uint64_t)doc_integer(value);
+}
+
+double doc_number(struct doc_ref value)
+{
+    json_t *json;
+    double number;
+
+    if (doc_kind(value) == DOC_INTEGER)
+        return (double)doc_integer(value);
+    if (doc_kind(value) == DOC_BIG)
+        return (double)doc_unsigned(value);
+    if (doc_kind(value) != DOC_REAL)
+        return 0;
+    json = json_loadb(value.doc->text + value_of(value)->at, value_of(value)->len, JSON_DECODE_ANY,
+                      NULL);
+    number = json_number_value(json);
+    json_decref(json);
+    return number;
+}
