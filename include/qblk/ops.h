@@ -26,7 +26,7 @@ typedef enum qblk_ending {
 /* How an operation ended, in the user's words. */
 typedef enum qblk_result {
     QBLK_RESULT_NONE,
-    QBLK_RESULT_COMPLETED, /* pull, backup, commit below the top: done */
+    QBLK_RESULT_COMPLETED, /* pull, backup, commit below the top, resize, throttle, detach: done */
     QBLK_RESULT_FINISHED,  /* copy, commit: the target is a copy, the disk stayed */
     QBLK_RESULT_PIVOTED,   /* copy, commit: the disk uses the target */
     QBLK_RESULT_KEPT,      /* copy --keep: the job is READY and goes on */
@@ -60,7 +60,7 @@ typedef struct qblk_op_report {
     size_t size;
     qblk_result result;
     const char *operation;   /* its id, 8 hex digits; NULL if it was left before it began */
-    const char *kind;        /* "pull", "copy", "backup", "commit" */
+    const char *kind;        /* "pull", "copy", "backup", "commit", "resize", "throttle", "detach" */
     const char *disk;        /* as resolved */
     const char *target;      /* or NULL */
     const char *job;         /* id of its main job, or NULL if none was started */
@@ -68,6 +68,7 @@ typedef struct qblk_op_report {
     int64_t elapsed_ms;
     const char *const *notes;/* things the user should know: what was left, and how to go on */
     size_t n_notes;
+    uint64_t disk_size;      /* of a resize: the disk's size as QEMU says at the end, else 0 */
 } qblk_op_report;
 
 /* Each may be NULL. Order: on_plan, (on_step, on_job)*, on_end, release. Pointers handed in are

@@ -45,6 +45,7 @@ static void client_event(void *arg, const char *name, const char *text, size_t l
     events_keep(monitor, name, text, len);
     if (monitor->jobs != NULL)
         jobs_hear(monitor, name, text);
+    monitor_tell_children(monitor, name, text);
     if (monitor->options.ops.on_event != NULL && !monitor->free_asked)
         monitor->options.ops.on_event(monitor, name, text, monitor->options.arg);
 }

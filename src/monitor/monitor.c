@@ -146,6 +146,16 @@ static void turn_children(qblk_monitor *monitor)
     }
 }
 
+void monitor_tell_children(qblk_monitor *monitor, const char *name, const char *text)
+{
+    LIST_FOR_EACH(link, &monitor->children) {
+        struct monitor_child *child = LIST_ENTRY(link, struct monitor_child, link);
+
+        if (child->hear != NULL)
+            child->hear(child, name, text);
+    }
+}
+
 static void destroy(qblk_monitor *monitor)
 {
     void (*release)(void *) = monitor->options.ops.release;

@@ -25,6 +25,9 @@ struct monitor_child {
     void (*ended)(struct monitor_child *child, const qblk_error *why);
     /* After monitor_ask_turn(): inside process(), so that callbacks may run. May be NULL. */
     void (*turn)(struct monitor_child *child);
+    /* An event of QEMU's, inside process(). Remember it, ask for a turn, and call nothing that frees
+     * a child. May be NULL. */
+    void (*hear)(struct monitor_child *child, const char *name, const char *text);
     /* The monitor is being freed: take yourself out and free yourself. */
     void (*freed)(struct monitor_child *child);
 };
@@ -147,6 +150,7 @@ int monitor_dead(const qblk_monitor *monitor, qblk_error *error);
 
 /* The socket ended or must end; safe anywhere, acted on inside process(). */
 void monitor_doom(qblk_monitor *monitor, const qblk_error *why);
+void monitor_tell_children(qblk_monitor *monitor, const char *name, const char *text);
 /* The children's turn() is to run in the next process(), which is due at once. */
 void monitor_ask_turn(qblk_monitor *monitor);
 /* Writes what can be written now. */

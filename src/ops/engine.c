@@ -13,7 +13,7 @@
 enum {
     PHASE_IDLE,    /* nothing given out yet */
     PHASE_SENT,    /* its command is in flight */
-    PHASE_JOB,     /* waits for a job */
+    PHASE_JOB,     /* waits for a job, or for what was urged */
     PHASE_DISMISS, /* the job has ended and is to be dismissed */
     PHASE_LAST     /* that dismiss is in flight */
 };
@@ -43,7 +43,7 @@ static void next_step(struct engine *engine)
 
 static struct act give(enum act_kind kind, const char *text, const struct step *step, bool undo)
 {
-    struct act act = { kind, TAG_STEP, text, step, undo };
+    struct act act = { kind, TAG_STEP, text, step, undo, 0 };
 
     return act;
 }
@@ -148,6 +148,7 @@ static bool is_left_out(const struct engine *engine, const struct step *step)
     case STEP_UNDO:
     case STEP_CHECK:
     case STEP_CLEAN:
+    case STEP_URGE:
     default:
         return false;
     }
@@ -205,6 +206,53 @@ static bool creation_over(struct engine *engine)
     return false;
 }
 
+static void give_up(struct engine *engine)
+{
+    const struct step *step = &engine->steps[engine->at];
+    qblk_error error;
+
+    if (engine->cancel_asked)
+        (void)err_set(&error, QBLK_E_CANCELLED, "cancelled by the user; what was asked for cannot "
+                      "be taken back, and may still come about");
+    else
+        (void)err_set(&error, QBLK_E_TIMEOUT, "nothing came of it in %d %s of %g s; it may still "
+                      "come about, and asking again does no harm", step->tries,
+                      step->tries == 1 ? "try" : "tries", (double)step->again_ms / 1000);
+    fail_step(engine, &error);
+}
+
+/* A STEP_URGE. True if *act is to be handed out. */
+static bool urge(struct engine *engine, struct act *act)
+{
+    const struct step *step = &engine->steps[engine->at];
+
+    if (engine->phase == PHASE_JOB && engine->has_come) {
+        if (engine->no_come.code != QBLK_E_NONE) {
+            fail_step(engine, &engine->no_come);
+        } else {
+            engine->is_past = true;
+            next_step(engine);
+        }
+        return false;
+    }
+    if (engine->phase == PHASE_JOB &&
+        (engine->cancel_asked || (engine->is_time && engine->tried >= step->tries))) {
+        give_up(engine);
+        return false;
+    }
+    if (engine->phase == PHASE_IDLE || (engine->phase == PHASE_JOB && engine->is_time)) {
+        engine->phase = PHASE_SENT;
+        engine->sent = engine->at + 1;
+        engine->is_time = false;
+        engine->tried++;
+        *act = give(ACT_SEND, step->command, step, false);
+        return true;
+    }
+    *act = give(ACT_WAIT, NULL, step, false);
+    act->wait_ms = engine->phase == PHASE_JOB ? step->again_ms : 0;
+    return true;
+}
+
 /* One look at the current step. True if there is something to hand out in *act. */
 static bool forward(struct engine *engine, struct act *act)
 {
@@ -226,6 +274,8 @@ static bool forward(struct engine *engine, struct act *act)
         turn_back(engine, &engine->cancel_error);
         return false;
     }
+    if (step->kind == STEP_URGE)
+        return urge(engine, act);
     if (is_wait) {
         if (wait_main(engine, step))
             return false;
@@ -427,6 +477,14 @@ static void reply_forward(struct engine *engine, const char *reply, const qblk_e
             engine_note(engine, "job %s could not be dismissed: %s", engine->main.id, mine.text);
         r = 0;
         break;
+    case STEP_URGE:
+        if (r < 0 && !engine->has_come)
+            r = step->check(engine->arg, engine, reply, &mine);
+        if (r >= 0 || engine->has_come) {
+            engine->phase = PHASE_JOB;
+            return;
+        }
+        break;
     case STEP_CALL:
     case STEP_START:
     case STEP_VERB:
@@ -588,6 +646,20 @@ void engine_cancel(struct engine *engine)
 
     (void)err_set(&error, QBLK_E_CANCELLED, "cancelled by the user");
     engine_give_up(engine, &error);
+}
+
+void engine_come(struct engine *engine, const qblk_error *why)
+{
+    if (engine->has_come || engine->tried == 0)
+        return;
+    engine->has_come = true;
+    if (why != NULL)
+        engine->no_come = *why;
+}
+
+void engine_time(struct engine *engine)
+{
+    engine->is_time = true;
 }
 
 bool engine_has_changed(const struct engine *engine)

@@ -30,6 +30,8 @@ enum step_kind {
     STEP_DISMISS,  /* dismisses the main job, unless it is gone */
     STEP_CLEAN,    /* a command whose failure is only a note */
     STEP_SURVEY,   /* a query, only sent if a STEP_CLEAN failed, that says what is really left */
+    STEP_URGE,     /* a command, given again and again until what it asks for has come about, which is
+                    * told by engine_come(); nothing is undone after it */
     /* What goes to the guest agent instead of QEMU: */
     STEP_FREEZE,   /* freezes the guest; its undo is to thaw it */
     STEP_THAW,     /* thaws it, if the STEP_FREEZE that this retires is in effect; failure is a note */
@@ -51,7 +53,9 @@ struct step {
     char *unlink;         /* CREATE, MARK: a file that is there now; removed by undo, first. Or NULL */
     char *node;           /* CLEAN: the node that it removes. Or NULL */
     const char *job;      /* id of the job concerned; borrowed from the operation */
-    step_check_fn *check; /* CHECK, SURVEY; ABSENT: says what is in the way */
+    step_check_fn *check; /* CHECK, SURVEY; ABSENT: says what is in the way; URGE: whether a refusal
+                           * of the command is a failure */
+    int again_ms, tries;  /* URGE: how long to wait after each try, and how many there are */
     const void *subject;  /* for the check: what it is about; borrowed. Or NULL */
     size_t retires;       /* with this done, step number retires - 1 needs no undo any more; or 0 */
     bool if_completed;    /* only if the main job completed */
@@ -95,6 +99,10 @@ struct engine {
     struct engine_job side; /* of the STEP_CREATE under way */
     char **notes;
     size_t n_notes, notes_room;
+    int tried;             /* times that the command of the STEP_URGE was given out */
+    bool has_come;         /* what it asked for; or it will not come, for the reason that follows */
+    qblk_error no_come;
+    bool is_time;          /* it has been waited for long enough */
     size_t n_doubts;       /* nodes that could not be removed, or are not there */
     char scratch[160];     /* the text of a job verb given out last */
     void *arg;             /* for the checks */
@@ -118,6 +126,7 @@ struct act {
     const char *text;
     const struct step *step; /* the step that this belongs to */
     bool is_undo;
+    int wait_ms;             /* WAIT: engine_time() is to be called after that long; 0: not at all */
 };
 
 void engine_init(struct engine *engine, const char *main_job, void *arg);
@@ -146,6 +155,9 @@ void engine_no_job(struct engine *engine, const char *id);
 void engine_cancel(struct engine *engine);
 /* It is to be cancelled for another reason; what is asked first counts. */
 void engine_give_up(struct engine *engine, const qblk_error *why);
+/* What the STEP_URGE under way asks for has come about (why NULL), or never will. */
+void engine_come(struct engine *engine, const qblk_error *why);
+void engine_time(struct engine *engine); /* what ACT_WAIT said has passed */
 
 /* Within a check: the subject of its step. */
 const void *engine_subject(const struct engine *engine);

@@ -1,4 +1,4 @@
-/* The kinds of operations. Each is described by its own file. */
+/* The kinds of operations that can be taken up again. Each is described by its own file. */
 #include <string.h>
 
 #include "ops/op.h"

@@ -67,6 +67,7 @@ static void destroy(qblk_op *op)
         *op->ret_is_gone = true;
     list_remove(&op->child.link);
     guest_free(op->guest);
+    monitor_timer_stop(&op->timer);
     if (op->listener != NULL)
         jobs_unlisten(op->monitor, op->listener);
     if (op->reading != NULL)
@@ -87,6 +88,7 @@ static void destroy(qblk_op *op)
     free(op->commit_top);
     free(op->backing_file);
     free(op->sync);
+    free(op->own);
     free(op);
     if (release != NULL)
         release(arg);
@@ -130,6 +132,22 @@ static void child_turn(struct monitor_child *child)
         cancel_early(op);
 }
 
+static void child_hear(struct monitor_child *child, const char *name, const char *text)
+{
+    qblk_op *op = LIST_ENTRY(child, qblk_op, child);
+
+    if (op->kind->hear != NULL && !op->is_over && op->graph != NULL)
+        op->kind->hear(op, name, text);
+}
+
+static void timer_due(struct monitor_timer *timer)
+{
+    qblk_op *op = LIST_ENTRY(timer, qblk_op, timer);
+
+    engine_time(&op->engine);
+    op_run(op);
+}
+
 static void child_ended(struct monitor_child *child, const qblk_error *why)
 {
     qblk_op *op = LIST_ENTRY(child, qblk_op, child);
@@ -163,6 +181,8 @@ int op_start(qblk_monitor *monitor, const struct op_kind *kind, const char *disk
     op->child.ended = child_ended;
     op->child.freed = child_freed;
     op->child.turn = child_turn;
+    op->child.hear = child_hear;
+    op->timer.due = timer_due;
     list_append(&monitor->children, &op->child.link);
     op->started_ms = monitor_now_ms();
     op->disk_name = mem_strdup(disk);
@@ -187,6 +207,7 @@ void op_end(qblk_op *op, qblk_result result, const qblk_error *error)
     if (op->is_over)
         return;
     op->is_over = true;
+    monitor_timer_stop(&op->timer);
     if (error != NULL) {
         op->error = *error;
         (void)snprintf(op->error.operation, sizeof(op->error.operation), "%s", op->id);
@@ -202,6 +223,7 @@ void op_end(qblk_op *op, qblk_result result, const qblk_error *error)
     op->report.job = op->has_job ? op->names.job : NULL;
     op->report.bytes = op->bytes;
     op->report.elapsed_ms = monitor_now_ms() - op->started_ms;
+    op->report.disk_size = op->disk_size;
     op->report.notes = (const char *const *)op->engine.notes;
     op->report.n_notes = op->engine.n_notes;
     log_debug(&op->monitor->log, "operation %s: %s", op->id, qblk_result_name(result));

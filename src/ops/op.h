@@ -49,12 +49,16 @@ struct op_kind {
     /* The same once the job has ended well and is dismissed: what is to be cleaned, without the
      * journal. */
     void (*plan_clean)(qblk_op *op);
+    /* It was left in its middle: says what that means, in notes. NULL: it can be taken up again. */
+    void (*tell_left)(qblk_op *op);
+    /* An event of QEMU's came. May be NULL. */
+    void (*hear)(qblk_op *op, const char *name, const char *text);
     bool has_endings;     /* it can end in more than one way: op->ending, if that is not DEFAULT */
 };
 
 extern const struct op_kind op_pull, op_copy, op_backup, op_commit;
 
-/* All of them, NULL at the end: kinds.c. */
+/* Those that have a journal, NULL at the end: kinds.c. */
 extern const struct op_kind *const op_kinds[];
 const struct op_kind *op_kind_find(const char *name);
 
@@ -72,6 +76,7 @@ struct qblk_op {
     qblk_op_common common;
     char *disk_name, *base, *commit_top, *backing_file, *sync;
     struct target to;
+    void *own;           /* what its kind alone knows of, in one piece; freed with the operation */
     qblk_ending ending;
     bool shallow, legacy, compress;
     bool no_bitmaps;     /* bitmaps are not carried on */
@@ -94,6 +99,7 @@ struct qblk_op {
     char *chain_before, *chain_after, *warning;
     const char *landing; /* the node that the disk's device uses after a pivot; borrowed */
     struct guest *guest; /* guest.c; NULL: the operation does not quiesce */
+    struct monitor_timer timer; /* of a step that waits for so long */
     struct job_listener *listener; /* freed by the monitor, once nobody walks its list */
 
     /* how it goes */
@@ -104,7 +110,7 @@ struct qblk_op {
     unsigned in_flight;  /* replies that will still come */
     bool free_asked;
     int64_t started_ms;
-    uint64_t bytes;
+    uint64_t bytes, disk_size;
     bool has_job;
     const char *starting; /* id of the job whose start command is in flight, or NULL */
     qblk_op_report report;
@@ -147,6 +153,8 @@ int plan_open_journal(qblk_op *op, const char *intent, qblk_error *error);
 struct step *plan_end_journal(qblk_op *op);
 /* The last steps: the journal goes; and if something could not be removed, what is left is seen. */
 void plan_close_journal(qblk_op *op);
+/* A step that sees, if a node could not be removed, which of those are there at all. */
+void plan_survey(qblk_op *op);
 void plan_dismiss(qblk_op *op);
 /* A step that removes a node; that it cannot go is only a note. */
 void plan_delete(qblk_op *op, const char *node);

@@ -184,7 +184,7 @@ static int survey(void *arg, struct engine *engine, const char *reply, qblk_erro
     return 0;
 }
 
-static void plan_survey(qblk_op *op)
+void plan_survey(qblk_op *op)
 {
     struct step *step = plan_step(op, STEP_SURVEY, "see which nodes are left");
 

@@ -176,13 +176,15 @@ static void leave(qblk_op *op)
     op->is_idle = !is_begun;
     if (!is_begun)
         engine_note(&op->engine, "nothing was changed yet");
+    else if (op->kind->tell_left != NULL)
+        op->kind->tell_left(op);
     else if (op->has_job && engine->main.outcome == QBLK_OUTCOME_NONE)
         engine_note(&op->engine, "operation %s is left open: job %s goes on in QEMU; \"qblk job "
                     "wait %s\" waits for it", op->id, op->names.job, op->names.job);
     else
         engine_note(&op->engine, "operation %s is left open at \"%s\"", op->id,
                     engine->at < engine->n ? engine->steps[engine->at].name : "the end");
-    if (is_begun)
+    if (is_begun && op->kind->tell_left == NULL)
         engine_note(&op->engine, "take it up again with \"qblk recover --operation %s\", or undo "
                     "it with \"qblk recover --operation %s --undo\"", op->id, op->id);
     op_end(op, QBLK_RESULT_LEFT, NULL);
@@ -203,8 +205,12 @@ void op_run(qblk_op *op)
             break; /* op_end() comes from there */
         struct act act = engine_next(&op->engine);
 
-        if (act.kind == ACT_WAIT)
+        if (act.kind == ACT_WAIT) {
+            if (act.wait_ms > 0 && !op->timer.is_set)
+                monitor_timer_set(op->monitor, &op->timer, monitor_now_ms() + act.wait_ms);
             break;
+        }
+        monitor_timer_stop(&op->timer);
         if (act.kind == ACT_OVER)
             over(op);
         else if (act.kind == ACT_LOOK)
