@@ -162,6 +162,93 @@ QBLK_API int qblk_backup(qblk_monitor *monitor, const char *disk, const char *ta
                          const qblk_backup_options *options, qblk_op **ret_op,
                          qblk_error *error) QBLK_MUST_CHECK;
 
+typedef struct qblk_resize_options {
+    size_t size;
+    qblk_op_common common;
+    bool shrink; /* a smaller size is meant: what is beyond it is lost */
+} qblk_resize_options;
+
+/* Changes the size of a disk (block_resize); bytes is rounded up to a multiple of 512. The report's
+ * disk_size is what QEMU says after. Refused through on_end: a smaller size without shrink, a job on
+ * the disk, a disk that is read-only, and for a host's block device any size but its own. A disk of
+ * that size already is left alone, with a note. There is no journal: one command is all there is to
+ * it. Otherwise as qblk_pull(). Since: 0.1. */
+QBLK_API int qblk_resize(qblk_monitor *monitor, const char *disk, uint64_t bytes,
+                         const qblk_resize_options *options, qblk_op **ret_op,
+                         qblk_error *error) QBLK_MUST_CHECK;
+
+/* The limits of a disk's I/O by the guest; another thing than the speed of a job. Bytes, or requests,
+ * a second; those named MAX are what a burst may have. */
+typedef enum qblk_limit {
+    QBLK_LIMIT_BPS,
+    QBLK_LIMIT_BPS_RD,
+    QBLK_LIMIT_BPS_WR,
+    QBLK_LIMIT_IOPS,
+    QBLK_LIMIT_IOPS_RD,
+    QBLK_LIMIT_IOPS_WR,
+    QBLK_LIMIT_BPS_MAX,
+    QBLK_LIMIT_BPS_RD_MAX,
+    QBLK_LIMIT_BPS_WR_MAX,
+    QBLK_LIMIT_IOPS_MAX,
+    QBLK_LIMIT_IOPS_RD_MAX,
+    QBLK_LIMIT_IOPS_WR_MAX,
+    QBLK_LIMIT_IOPS_SIZE /* a request of more bytes than this counts as several */
+} qblk_limit;
+#define QBLK_LIMITS 13
+
+/* "bps", "bps-rd", ..., "iops-size". Static storage, never NULL. Since: 0.1. */
+QBLK_API const char *qblk_limit_name(qblk_limit limit);
+
+typedef struct qblk_throttle_options {
+    size_t size;
+    qblk_op_common common;
+    bool off;                     /* no limits at all any more; nothing else may be given then */
+    bool is_given[QBLK_LIMITS];   /* the others stay as they are, but a limit on the total takes the
+                                   * place of those on reads and writes, and the other way round */
+    uint64_t value[QBLK_LIMITS];  /* 0 for no limit */
+    const char *group;            /* disks of one group share its limits, and a disk that joins takes
+                                   * them over; NULL: as it is */
+} qblk_throttle_options;
+
+/* Limits a disk's I/O by the guest (block_set_io_throttle). Refused through on_end: a disk that no
+ * device uses, as in qemu-storage-daemon, and one behind a throttle node, whose group has the limits.
+ * Otherwise as qblk_resize(). Since: 0.1. */
+QBLK_API int qblk_throttle(qblk_monitor *monitor, const char *disk,
+                           const qblk_throttle_options *options, qblk_op **ret_op,
+                           qblk_error *error) QBLK_MUST_CHECK;
+
+typedef struct qblk_limits {
+    size_t size;
+    uint64_t value[QBLK_LIMITS]; /* 0 for no limit */
+    char group[128];             /* "" if there are no limits; cut off if longer */
+    char disk[128];              /* the disk as resolved */
+    char node[64];               /* a throttle node in front of the disk, which has limits of its own
+                                  * that are not seen here; or "" */
+} qblk_limits;
+
+/* Reads the limits. ret_limits->size must be set. Blocks up to timeout_ms (-1: for ever). Returns 0;
+ * -EOPNOTSUPP with QBLK_E_UNSUPPORTED (no device uses it), -ENOENT, -ETIMEDOUT, ... Since: 0.1. */
+QBLK_API int qblk_throttle_read(qblk_monitor *monitor, const char *disk, int timeout_ms,
+                                qblk_limits *ret_limits, qblk_error *error) QBLK_MUST_CHECK;
+
+typedef struct qblk_detach_options {
+    size_t size;
+    qblk_op_common common;
+    bool keep_nodes; /* leave the disk's nodes, to be used again */
+    int tries;       /* how often the guest is asked; 0: 8 */
+    int interval_ms; /* how long to wait for it each time; 0: 20000 */
+} qblk_detach_options;
+
+/* Unplugs the device of a disk: device_del, again after each interval, until DEVICE_DELETED comes
+ * for it, and then removes those of the disk's nodes that were added by hand and that nobody else uses
+ * (those of a -drive go by themselves). The result is COMPLETED; if the guest does not let go
+ * QBLK_E_TIMEOUT, if it says that it will not QBLK_E_QEMU. Refused through on_end: a job on the disk,
+ * a disk without a device. A request cannot be taken back: after a cancel or qblk_op_leave() the
+ * device may still go, and its nodes stay then. Otherwise as qblk_resize(). Since: 0.1. */
+QBLK_API int qblk_detach(qblk_monitor *monitor, const char *disk,
+                         const qblk_detach_options *options, qblk_op **ret_op,
+                         qblk_error *error) QBLK_MUST_CHECK;
+
 /* What is to become of an operation that was left open. */
 typedef enum qblk_resume_how {
     QBLK_RESUME_INTENT, /* what its owner intended, as recorded */

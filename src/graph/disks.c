@@ -149,3 +149,14 @@ int graph_make_disks(qblk_graph *graph)
             add_node_disk(graph, i);
     return 0;
 }
+
+const struct qapi_block_device_info *graph_medium(const qblk_graph *graph, int disk)
+{
+    const qblk_disk *of = qblk_graph_disk(graph, disk);
+
+    /* The name of its drive, empty or not, is the very string of its entry. */
+    for (size_t i = 0; of != NULL && i < graph->block.n; i++)
+        if (graph->block.v[i].device == of->drive)
+            return graph->block.v[i].inserted;
+    return NULL;
+}

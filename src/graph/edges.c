@@ -98,6 +98,33 @@ int graph_edges_from_debug(qblk_graph *graph)
     return 0;
 }
 
+static bool is_shared(const struct qapi_x_dbg_block_graph_edge *edge, const char *permission)
+{
+    for (size_t i = 0; i < edge->shared_perm.n; i++)
+        if (strcmp(edge->shared_perm.v[i], permission) == 0)
+            return true;
+    return false;
+}
+
+const char *graph_who_forbids(const qblk_graph *graph, int node, const char *permission)
+{
+    CLEANUP(graph_ids_done) struct graph_ids ids = { NULL, 0 };
+
+    if (!graph->has_debug || graph_ids_init(graph, &ids) < 0)
+        return NULL;
+    for (size_t i = 0; i < graph->debug.edges.n; i++) {
+        const struct qapi_x_dbg_block_graph_edge *edge = &graph->debug.edges.v[i];
+        const struct graph_id *parent = graph_ids_find(&ids, edge->parent);
+
+        if (parent == NULL || node_of(&ids, edge->child) != node || is_shared(edge, permission))
+            continue;
+        return parent->of->name[0] != '\0'                       ? parent->of->name
+               : strcmp(parent->of->type, "block-backend") == 0 ? "an export"
+                                                                : parent->of->type;
+    }
+    return NULL;
+}
+
 /* ---- without it ----------------------------------------------------------------------------- */
 
 /* The file names in the chain of a drive's image say which nodes follow each other, and nodes with

@@ -156,10 +156,17 @@ static bool is_free(const qblk_graph *graph, int node, const int *list, int n)
 
 int graph_deletable(const qblk_graph *graph, int node, int *list, int room, int *n)
 {
+    if (!is_node(graph, node) || !is_free(graph, node, list, *n))
+        return 0;
+    return graph_released(graph, node, list, room, n);
+}
+
+int graph_released(const qblk_graph *graph, int node, int *list, int room, int *n)
+{
     int begin = *n;
 
     if (!is_node(graph, node) || *n >= room || graph->nodes[node].name[0] == '#'
-        || is_listed(graph, list, *n, node) || !is_free(graph, node, list, *n))
+        || is_listed(graph, list, *n, node))
         return 0;
     add_to_list(graph, list, n, node);
     for (int at = begin; at < *n; at++) {

@@ -44,6 +44,18 @@ int graph_tell_users(const qblk_graph *graph, int node, struct buf *out);
  * for it: one list at a time. */
 int graph_deletable(const qblk_graph *graph, int node, int *list, int room, int *n);
 
+/* The same for a node whose users are about to let go of it, and so do not count. */
+int graph_released(const qblk_graph *graph, int node, int *list, int room, int *n);
+
+/* Who uses the node and does not let others do that with it ("resize"): its name, or its kind if it has
+ * none; NULL if nobody is known to. */
+const char *graph_who_forbids(const qblk_graph *graph, int node, const char *permission);
+
+/* What query-block says of the disk's medium, or NULL: in qemu-storage-daemon there are no devices.
+ * Borrowed. */
+struct qapi_block_device_info;
+const struct qapi_block_device_info *graph_medium(const qblk_graph *graph, int disk);
+
 /* The next image below (through filters), -1 at the end. */
 int graph_backing_image(const qblk_graph *graph, int node);
 /* The format node below any filters: the node itself if it is no filter. */

@@ -57,6 +57,8 @@ struct op_kind {
 };
 
 extern const struct op_kind op_pull, op_copy, op_backup, op_commit;
+/* These have no journal: one command, or waiting, is all there is to them. */
+extern const struct op_kind op_resize, op_throttle, op_detach;
 
 /* Those that have a journal, NULL at the end: kinds.c. */
 extern const struct op_kind *const op_kinds[];

@@ -69,6 +69,11 @@ struct peer {
     bool hang_up_after;         /* ...after it was carried out, else before */
     bool is_holding;            /* jobs other than "create" make no progress */
     const char *fail_job;       /* jobs of that type fail */
+    bool keeps_size;            /* block_resize succeeds and does nothing */
+    bool guest_refuses;         /* to unplug */
+    int unplug_after;           /* the n-th request of it */
+    bool is_unplugging;         /* the guest was asked already */
+    bool loses_unplug;          /* the event that tells of the device itself is lost */
     bool vanish;                /* the main job goes without a word instead of ending */
 };
 

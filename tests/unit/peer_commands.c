@@ -8,6 +8,7 @@
 
 /* ---- commands -------------------------------------------------------------------------------- */
 
+const char peer_no_device[] = "There is no such device";
 const char peer_no_command[] = "The command has not been found";
 
 const char *peer_text_of(json_t *args, const char *key)
@@ -198,6 +199,40 @@ static const char *do_job(struct peer *peer, const char *command, json_t *args)
     return NULL;
 }
 
+static const char *do_resize(struct peer *peer, json_t *args)
+{
+    struct peer_node *node = peer_node(peer, peer_text_of(args, "node-name"));
+
+    if (node == NULL)
+        return "Cannot find device= nor node-name";
+    if (!peer->keeps_size)
+        node->size = (uint64_t)json_integer_value(json_object_get(args, "size"));
+    return NULL;
+}
+
+/* An event comes for each part of the device. */
+static const char *do_unplug(struct peer *peer)
+{
+    bool is_again = peer->is_unplugging;
+
+    if (peer->root[0] == '\0')
+        return peer_no_device;
+    peer->is_unplugging = true;
+    if (peer->guest_refuses) {
+        peer_event(peer, false, "DEVICE_UNPLUG_GUEST_ERROR",
+                   "{\"device\": \"vd0\", \"path\": \"/machine/peripheral/vd0\"}");
+    } else if (peer->unplug_after == 0 || --peer->unplug_after == 0) {
+        PUT(peer->root, "");
+        peer_sweep(peer);
+        peer_event(peer, false, "DEVICE_DELETED",
+                   "{\"path\": \"/machine/peripheral/vd0/virtio-backend\"}");
+        if (!peer->loses_unplug)
+            peer_event(peer, false, "DEVICE_DELETED",
+                       "{\"device\": \"vd0\", \"path\": \"/machine/peripheral/vd0\"}");
+    }
+    return is_again ? "Device vd0 is already in the process of unplug" : NULL;
+}
+
 /* query-named-block-nodes is deadly for some. */
 static bool crashes(const struct peer *peer)
 {
@@ -242,6 +277,12 @@ const char *peer_carry_out(struct peer *peer, const char *name, json_t *args, ch
         return do_copy(peer, args, "backup", name[0] == 'd');
     else if (strcmp(name, "block-stream") == 0)
         return do_stream(peer, args);
+    else if (strcmp(name, "block_resize") == 0)
+        return do_resize(peer, args);
+    else if (strcmp(name, "device_del") == 0)
+        return do_unplug(peer);
+    else if (strcmp(name, "block_set_io_throttle") == 0)
+        return NULL;
     else if (strcmp(name, "block-job-change") == 0)
         return peer_no_command; /* 8.2 has it first */
     else if (strncmp(name, "job-", 4) == 0 || strncmp(name, "block-job-", 10) == 0)

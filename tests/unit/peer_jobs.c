@@ -7,7 +7,7 @@
 
 /* ---- events ---------------------------------------------------------------------------------- */
 
-static void event(struct peer *peer, bool is_before, const char *name, const char *data)
+void peer_event(struct peer *peer, bool is_before, const char *name, const char *data)
 {
     char **to = is_before ? &peer->before : &peer->after;
 
@@ -28,7 +28,7 @@ void peer_status(struct peer *peer, bool is_before, struct peer_job *job, const 
 
     PUT(job->status, word);
     (void)snprintf(data, sizeof(data), "{\"status\": \"%s\", \"id\": \"%s\"}", word, job->id);
-    event(peer, is_before, "JOB_STATUS_CHANGE", data);
+    peer_event(peer, is_before, "JOB_STATUS_CHANGE", data);
 }
 
 static void block_event(struct peer *peer, const struct peer_job *job, const char *name)
@@ -42,7 +42,7 @@ static void block_event(struct peer *peer, const struct peer_job *job, const cha
     (void)snprintf(data, sizeof(data), "{\"device\": \"%s\", \"len\": %u, \"offset\": %u, "
                    "\"speed\": 0, \"type\": \"%s\"%s}", job->id, PEER_DISK_SIZE, PEER_DISK_SIZE,
                    job->type, error);
-    event(peer, false, name, data);
+    peer_event(peer, false, name, data);
 }
 
 /* ---- jobs ------------------------------------------------------------------------------------ */

@@ -16,7 +16,8 @@ void peer_del_node(struct peer *peer, struct peer_node *node);
 void peer_sweep(struct peer *peer);
 void peer_hold(struct peer_job *job, const char *name);
 
-/* peer_jobs.c: jobs live, and events tell of it */
+/* peer_jobs.c: jobs live, and events tell of it. data is JSON */
+void peer_event(struct peer *peer, bool is_before, const char *name, const char *data);
 void peer_status(struct peer *peer, bool is_before, struct peer_job *job, const char *word);
 void peer_conclude(struct peer *peer, struct peer_job *job);
 void peer_abort_job(struct peer *peer, struct peer_job *job, const char *error);
@@ -37,7 +38,8 @@ const char *peer_carry_out(struct peer *peer, const char *name, json_t *args, ch
 /* peer_wire.c */
 void peer_hang_up(struct peer *peer);
 void peer_say(struct peer *peer, const char *text);
-/* What peer_carry_out() says to a command that it does not have. */
-extern const char peer_no_command[];
+/* What peer_carry_out() says to a command that it does not have; of a device that it does not have.
+ * These have a class of their own. */
+extern const char peer_no_command[], peer_no_device[];
 
 #endif

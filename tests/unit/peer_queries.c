@@ -110,7 +110,7 @@ static void add_edge(const struct peer *peer, char **to, const char **comma, con
     if (node_id(peer, child) < 0)
         return;
     peer_append(to, "%s{\"name\": \"%s\", \"parent\": %d, \"child\": %d, \"perm\": [], "
-           "\"shared-perm\": []}", *comma, role, parent, node_id(peer, child));
+           "\"shared-perm\": [\"resize\"]}", *comma, role, parent, node_id(peer, child));
     *comma = ", ";
 }
 

@@ -42,6 +42,13 @@ void peer_flush(struct peer *peer)
     peer->before = peer->after = NULL;
 }
 
+static const char *class_of(const char *why)
+{
+    return strcmp(why, peer_no_command) == 0  ? "CommandNotFound"
+           : strcmp(why, peer_no_device) == 0 ? "DeviceNotFound"
+                                              : "GenericError";
+}
+
 static void reply(struct peer *peer, const char *result, const char *why, json_t *id)
 {
     char *id_text = json_dumps(id, JSON_ENCODE_ANY), *text = NULL;
@@ -49,7 +56,7 @@ static void reply(struct peer *peer, const char *result, const char *why, json_t
     if (why != NULL)
         peer_append(&text, "{\"id\": %s, \"error\": {\"class\": \"%s\", "
                     "\"desc\": \"%s\"}}\r\n", id_text,
-                    strcmp(why, peer_no_command) == 0 ? "CommandNotFound" : "GenericError", why);
+                    class_of(why), why);
     else
         peer_append(&text, "{\"return\": %s, \"id\": %s}\r\n",
                     result != NULL ? result : "{}", id_text);

@@ -9,6 +9,12 @@
 
 #include "progress.h"
 
+/* A number where none and 0 are two things. */
+struct given {
+    bool is_given;
+    uint64_t value;
+};
+
 /* The values of the options; opts.c has the table that fills it. */
 struct options {
     const char *socket;
@@ -45,6 +51,13 @@ struct options {
     bool undo;
     bool active;
     bool force;
+    bool shrink;
+    bool off;
+    struct given limits[QBLK_LIMITS];
+    const char *group;
+    bool keep_nodes;
+    uint64_t tries; /* 0: as many as usual */
+    int64_t interval_ms;
 };
 
 struct verb;

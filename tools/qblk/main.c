@@ -30,6 +30,14 @@ const struct verb verbs[] = {
     { "backup", VERB_BACKUP, 2, 2, "DISK TARGET", "Back a disk up as it is now",
       DISK_IS "\nTARGET is a file as QEMU sees it; a relative name is taken from here.",
       run_backup },
+    { "resize", VERB_RESIZE, 2, 2, "DISK SIZE", "Change the size of a disk",
+      DISK_IS "\nSIZE is in bytes, or has a unit: 512K, 64M, 10G.", run_resize },
+    { "throttle", VERB_THROTTLE, 1, 1, "DISK", "Limit the I/O of a disk by its guest, or show the "
+      "limits",
+      DISK_IS "\nWithout limits or --off those in force are shown. The speed of a job is another\n"
+      "thing: see job speed.", run_throttle },
+    { "detach", VERB_DETACH, 1, 1, "DEVICE", "Unplug the device of a disk, and remove its nodes",
+      "DEVICE is the disk, by any name that it has.", run_detach },
     { "job list", VERB_JOB_LIST, 0, 0, "", "List the block jobs", NULL, run_job_list },
     { "job info", VERB_JOB_INFO, 1, 1, "ID", "Tell everything about a job", NULL, run_job_info },
     { "job wait", VERB_JOB_WAIT, 1, -1, "ID...", "Wait until jobs end", NULL, run_job_wait },

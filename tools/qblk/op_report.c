@@ -131,6 +131,8 @@ static void result_members(struct text *line, const qblk_op_report *report)
     json_str(line, "job", report->job);
     json_u64(line, "bytes", report->bytes);
     json_i64(line, "elapsed_ms", report->elapsed_ms);
+    if (report->disk_size > 0)
+        json_u64(line, "disk_size", report->disk_size);
     json_open(line, "notes", '[');
     for (size_t i = 0; i < report->n_notes; i++)
         json_str(line, NULL, report->notes[i]);
@@ -197,8 +199,11 @@ static void result_line(struct op_run *run, const qblk_op_report *report)
     } else {
         text_addf(&text, "%s %s%s%s: %s", run->past, disk, target != NULL ? " to " : "",
                   target != NULL ? target : "", qblk_result_name(report->result));
-        text_addf(&text, " (%s in %s)", format_size(report->bytes, size),
-                  format_elapsed(report->elapsed_ms, time));
+        if (report->disk_size > 0)
+            text_addf(&text, " (%s)", format_size(report->disk_size, size));
+        else if (report->job != NULL)
+            text_addf(&text, " (%s in %s)", format_size(report->bytes, size),
+                      format_elapsed(report->elapsed_ms, time));
     }
     text_add_plain(&line, text.s, false);
     text_free(&text);

@@ -18,6 +18,8 @@ enum opt_kind {
     OPT_LIMIT,   /* the same, not 0 */
     OPT_RATE,    /* uint64_t */
     OPT_COUNT,   /* uint64_t, not 0 */
+    OPT_GIVEN,   /* struct given */
+    OPT_GIVEN_RATE, /* struct given, a rate */
     OPT_CHOICE,  /* const char *, one of choices */
     OPT_ENDING   /* qblk_ending, value */
 };
@@ -83,7 +85,7 @@ static const struct opt_def table[] = {
     { "on-error", 0, OPT_CHOICE, AT(on_error), "POLICY", "report|stop|ignore|enospc",
       .verbs = VERB_OPS,
       .help = "on an I/O error: report (default), stop, ignore or enospc" },
-    { "dry-run", 0, OPT_FLAG, AT(dry_run), .verbs = VERB_OPS,
+    { "dry-run", 0, OPT_FLAG, AT(dry_run), .verbs = VERB_OPS | VERB_SMALL,
       .help = "check and print what would be sent; change nothing" },
     { "async", 0, OPT_FLAG, AT(async), .verbs = VERB_OPS | VERB_JOB_END,
       .help = "do not wait for the end of the job" },
@@ -99,6 +101,43 @@ static const struct opt_def table[] = {
       .help = "wait for the first of the jobs only" },
     { "ready", 0, OPT_FLAG, AT(ready), .verbs = VERB_JOB_WAIT,
       .help = "a job that is ready counts as well" },
+    { "shrink", 0, OPT_FLAG, AT(shrink), .verbs = VERB_RESIZE,
+      .help = "SIZE may be smaller; what is beyond is lost" },
+    { "bps", 0, OPT_GIVEN_RATE, AT(limits[QBLK_LIMIT_BPS]), "RATE", .verbs = VERB_THROTTLE,
+      .help = "at most so many bytes a second in all" },
+    { "bps-rd", 0, OPT_GIVEN_RATE, AT(limits[QBLK_LIMIT_BPS_RD]), "RATE", .verbs = VERB_THROTTLE,
+      .help = "at most so many bytes read a second" },
+    { "bps-wr", 0, OPT_GIVEN_RATE, AT(limits[QBLK_LIMIT_BPS_WR]), "RATE", .verbs = VERB_THROTTLE,
+      .help = "at most so many bytes written a second" },
+    { "iops", 0, OPT_GIVEN, AT(limits[QBLK_LIMIT_IOPS]), "N", .verbs = VERB_THROTTLE,
+      .help = "at most so many requests a second in all" },
+    { "iops-rd", 0, OPT_GIVEN, AT(limits[QBLK_LIMIT_IOPS_RD]), "N", .verbs = VERB_THROTTLE,
+      .help = "at most so many reads a second" },
+    { "iops-wr", 0, OPT_GIVEN, AT(limits[QBLK_LIMIT_IOPS_WR]), "N", .verbs = VERB_THROTTLE,
+      .help = "at most so many writes a second" },
+    { "bps-max", 0, OPT_GIVEN_RATE, AT(limits[QBLK_LIMIT_BPS_MAX]), "RATE", .verbs = VERB_THROTTLE,
+      .help = "for a burst: bytes a second in all" },
+    { "bps-rd-max", 0, OPT_GIVEN_RATE, AT(limits[QBLK_LIMIT_BPS_RD_MAX]), "RATE", .verbs = VERB_THROTTLE,
+      .help = "for a burst: bytes read a second" },
+    { "bps-wr-max", 0, OPT_GIVEN_RATE, AT(limits[QBLK_LIMIT_BPS_WR_MAX]), "RATE", .verbs = VERB_THROTTLE,
+      .help = "for a burst: bytes written a second" },
+    { "iops-max", 0, OPT_GIVEN, AT(limits[QBLK_LIMIT_IOPS_MAX]), "N", .verbs = VERB_THROTTLE,
+      .help = "for a burst: requests a second in all" },
+    { "iops-rd-max", 0, OPT_GIVEN, AT(limits[QBLK_LIMIT_IOPS_RD_MAX]), "N", .verbs = VERB_THROTTLE,
+      .help = "for a burst: reads a second" },
+    { "iops-wr-max", 0, OPT_GIVEN, AT(limits[QBLK_LIMIT_IOPS_WR_MAX]), "N", .verbs = VERB_THROTTLE,
+      .help = "for a burst: writes a second" },
+    { "iops-size", 0, OPT_GIVEN, AT(limits[QBLK_LIMIT_IOPS_SIZE]), "BYTES", .verbs = VERB_THROTTLE,
+      .help = "a request of more bytes counts as several" },
+    { "group", 0, OPT_TEXT, AT(group), "NAME", .verbs = VERB_THROTTLE,
+      .help = "share the limits with the other disks of that group" },
+    { "off", 0, OPT_FLAG, AT(off), .verbs = VERB_THROTTLE, .help = "no limits any more" },
+    { "keep-nodes", 0, OPT_FLAG, AT(keep_nodes), .verbs = VERB_DETACH,
+      .help = "leave the disk's nodes, to be used again" },
+    { "tries", 0, OPT_COUNT, AT(tries), "N", .verbs = VERB_DETACH,
+      .help = "ask the guest N times (8)" },
+    { "interval", 0, OPT_LIMIT, AT(interval_ms), "S", .verbs = VERB_DETACH,
+      .help = "wait S seconds each time (20)" },
     { "active", 0, OPT_FLAG, AT(active), .verbs = VERB_JOB_CHANGE,
       .help = "the guest's writes wait until the target has them too" },
     { "force", 0, OPT_FLAG, AT(force), .verbs = VERB_QMP,
@@ -157,6 +196,17 @@ static int choose(const struct opt_def *def, const char *value, qblk_error *erro
     return usage_error(error, "--%s takes one of %s, not '%s'", def->name, def->choices, value);
 }
 
+static int apply_given(const struct opt_def *def, const char *value, struct given *given,
+                       qblk_error *error)
+{
+    char name[32];
+
+    (void)snprintf(name, sizeof(name), "--%s", def->name);
+    given->is_given = true;
+    return def->kind == OPT_GIVEN_RATE ? parse_rate(name, value, &given->value, error)
+                                       : parse_size(name, value, &given->value, error);
+}
+
 static int apply(struct cli *cli, const struct opt_def *def, const char *value, qblk_error *error)
 {
     char *at = (char *)&cli->opt + def->offset;
@@ -196,6 +246,9 @@ static int apply(struct cli *cli, const struct opt_def *def, const char *value, 
         if (r == 0)
             memcpy(at, &ms, sizeof(ms));
         return r;
+    case OPT_GIVEN:
+    case OPT_GIVEN_RATE:
+        return apply_given(def, value, (struct given *)(void *)at, error);
     case OPT_RATE:
     case OPT_COUNT:
         r = def->kind == OPT_RATE ? parse_rate("--speed", value, &number, error)

@@ -76,6 +76,22 @@ int parse_rate(const char *name, const char *s, uint64_t *ret_rate, qblk_error *
     return 0;
 }
 
+int parse_size(const char *name, const char *s, uint64_t *ret_size, qblk_error *error)
+{
+    const char *unit = s;
+    uint64_t value;
+    int r = take_number(&unit, INT64_MAX, &value);
+    int shift = r <= 0 || *unit == '\0' ? 0 : strchr(unit, '/') != NULL ? -1 : unit_shift(unit);
+
+    if (r == 0 || shift < 0)
+        return usage_error(error, "%s '%s' is not a whole number, bare or with a unit such as 512K, "
+                           "64M or 10GiB (for 1.5G write 1536M)", name, s);
+    if (r < 0 || value > (uint64_t)INT64_MAX >> shift)
+        return usage_error(error, "%s '%s' is too large: QEMU takes less than 8 EiB", name, s);
+    *ret_size = value << shift;
+    return 0;
+}
+
 int parse_seconds(const char *name, const char *s, int64_t *ret_ms, qblk_error *error)
 {
     const uint64_t max = INT32_MAX / 1000 - 1; /* what the library's timeouts hold */

@@ -11,6 +11,9 @@
  * others for MiB. name is what the number was given as. Returns 0 or -EINVAL. */
 int parse_rate(const char *name, const char *s, uint64_t *ret_rate, qblk_error *error);
 
+/* A size in bytes, bare or with such a unit. name is what it was given as. */
+int parse_size(const char *name, const char *s, uint64_t *ret_size, qblk_error *error);
+
 /* Seconds with decimals, in milliseconds. name is the option's. */
 int parse_seconds(const char *name, const char *s, int64_t *ret_ms, qblk_error *error);
 

@@ -25,7 +25,11 @@ struct cli;
 #define VERB_COMMIT (1u << 15)
 #define VERB_AGENT (1u << 16)
 #define VERB_JOB_CHANGE (1u << 24)
+#define VERB_RESIZE (1u << 25)
+#define VERB_THROTTLE (1u << 26)
+#define VERB_DETACH (1u << 27)
 #define VERB_OPS (VERB_PULL | VERB_COPY | VERB_BACKUP | VERB_COMMIT)
+#define VERB_SMALL (VERB_RESIZE | VERB_THROTTLE | VERB_DETACH) /* operations without a job */
 #define VERB_ALL (~0u)
 
 struct verb {
@@ -48,6 +52,9 @@ int run_pull(struct cli *cli);
 int run_commit(struct cli *cli);
 int run_copy(struct cli *cli);
 int run_backup(struct cli *cli);
+int run_resize(struct cli *cli);
+int run_throttle(struct cli *cli);
+int run_detach(struct cli *cli);
 int run_job_list(struct cli *cli);
 int run_job_info(struct cli *cli);
 int run_job_wait(struct cli *cli);

@@ -1,0 +1,262 @@
+/* Detach: device_del until the device is gone, then the nodes that only its disk used. Contract: the
+ * guest has let go of the device, and what was added for it by hand is removed, so that its images can
+ * be used elsewhere; or nothing has changed but that the guest was asked.
+ *
+ * A guest may ignore being asked, for the moment or for good, so it is asked several times, and that it
+ * is gone is known by DEVICE_DELETED alone. What was asked for cannot be taken back. There is no
+ * journal: a client that dies leaves nodes that nobody uses, and no harm. */
+#include <errno.h>
+#include <string.h>
+
+#include "base/err.h"
+#include "base/mem.h"
+#include "base/str.h"
+#include "ops/op.h"
+#include "qapi_types.h"
+
+#define TRIES 8
+#define INTERVAL_MS 20000
+
+struct detach {
+    bool keep_nodes;
+    int tries, interval_ms;
+    char *path; /* of the device in QEMU's object tree; within the same piece of memory */
+    char room[];
+};
+
+/* What device_del takes; its id where it has one. */
+static const char *device_of(const qblk_op *op)
+{
+    const struct detach *mine = op->own;
+    const qblk_disk *disk = qblk_graph_disk(op->graph, op->disk);
+
+    return disk->device[0] != '\0' ? disk->device : mine->path;
+}
+
+/* QEMU names the part of a device that has the disk, and unplugs the whole: with an id that is
+ * /machine/peripheral/ID; without one, the path up to the index behind peripheral-anon. */
+static int find_path(qblk_op *op, qblk_error *error)
+{
+    static const char anon[] = "/machine/peripheral-anon/", named[] = "/machine/peripheral/";
+    const qblk_disk *disk = qblk_graph_disk(op->graph, op->disk);
+    const char *path = disk->qom_path;
+    size_t skip = str_starts(path, anon) ? strlen(anon) : str_starts(path, named) ? strlen(named) : 0;
+    size_t len = skip + strcspn(path + skip, "/");
+    struct detach *mine;
+
+    if (path[0] == '\0')
+        return err_set(error, QBLK_E_UNSUPPORTED, "no device uses disk %s, so there is nothing to "
+                       "unplug; remove its nodes with blockdev-del", op->disk_name);
+    if (skip == 0)
+        len = strlen(path);
+    mine = mem_realloc(op->own, sizeof(*mine) + len + 1);
+    if (mine == NULL)
+        return err_nomem(error);
+    op->own = mine;
+    memcpy(mine->room, path, len);
+    mine->room[len] = '\0';
+    mine->path = mine->room;
+    return 0;
+}
+
+/* ---- what is heard -------------------------------------------------------------------------- */
+
+/* An event comes for every part of the device: by its id, or else by the whole path. */
+static bool is_ours(const qblk_op *op, const char *device, const char *path)
+{
+    const struct detach *mine = op->own;
+
+    return str_equal(path, mine->path) ||
+           (device != NULL && strcmp(device, qblk_graph_disk(op->graph, op->disk)->device) == 0);
+}
+
+static void hear_deleted(qblk_op *op, const char *text)
+{
+    struct qapi_device_deleted_event data;
+
+    if (codec_event(&qapi_event_device_deleted, text, &data, NULL, NULL) < 0)
+        return;
+    if (is_ours(op, data.device, data.path)) {
+        engine_come(&op->engine, NULL);
+        monitor_ask_turn(op->monitor);
+    }
+    codec_clear(qapi_event_device_deleted.data, &data);
+}
+
+static void hear_refused(qblk_op *op, const char *text)
+{
+    struct qapi_device_unplug_guest_error_event data;
+    qblk_error error;
+
+    if (codec_event(&qapi_event_device_unplug_guest_error, text, &data, NULL, NULL) < 0)
+        return;
+    if (is_ours(op, data.device, data.path)) {
+        (void)err_set(&error, QBLK_E_QEMU, "the guest refused to let go of it "
+                      "(DEVICE_UNPLUG_GUEST_ERROR): see that nothing in the guest uses the disk, and "
+                      "try again");
+        engine_come(&op->engine, &error);
+        monitor_ask_turn(op->monitor);
+    }
+    codec_clear(qapi_event_device_unplug_guest_error.data, &data);
+}
+
+static void hear(qblk_op *op, const char *name, const char *text)
+{
+    if (strcmp(name, "DEVICE_DELETED") == 0)
+        hear_deleted(op, text);
+    else if (strcmp(name, "DEVICE_UNPLUG_GUEST_ERROR") == 0)
+        hear_refused(op, text);
+}
+
+/* device_del was refused. Once it has been asked for, a device that is not there is gone, and any other
+ * refusal says that QEMU still waits for the guest. The first time it may be waiting for an earlier
+ * request, which nothing but its words tells apart from a device that cannot be unplugged at all. */
+static int see_refusal(void *arg, struct engine *engine, const char *reply, qblk_error *error)
+{
+    (void)arg;
+    (void)reply;
+    if (error->code != QBLK_E_QEMU)
+        return -error->err;
+    if (engine->tried > 1 && strcmp(error->qmp_class, "DeviceNotFound") == 0)
+        engine_come(engine, NULL);
+    else if (engine->tried == 1 && strstr(error->text, "in the process of unplug") == NULL)
+        return -error->err;
+    return 0;
+}
+
+/* ---- planning ------------------------------------------------------------------------------- */
+
+static int keep(qblk_op *op, int node, qblk_error *error)
+{
+    return journal_add(&op->journal.old_nodes, qblk_graph_node(op->graph, node)->name) < 0
+               ? err_nomem(error) : 0;
+}
+
+/* Somebody besides the device uses what the device uses. */
+static bool is_shared(qblk_op *op)
+{
+    const qblk_disk *disk = qblk_graph_disk(op->graph, op->disk);
+    qblk_user user;
+
+    for (int k = 0; qblk_graph_user(op->graph, op->root, k, &user) > 0; k++) {
+        bool is_device = strcmp(user.kind, "device") == 0 &&
+                         (strcmp(user.name, disk->qom_path) == 0 ||
+                          strcmp(user.name, disk->device) == 0);
+
+        if (!is_device) {
+            engine_note(&op->engine, "node %s and what is below it stay: %s %s uses them too",
+                        qblk_graph_node(op->graph, op->root)->name, user.kind,
+                        user.name[0] != '\0' ? user.name : "(of no name)");
+            return true;
+        }
+    }
+    return false;
+}
+
+/* The nodes that go with the device, those above before those below. */
+static int list_nodes(qblk_op *op, qblk_error *error)
+{
+    int room = qblk_graph_node_count(op->graph), n = 0, steps = room;
+    AUTO_FREE int *list = mem_zalloc(((size_t)room + 1) * sizeof(*list));
+
+    if (list == NULL)
+        return err_nomem(error);
+    for (int node = op->root; node >= 0 && steps-- > 0;
+         node = qblk_graph_node(op->graph, node)->backing) {
+        int begin = n, r = 0;
+
+        if (node == op->root)
+            (void)graph_released(op->graph, node, list, room, &n);
+        else
+            (void)graph_deletable(op->graph, node, list, room, &n);
+        /* What stays keeps all that is below it. */
+        if (n == begin)
+            break;
+        for (int i = begin; i < n && r == 0; i++)
+            r = keep(op, list[i], error);
+        if (r < 0)
+            return r;
+    }
+    return 0;
+}
+
+static int plan_steps(qblk_op *op, qblk_error *error)
+{
+    const struct detach *mine = op->own;
+    struct qapi_device_del_args del = { .id = device_of(op) };
+    AUTO_FREE char *name = mem_printf("ask the guest to let go of device %s", del.id);
+    struct step *step = plan_step(op, STEP_URGE, name != NULL ? name : "ask the guest");
+    int r = 0;
+
+    step_command(&op->engine, step, &qapi_cmd_device_del, &del);
+    step->check = see_refusal;
+    step->tries = mine->tries;
+    step->again_ms = mine->interval_ms;
+    /* The nodes of a drive go with it. */
+    if (!mine->keep_nodes && qblk_graph_disk(op->graph, op->disk)->drive[0] == '\0' && !is_shared(op))
+        r = list_nodes(op, error);
+    if (r == 0 && op->journal.old_nodes.n > 0) {
+        plan_delete_old(op);
+        plan_survey(op);
+    }
+    return r;
+}
+
+static int plan(qblk_op *op, qblk_error *error)
+{
+    int r = plan_check_busy(op, -1, error);
+
+    if (r == 0)
+        r = find_path(op, error);
+    if (r == 0)
+        r = plan_chain_text(op, NULL, op->top, &op->chain_before, error);
+    if (r == 0 && (op->chain_after = mem_strdup("")) == NULL)
+        r = err_nomem(error);
+    return r == 0 ? plan_steps(op, error) : r;
+}
+
+static void tell_left(qblk_op *op)
+{
+    if (op->engine.is_past)
+        engine_note(&op->engine, "device %s is gone; nodes of its disk may be left (\"qblk tree\"), "
+                    "which blockdev-del removes", device_of(op));
+    else
+        engine_note(&op->engine, "the guest was asked to let go of device %s, and may still do so; "
+                    "the disk's nodes stay then, and blockdev-del removes them; to wait for it "
+                    "again, detach it again", device_of(op));
+}
+
+const struct op_kind op_detach = { .name = "detach", .plan = plan, .tell_left = tell_left,
+                                   .hear = hear };
+
+/* ---- public --------------------------------------------------------------------------------- */
+
+int qblk_detach(qblk_monitor *monitor, const char *disk, const qblk_detach_options *options,
+                qblk_op **ret_op, qblk_error *error)
+{
+    qblk_detach_options o = QBLK_INIT(qblk_detach_options);
+    struct detach *mine;
+    qblk_op *op;
+    int r = op_take_options(&o, sizeof(o), options, "qblk_detach_options", error);
+
+    if (r < 0)
+        return r;
+    r = op_check_common(monitor, disk, &o.common, error);
+    if (r == 0 && (o.tries < 0 || o.interval_ms < 0))
+        r = err_set(error, QBLK_E_ARGUMENT, "%d tries of %d ms make no sense", o.tries,
+                    o.interval_ms);
+    if (r < 0)
+        return op_refused(&o.common, r);
+    r = op_start(monitor, &op_detach, disk, &o.common, &op, error);
+    if (r < 0)
+        return r;
+    mine = op->own = mem_zalloc(sizeof(*mine));
+    if (mine == NULL) {
+        op_drop(op);
+        return err_nomem(error);
+    }
+    mine->keep_nodes = o.keep_nodes;
+    mine->tries = o.tries > 0 ? o.tries : TRIES;
+    mine->interval_ms = o.interval_ms > 0 ? o.interval_ms : INTERVAL_MS;
+    return op_launch(op, NULL, 0, ret_op, error);
+}

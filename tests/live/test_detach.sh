@@ -1,0 +1,228 @@
+#!/usr/bin/env bash
+# A device is gone, with the nodes of its disk; or the guest was asked in vain, and nothing else changed.
+# A scsi-hd goes at once; behind a PCIe port the guest has to agree, and this machine never runs.
+. "$(dirname "$0")/lib.sh"
+
+# The chain of make_chain under hd0 on a SCSI bus, or (port) under vd0 behind a port.
+start_scsi() {
+    world=blockdev disk=hd0
+    start_qemu -device virtio-scsi-pci,id=scsi \
+        -blockdev "file,node-name=base-file,filename=$dir/base.qcow2" \
+        -blockdev "qcow2,node-name=base,file=base-file,read-only=on" \
+        -blockdev "qcow2,node-name=mid,file.driver=file,file.filename=$dir/mid.qcow2,backing=base,read-only=on" \
+        -blockdev "file,node-name=top-file,filename=$dir/top.qcow2" \
+        -blockdev "qcow2,node-name=top,file=top-file,backing=mid" "$@"
+}
+
+start_port() {
+    start_scsi -device pcie-root-port,id=rp -device virtio-blk-pci,bus=rp,id=vd0,drive=top
+    disk=vd0
+}
+
+# node NAME: is there
+node() {
+    raw '{"execute": "query-named-block-nodes", "arguments": {"flat": true}}' |
+        grep -q "\"node-name\":\"$1\""
+}
+
+device() {
+    "$qblk" -s "$dir/m0" disks >disks 2>err && grep -qE "^$1 " disks
+}
+
+goes_with_nodes() {
+    make_chain
+    start_scsi -device scsi-hd,id=hd0,drive=top
+    q 0 detach hd0 --dry-run
+    said out '"execute":"device_del","arguments":{"id":"hd0"}'
+    said out '"execute":"blockdev-del","arguments":{"node-name":"top"}'
+    device hd0 || fail "a dry run has unplugged it"
+    q 0 --json detach hd0
+    result result completed
+    grep -oE '"command": \{"execute":"[^"]+","arguments":\{[^}]*\}\}' out | grep -c blockdev-del >n
+    ! device hd0 || fail "the device is there still"
+    for name in top top-file mid base base-file; do
+        ! node "$name" || fail "node $name is left"
+    done
+    # The images can be used again.
+    io top.qcow2 qcow2 "write -P 0x11 0 64k"
+    q 6 detach hd0
+}
+
+keeps_nodes() {
+    make_chain
+    start_scsi -device scsi-hd,id=hd0,drive=top
+    q 0 detach hd0 --keep-nodes
+    ! device hd0 || fail "the device is there still"
+    for name in top top-file mid base base-file; do
+        node "$name" || fail "node $name is gone"
+    done
+    raw '{"execute": "device_add", "arguments": {"driver": "scsi-hd", "id": "hd0", "drive": "top"}}' \
+        >/dev/null
+    device hd0 || fail "the nodes cannot be used again"
+}
+
+filters_too() {
+    make_chain
+    start_scsi -object throttle-group,id=group \
+        -blockdev throttle,node-name=slow,file=top,throttle-group=group \
+        -device scsi-hd,id=hd0,drive=slow
+    q 0 detach hd0
+    [ ! -s err ] || fail "something is to be said: $(cat err)"
+    ! node slow || fail "the filter is left"
+    ! node top || fail "the image is left"
+}
+
+# What others use stays: a second overlay on the same base.
+shared_stays() {
+    make_chain
+    "$QEMU_IMG" create -q -f qcow2 -F qcow2 -b "$dir/mid.qcow2" second.qcow2
+    start_scsi -device scsi-hd,id=hd0,drive=top \
+        -blockdev "qcow2,node-name=second,file.driver=file,file.filename=$dir/second.qcow2,backing=mid" \
+        -device scsi-hd,id=hd1,drive=second
+    q 0 detach hd0
+    ! node top || fail "top is left"
+    node mid || fail "mid is gone"
+    node base-file || fail "base-file is gone"
+    device hd1 || fail "the other disk is gone"
+}
+
+exported_stays() {
+    make_chain
+    start_scsi -device scsi-hd,id=hd0,drive=top
+    raw '{"execute": "nbd-server-start", "arguments": {"addr": {"type": "unix",
+          "data": {"path": "'"$dir"'/nbd"}}}}' \
+        '{"execute": "block-export-add", "arguments": {"type": "nbd", "id": "ex", "node-name": "top"}}' \
+        >/dev/null
+    q 0 detach hd0
+    said err 'node top and what is below it stay: export'
+    node top || fail "top is gone"
+}
+
+of_a_drive() {
+    make_chain
+    start_qemu -device virtio-scsi-pci -drive "file=$dir/top.qcow2,format=qcow2,if=none,id=drive0" \
+        -device scsi-hd,id=hd0,drive=drive0
+    q 0 --json detach drive0
+    result result completed
+    said out '"notes": \[\]'
+    raw '{"execute": "query-named-block-nodes"}' >nodes
+    ! grep -q top.qcow2 nodes || fail "nodes of the drive are left"
+}
+
+without_an_id() {
+    make_chain
+    start_scsi -device scsi-hd,drive=top
+    q 0 detach top
+    ! node top || fail "top is left"
+}
+
+of_a_stick() {
+    make_chain
+    start_qemu -device qemu-xhci \
+        -blockdev "qcow2,node-name=top,file.driver=file,file.filename=$dir/top.qcow2" \
+        -device usb-storage,id=stick,drive=top
+    q 0 detach stick
+    ! node top || fail "top is left"
+}
+
+guest_ignores() {
+    make_chain
+    start_port
+    remember
+    q 4 --json detach vd0 --tries 3 --interval 0.05
+    result code timeout
+    said out 'in 3 tries of 0.05 s'
+    [ "$(grep -c '"event": "step"' out)" = 3 ] || fail "it was not asked three times"
+    unchanged
+    # An earlier request is no reason to fail: it is what is waited for.
+    q 4 detach vd0 --tries 1 --interval 0.05
+    said err 'in 1 try of'
+    q 4 --timeout 0.2 detach vd0
+    said err 'may still do so'
+    ! grep -q recover err || fail "there is nothing to recover: $(cat err)"
+    unchanged
+}
+
+stopped() {
+    make_chain
+    start_port
+    remember
+    exec {detaching}< <(exec "$qblk" -s "$dir/m0" --json detach vd0 2>err)
+    detaching_pid=$!
+    until [[ ${line-} == *'"event": "step"'* ]]; do
+        read -r -t "$patience" -u "$detaching" line || fail "it does not begin"
+    done
+    kill "-$1" "$detaching_pid"
+    while read -r -t "$patience" -u "$detaching" line; do last=$line; done
+    exec {detaching}<&-
+    [[ $last == *"\"code\": \"$2\""* ]] || fail "after SIG$1: $last"
+    said err "$3"
+    unchanged
+}
+
+cannot_be_unplugged() {
+    make_chain
+    start_blockdev # on the root bus, where nothing can
+    remember
+    q 1 --json detach vd0 --interval 0.05
+    result code qemu
+    result class GenericError
+    unchanged
+}
+
+busy() {
+    make_long_chain
+    start_scsi -device scsi-hd,id=hd0,drive=top
+    q 0 pull hd0 --speed 64K --async
+    remember
+    q 6 --json detach hd0
+    result code busy
+    said out "qblk job cancel qblk"
+    unchanged
+    q 0 recover --undo
+    q 0 detach hd0
+}
+
+refused() {
+    make_chain
+    start_qsd
+    remember
+    q 6 --json detach top
+    result code unsupported
+    q 6 detach nonesuch
+    q 2 detach top --tries 0
+    q 2 detach top --interval 0
+    unchanged
+}
+
+# Another client has unplugged it while this one waits.
+by_somebody_else() {
+    make_chain
+    start_port
+    exec {detaching}< <(exec "$qblk" -s "$dir/m0" --json detach vd0 2>err)
+    until [[ ${line-} == *'"event": "step"'* ]]; do
+        read -r -t "$patience" -u "$detaching" line || fail "it does not begin"
+    done
+    raw '{"execute": "system_reset"}' >/dev/null # which lets go of what is to be unplugged
+    while read -r -t "$patience" -u "$detaching" line; do last=$line; done
+    exec {detaching}<&-
+    [[ $last == *'"result": "completed"'* ]] || fail "it ended with $last"
+    ! node top || fail "top is left"
+}
+
+run_test "a device goes, and the nodes of its disk" goes_with_nodes
+run_test "the nodes can be kept" keeps_nodes
+run_test "filters go first" filters_too
+run_test "what another disk uses stays" shared_stays
+run_test "what is exported stays" exported_stays
+run_test "a drive takes its nodes along" of_a_drive
+run_test "a device without an id" without_an_id
+run_test "a USB stick" of_a_stick
+run_test "a guest that ignores it" guest_ignores
+run_test "Ctrl-C stops waiting" stopped INT cancelled '^'
+run_test "SIGTERM leaves it" stopped TERM left-open 'may still do so'
+run_test "a device that cannot be unplugged" cannot_be_unplugged
+run_test "a job on the disk is named" busy
+run_test "no device" refused
+run_test "a device that goes while it is waited for" by_somebody_else
+finish
