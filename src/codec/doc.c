@@ -7,6 +7,7 @@
 
 #include "base/mem.h"
 #include "base/str.h"
+#include "codec/bytes.h"
 #include "codec/engine.h"
 
 #define FEW_KEYS 32
@@ -20,106 +21,6 @@ struct reader {
 };
 
 /* ---- strings -------------------------------------------------------------------------------- */
-
-static int hex(char c)
-{
-    if (c >= '0' && c <= '9')
-        return c - '0';
-    c = (char)(c | 0x20);
-    return c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
-}
-
-/* The four digits at text, or -1. */
-static int32_t hex4(const char *text, const char *end)
-{
-    int32_t value = 0;
-
-    if (end - text < 4)
-        return -1;
-    for (int i = 0; i < 4; i++) {
-        int digit = hex(text[i]);
-
-        if (digit < 0)
-            return -1;
-        value = value * 16 + digit;
-    }
-    return value;
-}
-
-static size_t encode(uint32_t c, char out[4])
-{
-    if (c < 0x80) {
-        out[0] = (char)c;
-        return 1;
-    }
-    if (c < 0x800) {
-        out[0] = (char)(0xc0 | c >> 6);
-        out[1] = (char)(0x80 | (c & 0x3f));
-        return 2;
-    }
-    if (c < 0x10000) {
-        out[0] = (char)(0xe0 | c >> 12);
-        out[1] = (char)(0x80 | (c >> 6 & 0x3f));
-        out[2] = (char)(0x80 | (c & 0x3f));
-        return 3;
-    }
-    out[0] = (char)(0xf0 | c >> 18);
-    out[1] = (char)(0x80 | (c >> 12 & 0x3f));
-    out[2] = (char)(0x80 | (c >> 6 & 0x3f));
-    out[3] = (char)(0x80 | (c & 0x3f));
-    return 4;
-}
-
-/* What the escape at *at (after its backslash) stands for; *at goes behind it. 0: it is none. */
-static size_t unescape(const char **at, const char *end, char out[4])
-{
-    static const char names[] = "\"\\/bfnrt", meanings[] = "\"\\/\b\f\n\r\t";
-    const char *name;
-    int32_t high, low;
-
-    if (*at == end)
-        return 0;
-    if (**at != 'u') {
-        name = **at != '\0' ? strchr(names, **at) : NULL;
-        if (name == NULL)
-            return 0;
-        out[0] = meanings[name - names];
-        ++*at;
-        return 1;
-    }
-    high = hex4(*at + 1, end);
-    if (high < 0 || (high >= 0xdc00 && high < 0xe000))
-        return 0;
-    *at += 5;
-    if (high < 0xd800 || high >= 0xe000)
-        return encode((uint32_t)high, out);
-    if (end - *at < 6 || (*at)[0] != '\\' || (*at)[1] != 'u')
-        return 0;
-    low = hex4(*at + 2, end);
-    if (low < 0xdc00 || low >= 0xe000)
-        return 0;
-    *at += 6;
-    return encode(0x10000 + ((uint32_t)(high - 0xd800) << 10) + (uint32_t)(low - 0xdc00), out);
-}
-
-/* The length of the character of several bytes at text; 0 if it is not UTF-8. */
-static size_t utf8(const char *text, const char *end)
-{
-    unsigned char c = (unsigned char)*text;
-    size_t len = c >= 0xc2 && c < 0xe0 ? 2 : c >= 0xe0 && c < 0xf0 ? 3 : c >= 0xf0 && c < 0xf5 ? 4 : 0;
-    unsigned char second;
-
-    if (len == 0 || (size_t)(end - text) < len)
-        return 0;
-    for (size_t i = 1; i < len; i++)
-        if (((unsigned char)text[i] & 0xc0) != 0x80)
-            return 0;
-    second = (unsigned char)text[1];
-    if ((c == 0xe0 && second < 0xa0) || (c == 0xed && second >= 0xa0)
-        || (c == 0xf0 && second < 0x90) || (c == 0xf4 && second >= 0x90))
-        return 0;
-    return len;
-}
 
 static struct doc_value *add(struct reader *reader, enum doc_kind kind)
 {
@@ -157,12 +58,12 @@ static int read_string(struct reader *reader)
         if (c == '\\') {
             string->is_escaped = true;
             at++;
-            if (unescape(&at, end, ignored) == 0)
+            if (bytes_unescape(&at, end, ignored) == 0)
                 return -EBADMSG;
             continue;
         }
         if (c >= 0x80)
-            len = utf8(at, end);
+            len = bytes_utf8(at, end);
         if (len == 0)
             return -EBADMSG;
         at += len;
@@ -174,33 +75,11 @@ static int read_string(struct reader *reader)
     return 0;
 }
 
-/* The bytes that a string stands for, one after the other. */
-struct bytes {
-    const char *at, *end;
-    char more[4];
-    size_t n, next;
-};
-
 static struct bytes bytes_of(const struct doc *doc, const struct doc_value *string)
 {
     const char *at = doc->text + string->at;
 
     return (struct bytes){ .at = at, .end = at + string->len };
-}
-
-/* -1 at the end. */
-static int next_byte(struct bytes *bytes)
-{
-    if (bytes->next < bytes->n)
-        return (unsigned char)bytes->more[bytes->next++];
-    if (bytes->at == bytes->end)
-        return -1;
-    if (*bytes->at != '\\')
-        return (unsigned char)*bytes->at++;
-    bytes->at++;
-    bytes->n = unescape(&bytes->at, bytes->end, bytes->more);
-    bytes->next = 1;
-    return (unsigned char)bytes->more[0];
 }
 
 /* ---- names of members ----------------------------------------------------------------------- */
@@ -222,7 +101,7 @@ static uint32_t hash_of(const struct doc *doc, const struct doc_value *name)
         unsigned char last[8] = { 0 };
 
         len = 0;
-        for (int c = next_byte(&bytes); c >= 0; c = next_byte(&bytes)) {
+        for (int c = bytes_next(&bytes); c >= 0; c = bytes_next(&bytes)) {
             if (len < 8)
                 edges[len] = (unsigned char)c;
             last[len++ % 8] = (unsigned char)c;
@@ -246,8 +125,8 @@ static int compare_names(const void *a, const void *b, void *arg)
     if (x->end != y->end)
         return x->end < y->end ? -1 : 1;
     do {
-        c = next_byte(&left);
-        d = next_byte(&right);
+        c = bytes_next(&left);
+        d = bytes_next(&right);
     } while (c == d && c >= 0);
     return c - d;
 }
@@ -427,7 +306,7 @@ static int read_name(struct reader *reader)
     if (name->is_escaped) {
         struct bytes bytes = bytes_of(doc, name);
 
-        for (int c = next_byte(&bytes); c >= 0; c = next_byte(&bytes))
+        for (int c = bytes_next(&bytes); c >= 0; c = bytes_next(&bytes))
             if (c == 0)
                 return -EBADMSG;
     }
@@ -524,161 +403,4 @@ void doc_done(struct doc *doc)
 {
     free(doc->v);
     *doc = (struct doc){ NULL, NULL, 0, 0 };
-}
-
-/* ---- looking -------------------------------------------------------------------------------- */
-
-static const struct doc_ref none = { NULL, 0 };
-
-static const struct doc_value *value_of(struct doc_ref ref)
-{
-    return &ref.doc->v[ref.at];
-}
-
-struct doc_ref doc_top(const struct doc *doc)
-{
-    return (struct doc_ref){ doc, 0 };
-}
-
-enum doc_kind doc_kind(struct doc_ref ref)
-{
-    return ref.doc != NULL ? (enum doc_kind)value_of(ref)->kind : DOC_NULL;
-}
-
-static bool is_text(const struct doc *doc, const struct doc_value *string, const char *text,
-                    size_t len)
-{
-    struct bytes bytes;
-
-    if (!string->is_escaped)
-        return string->len == len && memcmp(doc->text + string->at, text, len) == 0;
-    bytes = bytes_of(doc, string);
-    for (size_t i = 0; i < len; i++)
-        if (next_byte(&bytes) != (unsigned char)text[i])
-            return false;
-    return next_byte(&bytes) < 0;
-}
-
-bool doc_is(struct doc_ref string, const char *text)
-{
-    return doc_kind(string) == DOC_STRING
-           && is_text(string.doc, value_of(string), text, strlen(text));
-}
-
-struct doc_ref doc_get(struct doc_ref object, const char *name)
-{
-    const struct doc_value *v;
-    size_t len = strlen(name), end;
-
-    if (doc_kind(object) != DOC_OBJECT)
-        return none;
-    v = object.doc->v;
-    end = v[object.at].end;
-    for (size_t at = object.at + 1; at < end; at = v[at + 1].end)
-        if (is_text(object.doc, &v[at], name, len))
-            return (struct doc_ref){ object.doc, at + 1 };
-    return none;
-}
-
-static struct doc_ref element_at(struct doc_ref array, size_t at)
-{
-    return at < value_of(array)->end ? (struct doc_ref){ array.doc, at } : none;
-}
-
-struct doc_ref doc_first(struct doc_ref array)
-{
-    return doc_kind(array) == DOC_ARRAY ? element_at(array, array.at + 1) : none;
-}
-
-struct doc_ref doc_next(struct doc_ref array, struct doc_ref element)
-{
-    return element_at(array, value_of(element)->end);
-}
-
-int doc_bytes(struct doc_ref string, char **ret_text, size_t *ret_len)
-{
-    const struct doc_value *value;
-    struct bytes bytes;
-    char *text;
-    size_t n = 0;
-
-    if (doc_kind(string) != DOC_STRING)
-        return -EINVAL;
-    value = value_of(string);
-    bytes = bytes_of(string.doc, value);
-    /* No escape stands for more bytes than it has itself. */
-    text = mem_zalloc((size_t)value->len + 1);
-    if (text == NULL)
-        return -ENOMEM;
-    if (value->is_escaped) {
-        for (int c = next_byte(&bytes); c >= 0; c = next_byte(&bytes))
-            text[n++] = (char)c;
-    } else {
-        n = value->len;
-        memcpy(text, bytes.at, n);
-    }
-    text[n] = '\0';
-    *ret_text = text;
-    if (ret_len != NULL)
-        *ret_len = n;
-    return 0;
-}
-
-int doc_string(struct doc_ref string, char **ret_text)
-{
-    char *text;
-    size_t len;
-    int r = doc_bytes(string, &text, &len);
-
-    if (r == 0 && value_of(string)->is_escaped && strlen(text) != len) {
-        free(text);
-        return -EILSEQ;
-    }
-    if (r == 0)
-        *ret_text = text;
-    return r;
-}
-
-/* The number's digits with an end behind them. */
-static const char *digits_of(struct doc_ref value, char text[24])
-{
-    size_t len = value_of(value)->len;
-
-    memcpy(text, value.doc->text + value_of(value)->at, len < 24 ? len : 23);
-    text[len < 24 ? len : 23] = '\0';
-    return text;
-}
-
-int64_t doc_integer(struct doc_ref value)
-{
-    char text[24];
-
-    return doc_kind(value) == DOC_INTEGER ? strtoll(digits_of(value, text), NULL, 10) : 0;
-}
-
-uint64_t doc_unsigned(struct doc_ref value)
-{
-    char text[24];
-
-    if (doc_kind(value) == DOC_BIG)
-        return strtoull(digits_of(value, text), NULL, 10);
-    return (uint64_t)doc_integer(value);
-}
-
-double doc_number(struct doc_ref value)
-{
-    json_t *json;
-    double number;
-
-    if (doc_kind(value) == DOC_INTEGER)
-        return (double)doc_integer(value);
-    if (doc_kind(value) == DOC_BIG)
-        return (double)doc_unsigned(value);
-    if (doc_kind(value) != DOC_REAL)
-        return 0;
-    json = json_loadb(value.doc->text + value_of(value)->at, value_of(value)->len, JSON_DECODE_ANY,
-                      NULL);
-    number = json_number_value(json);
-    json_decref(json);
-    return number;
 }
