@@ -29,6 +29,7 @@ void journal_done(struct journal *journal)
     free(journal->base);
     free(journal->bitmaps);
     free(journal->file);
+    free(journal->agent);
     free_list(journal->old_nodes.v, journal->old_nodes.n);
     memset(journal, 0, sizeof(*journal));
 }
@@ -115,6 +116,7 @@ int journal_encode(const struct journal *journal, char ***ret_names, qblk_error 
     put_field(&text, "base", journal->base);
     put_field(&text, "bitmaps", journal->bitmaps);
     put_field(&text, "file", journal->file);
+    put_field(&text, "agent", journal->agent);
     put_nodes(&text, "old", &journal->old_nodes);
     r = buf_ok(&text) < 0 ? err_nomem(error) : cut(&text, ret_names, error);
     buf_done(&text);
@@ -229,6 +231,7 @@ static int read_field(struct journal *journal, char *field)
         { "op", &journal->op },         { "disk", &journal->disk },
         { "intent", &journal->intent }, { "base", &journal->base },
         { "bitmaps", &journal->bitmaps }, { "file", &journal->file },
+        { "agent", &journal->agent },
     };
 
     if (value == NULL || value == field)

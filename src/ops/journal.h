@@ -21,6 +21,8 @@
  *               base    commit: the node that takes the data
  *               bitmaps move: those of the images above are carried on to where a pivot goes
  *               file    file that the operation makes: removed if it fails
+ *               agent   socket of the guest agent through which the guest may have been frozen; with ?
+ *                       before it, if the operation may do without
  *               Unknown keys are ignored.
  *
  * How far it is believed, since anybody who may talk to QEMU can write one, and what was true once need
@@ -35,8 +37,10 @@
  *                 there; of a copy or commit that pivots only if the disk is where it was to go. That
  *                 nobody uses them is seen to by QEMU, which refuses to remove a node in use; so a
  *                 forged record together with a forged mark can remove idle nodes, and no more
- *
  *   bitmaps       only ever adds a bitmap, or bits to one: at worst a backup reads too much
+ *   agent         is spoken to as a guest agent, and no more: a sync and a question for its status, and a
+ *                 thaw only after the sync was answered, if the guest is not said to be thawed. So a
+ *                 forged record can have a frozen guest thawed, and no more
  *
  * What follows from the id (the job's name, the names of the operation's own nodes) is not in it:
  * every byte costs QEMU a system call, and what is not said cannot be forged.
@@ -62,7 +66,7 @@ struct journal_nodes {
 };
 
 struct journal {
-    char *op, *disk, *intent, *base, *bitmaps, *file;
+    char *op, *disk, *intent, *base, *bitmaps, *file, *agent;
     struct journal_nodes old_nodes;
     bool has_ended; /* read back only */
 };

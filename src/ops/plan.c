@@ -7,7 +7,7 @@
 #include "base/mem.h"
 #include "base/str.h"
 #include "monitor/hazard.h"
-#include "ops/op.h"
+#include "ops/guest.h"
 #include "qapi_types.h"
 
 /* ---- the disk ------------------------------------------------------------------------------- */
@@ -135,7 +135,9 @@ int plan_open_journal(qblk_op *op, const char *intent, qblk_error *error)
     journal->intent = mem_strdup(intent);
     if (journal->op == NULL || journal->disk == NULL || journal->intent == NULL)
         return err_nomem(error);
-    n = journal_encode(journal, &op->record, error);
+    n = guest_record(op, &journal->agent, error);
+    if (n == 0)
+        n = journal_encode(journal, &op->record, error);
     if (n < 0)
         return n;
     op->n_record = n;

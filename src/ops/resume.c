@@ -17,7 +17,7 @@
 #include "base/mem.h"
 #include "base/str.h"
 #include "monitor/hazard.h"
-#include "ops/op.h"
+#include "ops/guest.h"
 #include "qapi_types.h"
 
 static bool is_main_role(const char *role)
@@ -262,7 +262,7 @@ static int take_record(qblk_op *op, qblk_error *error)
     if (op->disk_name == NULL)
         return err_nomem(error);
     (void)plan_find_disk(op, NULL); /* it may have been unplugged */
-    return 0;
+    return guest_read_record(op, journal->agent, error);
 }
 
 static int no_such_operation(const qblk_op *op, qblk_error *error)
@@ -317,6 +317,7 @@ static int read_journal(void *arg, struct engine *engine, const char *reply, qbl
     if (r == 0) {
         bool has_job = op->journal.op != NULL && find_job(op, &info) != NULL;
 
+        plan_mend(op); /* before all else: its guest hangs */
         mark_done(op, &list, has_job);
         plan_rest(op, has_job ? &info : NULL);
         r = engine_ready(engine, error);

@@ -30,7 +30,7 @@ static void on_plan(qblk_op *op, const qblk_plan *plan, void *arg)
     (void)snprintf(recorder.operation, sizeof(recorder.operation), "%s", qblk_op_id(op));
     recorder.calls[CALL_PLAN]++;
     for (size_t i = 0; i < plan->n_steps; i++) {
-        const char *command = plan->steps[i].command;
+        const char *command = plan->steps[i].agent == NULL ? plan->steps[i].command : NULL;
         size_t more = command != NULL ? strlen(command) + 1 : 0;
 
         recorder.planned = realloc(recorder.planned, len + more + 1);

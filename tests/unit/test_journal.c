@@ -15,6 +15,7 @@ static void fill(struct journal *journal, const char *file, size_t n_old)
     journal->disk = mem_strdup("drive 0 \xc3\xa9 100%");
     journal->intent = mem_strdup("pivot");
     journal->file = mem_strdup(file);
+    journal->agent = mem_strdup("?/run/vm 1/agent=0");
     for (size_t i = 0; i < n_old; i++) {
         char name[32];
 
@@ -57,6 +58,7 @@ static void check_round_trip(size_t n_old, int parts)
     ck_assert_str_eq(out.disk, in.disk);
     ck_assert_str_eq(out.intent, in.intent);
     ck_assert_str_eq(out.file, in.file);
+    ck_assert_str_eq(out.agent, in.agent);
     ck_assert_str_eq(out.bitmaps, in.bitmaps);
     ck_assert(!out.has_ended);
     ck_assert_uint_eq(out.old_nodes.n, n_old);
