@@ -26,7 +26,7 @@ typedef enum qblk_ending {
 /* How an operation ended, in the user's words. */
 typedef enum qblk_result {
     QBLK_RESULT_NONE,
-    QBLK_RESULT_COMPLETED, /* pull, backup, commit below the top, resize, throttle, detach: done */
+    QBLK_RESULT_COMPLETED, /* done: of those that have but one way to end well */
     QBLK_RESULT_FINISHED,  /* copy, commit: the target is a copy, the disk stayed */
     QBLK_RESULT_PIVOTED,   /* copy, commit: the disk uses the target */
     QBLK_RESULT_KEPT,      /* copy --keep: the job is READY and goes on */
@@ -56,19 +56,28 @@ typedef struct qblk_plan {
     const char *warning;      /* what cannot be taken back once it starts, or NULL */
 } qblk_plan;
 
+/* One disk of an operation that takes several. */
+typedef struct qblk_op_disk {
+    const char *disk;   /* as it was named */
+    const char *target; /* the file, or NULL if it is not known any more */
+    const char *node;   /* the format node that was added for it */
+} qblk_op_disk;
+
 typedef struct qblk_op_report {
     size_t size;
     qblk_result result;
     const char *operation;   /* its id, 8 hex digits; NULL if it was left before it began */
-    const char *kind;        /* "pull", "copy", "backup", "commit", "resize", "throttle", "detach" */
-    const char *disk;        /* as resolved */
-    const char *target;      /* or NULL */
+    const char *kind;        /* "pull", "copy", "backup", "commit", "snapshot", "resize", ... */
+    const char *disk;        /* as resolved; of several the first */
+    const char *target;      /* or NULL; of several the first */
     const char *job;         /* id of its main job, or NULL if none was started */
     uint64_t bytes;          /* what the job did */
     int64_t elapsed_ms;
     const char *const *notes;/* things the user should know: what was left, and how to go on */
     size_t n_notes;
     uint64_t disk_size;      /* of a resize: the disk's size as QEMU says at the end, else 0 */
+    const qblk_op_disk *disks; /* snapshot: every disk, in the order asked for; else NULL */
+    size_t n_disks;
 } qblk_op_report;
 
 /* Each may be NULL. Order: on_plan, (on_step, on_job)*, on_end, release. Pointers handed in are
@@ -135,6 +144,23 @@ typedef struct qblk_backup_options {
     bool compress;
     bool legacy;        /* use drive-backup */
 } qblk_backup_options;
+
+/* A disk and the file of the overlay that it gets. */
+typedef struct qblk_snapshot_disk {
+    const char *disk;
+    const char *file; /* an absolute path as QEMU sees it */
+} qblk_snapshot_disk;
+
+typedef struct qblk_snapshot_options {
+    size_t size;
+    qblk_op_common common; /* speed and on_error mean nothing here */
+    bool reuse;            /* the files hold overlays that were prepared for the disks: qcow2, of the
+                            * disk's size, recording its top image and that image's format */
+    bool no_bitmaps;       /* do not let dirty bitmaps go on in the overlays */
+    const char *quiesce;   /* socket of the guest agent, an absolute path: the guest's file systems are
+                            * frozen while the snapshots are taken; NULL: they are not */
+    bool quiesce_optional; /* if the guest cannot be frozen, go on without, with a note */
+} qblk_snapshot_options;
 
 /* Pulls the data of a disk's backing images into its top image (block-stream). Afterwards the disk
  * is the top image alone, or on top of base. Never blocks. Returns 0 and the operation, which
@@ -248,6 +274,17 @@ typedef struct qblk_detach_options {
 QBLK_API int qblk_detach(qblk_monitor *monitor, const char *disk,
                          const qblk_detach_options *options, qblk_op **ret_op,
                          qblk_error *error) QBLK_MUST_CHECK;
+
+/* Takes an external snapshot of one or many disks at one instant: each gets a new qcow2 overlay, which
+ * takes what the guest writes from then on, and what was its top image does not change any more
+ * (blockdev-create, blockdev-snapshot in one transaction). Persistent bitmaps that record go on in the
+ * overlays under their names. All of the disks or none. Filters above the images stay above. disks is
+ * an array of n, 1 to 1000, copied. Once the snapshots are taken nothing is undone: a failure after
+ * that (an overlay that is found not to record its backing image) is reported, and the disks stay on
+ * their overlays. Otherwise as qblk_pull(). Since: 0.1. */
+QBLK_API int qblk_snapshot(qblk_monitor *monitor, const qblk_snapshot_disk *disks, size_t n,
+                           const qblk_snapshot_options *options, qblk_op **ret_op,
+                           qblk_error *error) QBLK_MUST_CHECK;
 
 /* What is to become of an operation that was left open. */
 typedef enum qblk_resume_how {

@@ -24,7 +24,7 @@
 #include "ops/op.h"
 #include "qapi_types.h"
 
-static bool counts(const qblk_bitmap *bitmap)
+bool bitmaps_counts(const qblk_bitmap *bitmap)
 {
     return bitmap->is_persistent && bitmap->is_recording && !bitmap->is_inconsistent;
 }
@@ -44,7 +44,7 @@ static bool reaches(const qblk_graph *graph, int top, int image, const char *nam
     qblk_bitmap bitmap;
     int at = top;
 
-    while (at >= 0 && find(graph, at, name, &bitmap) && counts(&bitmap)) {
+    while (at >= 0 && find(graph, at, name, &bitmap) && bitmaps_counts(&bitmap)) {
         if (at == image)
             return true;
         at = graph_backing_image(graph, at);
@@ -76,11 +76,11 @@ static void note_image(qblk_op *op, int top, int image)
     qblk_bitmap bitmap, above;
 
     for (int k = 0; qblk_graph_bitmap(op->graph, image, k, &bitmap) > 0; k++) {
-        if (!counts(&bitmap))
+        if (!bitmaps_counts(&bitmap))
             note_lost(op, image, &bitmap, why_not(&bitmap));
         else if (!find(op->graph, top, bitmap.name, &above))
             note_lost(op, image, &bitmap, "the disk's top image has none of this name");
-        else if (!reaches(op->graph, top, image, bitmap.name) && counts(&above))
+        else if (!reaches(op->graph, top, image, bitmap.name) && bitmaps_counts(&above))
             note_lost(op, image, &bitmap, "an image above has none of this name that is of use");
     }
 }
@@ -230,7 +230,7 @@ static int plan_merge(qblk_op *op, int top, int first, int stop, const char *ste
     if (begin(&merging, op, top) < 0)
         r = err_nomem(error);
     for (int k = 0; r == 0 && qblk_graph_bitmap(op->graph, top, k, &bitmap) > 0; k++) {
-        if (counts(&bitmap))
+        if (bitmaps_counts(&bitmap))
             (void)merge(&merging, bitmap.name, first, stop,
                         qblk_graph_node(op->graph, top)->name);
     }
@@ -264,8 +264,8 @@ static int check_there(const qblk_op *op, int top, int to, qblk_error *error)
     qblk_bitmap bitmap, there;
 
     for (int k = 0; qblk_graph_bitmap(op->graph, top, k, &bitmap) > 0; k++) {
-        if (counts(&bitmap) && find(op->graph, to, bitmap.name, &there) &&
-            (!counts(&there) || there.is_busy))
+        if (bitmaps_counts(&bitmap) && find(op->graph, to, bitmap.name, &there) &&
+            (!bitmaps_counts(&there) || there.is_busy))
             return err_set(error, QBLK_E_TARGET_INVALID, "bitmap %s of node %s cannot be carried on "
                            "to node %s, which has one of that name already: %s; remove that one "
                            "(\"qblk qmp block-dirty-bitmap-remove node=%s name=%s\"), or say "
@@ -307,7 +307,7 @@ int bitmaps_check_move(qblk_op *op, int top, int stop, int to, const char *forma
          image = graph_backing_image(op->graph, image))
         note_image(op, top, image);
     for (int k = 0; qblk_graph_bitmap(op->graph, top, k, &bitmap) > 0; k++) {
-        if (!counts(&bitmap))
+        if (!bitmaps_counts(&bitmap))
             continue;
         if (!can)
             note_lost(op, top, &bitmap, "the image that takes over has a format that stores none");
@@ -372,7 +372,7 @@ void bitmaps_plan_move(qblk_op *op, int top, int stop, const char *to)
         op->engine.failed_alloc = true;
     for (int k = 0; !op->engine.failed_alloc && graph_is_complete(op->graph) &&
                     qblk_graph_bitmap(op->graph, top, k, &bitmap) > 0; k++) {
-        if (counts(&bitmap))
+        if (bitmaps_counts(&bitmap))
             move(&merging, &bitmap, stop, to);
     }
     add_step(&merging, "carry the bitmaps on");

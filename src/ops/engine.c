@@ -145,6 +145,7 @@ static bool is_left_out(const struct engine *engine, const struct step *step)
     case STEP_READY:
     case STEP_ENDED:
     case STEP_OVER:
+    case STEP_POINT:
     case STEP_UNDO:
     case STEP_CHECK:
     case STEP_CLEAN:
@@ -471,6 +472,9 @@ static void reply_forward(struct engine *engine, const char *reply, const qblk_e
             engine_note(engine, "%s: %s", step->name, mine.text);
         }
         r = 0;
+        break;
+    case STEP_POINT:
+        engine->is_past = r == 0;
         break;
     case STEP_DISMISS:
         if (r < 0)

@@ -3,8 +3,8 @@
  *
  * Going forward a step fails, or the main job does: then the finished steps are undone in reverse,
  * the first cause is kept, and what cannot be undone becomes a note. Once the main job has ended well
- * (past the STEP_ENDED) nothing is undone any more: what is left to do is cleaning, whose failures are
- * notes.
+ * (past the STEP_ENDED, or the STEP_POINT where there is no job) nothing is undone any more: what is
+ * left to do is cleaning, whose failures are notes.
  */
 #ifndef QBLK_SRC_OPS_ENGINE_H
 #define QBLK_SRC_OPS_ENGINE_H
@@ -24,6 +24,8 @@ enum step_kind {
     STEP_VERB,     /* a command that ends the READY main job; left out if it has ended by itself */
     STEP_ENDED,    /* waits for the main job's outcome */
     STEP_OVER,     /* the same, but any outcome will do */
+    STEP_POINT,    /* a command that is the point of no return of an operation without a main job: once
+                    * it has succeeded nothing is undone any more */
     STEP_UNDO,     /* turns back: what is done is to be undone */
     STEP_MARK,     /* nothing to do: something that undoing has to undo comes to be from here on */
     STEP_CHECK,    /* a query whose reply a function judges */
@@ -86,7 +88,7 @@ struct engine {
     size_t sent;           /* steps whose commands are given out: cleaning does not wait for replies */
     enum engine_mode mode;
     int phase;             /* within the step; see engine.c */
-    bool is_past;          /* the main job has ended well */
+    bool is_past;          /* the main job has ended well, or the point of no return is passed */
     bool cancel_asked;
     qblk_error cancel_error; /* what the operation ends with then */
     bool cancel_sent;

@@ -30,6 +30,11 @@ void journal_done(struct journal *journal)
     free(journal->bitmaps);
     free(journal->file);
     free(journal->agent);
+    for (size_t i = 0; i < journal->n_more; i++) {
+        free(journal->more[i].disk);
+        free(journal->more[i].file);
+    }
+    free(journal->more);
     free_list(journal->old_nodes.v, journal->old_nodes.n);
     memset(journal, 0, sizeof(*journal));
 }
@@ -45,6 +50,24 @@ int journal_add(struct journal_nodes *nodes, const char *name)
         return -ENOMEM;
     nodes->v[nodes->n++] = copy;
     return 0;
+}
+
+const char *journal_file(const struct journal *journal, size_t number)
+{
+    if (number == 0)
+        return journal->file;
+    return number <= journal->n_more ? journal->more[number - 1].file : NULL;
+}
+
+struct journal_disk *journal_more(struct journal *journal, size_t number)
+{
+    if (number > journal->n_more) {
+        if (mem_grow(&journal->more, &journal->more_room, journal->n_more,
+                     sizeof(*journal->more)) < 0)
+            return NULL;
+        journal->more[journal->n_more++] = (struct journal_disk){ NULL, NULL };
+    }
+    return &journal->more[number - 1];
 }
 
 /* ---- writing -------------------------------------------------------------------------------- */
@@ -65,6 +88,14 @@ static void put_field(struct buf *out, const char *key, const char *value)
         return;
     (void)buf_addf(out, "%s%s=", out->len > 0 ? " " : "", key);
     put_value(out, value);
+}
+
+static void put_numbered(struct buf *out, const char *key, size_t number, const char *value)
+{
+    char numbered[32];
+
+    (void)snprintf(numbered, sizeof(numbered), "%s.%zu", key, number);
+    put_field(out, numbered, value);
 }
 
 static void put_nodes(struct buf *out, const char *key, const struct journal_nodes *nodes)
@@ -117,6 +148,10 @@ int journal_encode(const struct journal *journal, char ***ret_names, qblk_error 
     put_field(&text, "bitmaps", journal->bitmaps);
     put_field(&text, "file", journal->file);
     put_field(&text, "agent", journal->agent);
+    for (size_t i = 0; i < journal->n_more; i++) {
+        put_numbered(&text, "disk", i + 1, journal->more[i].disk);
+        put_numbered(&text, "file", i + 1, journal->more[i].file);
+    }
     put_nodes(&text, "old", &journal->old_nodes);
     r = buf_ok(&text) < 0 ? err_nomem(error) : cut(&text, ret_names, error);
     buf_done(&text);
@@ -221,6 +256,36 @@ static int read_nodes(char *value, struct journal_nodes *nodes)
     return 0;
 }
 
+static int keep_value(char **to, const char *value)
+{
+    if (*to != NULL)
+        return -EPERM;
+    *to = mem_strdup(value);
+    return *to != NULL ? 0 : -ENOMEM;
+}
+
+/* "disk.7" or "file.7"; the disk comes before its file, and number 7 after number 6. */
+static int read_numbered(struct journal *journal, const char *key, const char *value)
+{
+    bool is_disk = str_starts(key, "disk."), is_file = str_starts(key, "file.");
+    const char *digits = key + strlen("disk.");
+    struct journal_disk *more;
+    unsigned long number;
+
+    if (!is_disk && !is_file)
+        return 0;
+    if (digits[0] < '1' || digits[0] > '9' || strspn(digits, "0123456789") != strlen(digits) ||
+        strlen(digits) > 3)
+        return -EPERM;
+    number = strtoul(digits, NULL, 10);
+    if (number > journal->n_more + (is_disk ? 1 : 0))
+        return -EPERM;
+    more = journal_more(journal, number);
+    if (more == NULL)
+        return -ENOMEM;
+    return keep_value(is_disk ? &more->disk : &more->file, value);
+}
+
 static int read_field(struct journal *journal, char *field)
 {
     char *value = strchr(field, '=');
@@ -242,14 +307,10 @@ static int read_field(struct journal *journal, char *field)
     if (strcmp(field, "old") == 0)
         return read_nodes(value, &journal->old_nodes);
     for (size_t i = 0; i < sizeof(fields) / sizeof(fields[0]); i++) {
-        if (strcmp(field, fields[i].key) != 0)
-            continue;
-        if (*fields[i].to != NULL)
-            return -EPERM;
-        *fields[i].to = mem_strdup(value);
-        return *fields[i].to != NULL ? 0 : -ENOMEM;
+        if (strcmp(field, fields[i].key) == 0)
+            return keep_value(fields[i].to, value);
     }
-    return 0;
+    return read_numbered(journal, field, value);
 }
 
 int journal_decode(char *const *names, size_t n, struct journal *ret_journal, qblk_error *error)

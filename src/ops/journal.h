@@ -9,11 +9,14 @@
  *               | "qblk1 ended"                             the main job has ended well: only cleaning
  *                                                           is left. A name of its own, because it can
  *                                                           be added without reading the others, which
- *                                                           some QEMUs do not survive just then
+ *                                                           some QEMUs do not survive just then. Of a
+ *                                                           snapshot, which has no job, it comes in the
+ *                                                           transaction that takes the snapshots, and
+ *                                                           so is there if and only if they are
  *   text        = field *( " " field )
  *   field       = key "=" value                             value: bytes, with %, blank, control and
  *                                                           non-ASCII bytes as %XX
- *   keys        op      pull | copy | backup | commit
+ *   keys        op      pull | copy | backup | commit | snapshot
  *               disk    the disk as it was named
  *               intent  finish | pivot | keep; of a commit below the disk's top: merge
  *               old     nodes that a pull or a pivot makes useless, comma-separated, in the order
@@ -23,6 +26,8 @@
  *               file    file that the operation makes: removed if it fails
  *               agent   socket of the guest agent through which the guest may have been frozen; with ?
  *                       before it, if the operation may do without
+ *               disk.N, file.N   snapshot: the same of the disks after the first, N from 1 without a
+ *                       gap; in the names of their nodes and jobs the role ends in .N as well
  *               Unknown keys are ignored.
  *
  * How far it is believed, since anybody who may talk to QEMU can write one, and what was true once need
@@ -65,8 +70,18 @@ struct journal_nodes {
     size_t n, room;
 };
 
+/* One of the disks after the first. */
+struct journal_disk {
+    char *disk, *file; /* file: or NULL */
+};
+
+/* Names of nodes have room for three digits. */
+#define JOURNAL_DISKS_MAX 1000
+
 struct journal {
     char *op, *disk, *intent, *base, *bitmaps, *file, *agent;
+    struct journal_disk *more; /* number 1 and up */
+    size_t n_more, more_room;
     struct journal_nodes old_nodes;
     bool has_ended; /* read back only */
 };
@@ -75,6 +90,12 @@ void journal_done(struct journal *journal);
 
 /* 0 or -ENOMEM. */
 int journal_add(struct journal_nodes *nodes, const char *name);
+
+/* The file that the operation makes for its disk of that number, or NULL. */
+const char *journal_file(const struct journal *journal, size_t number);
+/* Where it (or the disk's name) is kept, room being made for it; NULL: out of memory. Without gaps: a
+ * number that is there, or the next. */
+struct journal_disk *journal_more(struct journal *journal, size_t number);
 
 /* The record as bitmap names: *ret_names is an array of n, each the caller's. Returns n, -ENOMEM, or
  * -EMSGSIZE (more than JOURNAL_PARTS_MAX parts). */

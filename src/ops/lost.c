@@ -6,19 +6,35 @@
 
 #include "ops/op.h"
 
+/* What an overlay is worth, which holds nothing until the disk is on it. */
+static const char *overlay_worth(const qblk_op *op, bool is_made)
+{
+    const struct engine *engine = &op->engine;
+
+    if (engine->is_past)
+        return "is the disk's top image: what the guest wrote since the snapshot is in this file "
+               "alone; keep it, and the image that it records as its backing file";
+    if (engine->mode == ENGINE_FORWARD && engine_has_begun(engine, STEP_POINT))
+        return "may be the disk's top image by now: QEMU had been told to take the snapshot, and "
+               "what the guest wrote since would be in this file alone; look at both, it and the "
+               "image below, before removing it";
+    return is_made ? "holds nothing of the disk yet: of no use" : "is as it was";
+}
+
 /* What the target is worth. */
-static const char *worth(const qblk_op *op)
+static const char *worth(const qblk_op *op, bool is_made)
 {
     const struct engine *engine = &op->engine;
     bool is_pivot = op->kind == &op_copy && op->ending == QBLK_END_PIVOT;
 
+    if (op->kind == &op_snapshot)
+        return overlay_worth(op, is_made);
     if (engine->is_past)
         return is_pivot ? "is complete, and the disk has moved to it: what the guest wrote since "
                           "is in this file alone"
                         : "is complete";
     if (!engine_has_begun(engine, STEP_START) && !op->has_job)
-        return op->journal.file != NULL ? "holds nothing of the disk yet: of no use"
-                                        : "is as it was";
+        return is_made ? "holds nothing of the disk yet: of no use" : "is as it was";
     if (engine->mode == ENGINE_FORWARD && engine_has_begun(engine, STEP_VERB))
         return is_pivot ? "may be the disk by now: QEMU had been told to move the disk there, and "
                           "what the guest wrote since would be in this file alone; look at both "
@@ -28,14 +44,16 @@ static const char *worth(const qblk_op *op)
     return "is incomplete: of no use as a copy of the disk";
 }
 
-static void tell_target(qblk_op *op)
+static void tell_target(qblk_op *op, size_t number)
 {
-    const char *file = op->journal.file != NULL ? op->journal.file : op->to.path;
+    const struct target *to = op_target(op, number);
+    const char *made = journal_file(&op->journal, number);
+    const char *file = made != NULL ? made : to->path;
 
     if (file == NULL || access(file, F_OK) != 0)
         return;
     engine_note(&op->engine, "file %s, %s by this operation, %s", file,
-                op->journal.file != NULL ? "made" : "to be written", worth(op));
+                made != NULL ? "made" : "to be written", worth(op, made != NULL));
 }
 
 /* A pull and a commit move data within the chain, which reads the same from its top all along. */
@@ -65,7 +83,8 @@ void lost_tell(qblk_op *op)
 
     if (op->graph == NULL || op->common.dry_run || !is_begun)
         return;
-    tell_target(op);
+    for (size_t i = 0; i < op_n_targets(op); i++)
+        tell_target(op, i);
     tell_chain(op);
     engine_note(&op->engine, "if QEMU still runs, \"qblk recover --operation %s\" takes the "
                 "operation up again; if it has died, nothing of the operation is left but its "

@@ -48,6 +48,40 @@ void op_name(qblk_op *op)
     target_name(&op->to, op->id, 0);
 }
 
+int op_make_parts(qblk_op *op, size_t n, qblk_error *error)
+{
+    op->parts = mem_zalloc(n * sizeof(*op->parts));
+    op->told_disks = mem_zalloc(n * sizeof(*op->told_disks));
+    if (op->parts == NULL || op->told_disks == NULL)
+        return err_nomem(error);
+    op->n_parts = n;
+    for (size_t i = 0; i < n; i++) {
+        op->parts[i].disk = op->parts[i].root = op->parts[i].top = -1;
+        target_name(&op->parts[i].to, op->id, (int)i);
+    }
+    return 0;
+}
+
+size_t op_n_targets(const qblk_op *op)
+{
+    return op->n_parts > 0 ? op->n_parts : 1;
+}
+
+struct target *op_target(qblk_op *op, size_t number)
+{
+    return op->n_parts > 0 ? &op->parts[number].to : &op->to;
+}
+
+static void free_parts(qblk_op *op)
+{
+    for (size_t i = 0; i < op->n_parts; i++) {
+        free(op->parts[i].disk_name);
+        target_done(&op->parts[i].to);
+    }
+    free(op->parts);
+    free(op->told_disks);
+}
+
 static int draw_id(qblk_op *op, qblk_error *error)
 {
     uint32_t random;
@@ -75,6 +109,9 @@ static void destroy(qblk_op *op)
     (void)qblk_graph_free(op->graph);
     engine_done(&op->engine);
     journal_done(&op->journal);
+    for (size_t i = 0; i < op->old_creations.n; i++)
+        free(op->old_creations.v[i]);
+    free(op->old_creations.v);
     for (int i = 0; i < op->n_record; i++)
         free(op->record[i]);
     free(op->record);
@@ -84,6 +121,7 @@ static void destroy(qblk_op *op)
     free(op->warning);
     free(op->disk_name);
     target_done(&op->to);
+    free_parts(op);
     free(op->base);
     free(op->commit_top);
     free(op->backing_file);
@@ -202,6 +240,19 @@ int op_start(qblk_monitor *monitor, const struct op_kind *kind, const char *disk
 
 /* ---- ending --------------------------------------------------------------------------------- */
 
+static void tell_parts(qblk_op *op)
+{
+    if (op->n_parts == 0 || op->parts[0].disk_name == NULL)
+        return; /* taken up again before it had a record */
+    for (size_t i = 0; i < op->n_parts; i++) {
+        const struct op_part *part = &op->parts[i];
+
+        op->told_disks[i] = (qblk_op_disk){ part->disk_name, part->to.path, part->to.names.node };
+    }
+    op->report.disks = op->told_disks;
+    op->report.n_disks = op->n_parts;
+}
+
 void op_end(qblk_op *op, qblk_result result, const qblk_error *error)
 {
     if (op->is_over)
@@ -219,13 +270,14 @@ void op_end(qblk_op *op, qblk_result result, const qblk_error *error)
     op->report.operation = op->is_idle ? NULL : op->id;
     op->report.kind = op->kind->name;
     op->report.disk = op->disk_name;
-    op->report.target = op->to.path;
+    op->report.target = op_target(op, 0)->path;
     op->report.job = op->has_job ? op->names.job : NULL;
     op->report.bytes = op->bytes;
     op->report.elapsed_ms = monitor_now_ms() - op->started_ms;
     op->report.disk_size = op->disk_size;
     op->report.notes = (const char *const *)op->engine.notes;
     op->report.n_notes = op->engine.n_notes;
+    tell_parts(op);
     log_debug(&op->monitor->log, "operation %s: %s", op->id, qblk_result_name(result));
     if (op->common.ops.on_end != NULL)
         op->common.ops.on_end(op, &op->report, error != NULL ? &op->error : NULL,

@@ -37,6 +37,18 @@ struct target {
     uint64_t size;         /* that disk's, bytes */
     bool is_new_file;      /* it is to be made */
     bool has_empty_file;   /* it is there and empty: to be used, not to be removed */
+    char *backing_string;  /* what it is to record for its backing image; NULL: its name */
+    bool is_overlay;       /* lies on nothing until it is put above its backing image */
+    /* What else there is to be seen of an image that is reused, besides its size; or NULL. */
+    int (*judge)(const qblk_op *op, const struct target *to,
+                 const struct qapi_block_device_info *seen, qblk_error *error);
+};
+
+/* One disk of an operation that takes several at once: snapshot. */
+struct op_part {
+    char *disk_name;
+    int disk, root, top; /* as in qblk_op */
+    struct target to;
 };
 
 /* One kind of operation. */
@@ -44,19 +56,22 @@ struct op_kind {
     const char *name;     /* the word in the journal and in reports, and the role of its main job */
     const char *job_type; /* QEMU's word for its main job; NULL: it has none */
     int (*plan)(qblk_op *op, qblk_error *error);
-    /* Taken up again: the steps from the start of its main job on. */
+    /* Taken up again: the steps from the start of its main job on. NULL: it has no job. */
     void (*plan_end)(qblk_op *op);
-    /* The same once the job has ended well and is dismissed: what is to be cleaned, without the
-     * journal. */
+    /* The same once the job has ended well and is dismissed, or the point of no return is passed: what
+     * is to be cleaned, without the journal. NULL: nothing. */
     void (*plan_clean)(qblk_op *op);
     /* It was left in its middle: says what that means, in notes. NULL: it can be taken up again. */
     void (*tell_left)(qblk_op *op);
     /* An event of QEMU's came. May be NULL. */
     void (*hear)(qblk_op *op, const char *name, const char *text);
+    /* Without a job: whether what is in QEMU, besides the journal, shows that the point of no return
+     * is passed. NULL: the journal alone says so. */
+    bool (*is_seen_done)(const qblk_op *op);
     bool has_endings;     /* it can end in more than one way: op->ending, if that is not DEFAULT */
 };
 
-extern const struct op_kind op_pull, op_copy, op_backup, op_commit;
+extern const struct op_kind op_pull, op_copy, op_backup, op_commit, op_snapshot;
 /* These have no journal: one command, or waiting, is all there is to them. */
 extern const struct op_kind op_resize, op_throttle, op_detach;
 
@@ -79,6 +94,8 @@ struct qblk_op {
     char *disk_name, *base, *commit_top, *backing_file, *sync;
     struct target to;
     void *own;           /* what its kind alone knows of, in one piece; freed with the operation */
+    struct op_part *parts; /* of an operation on several disks; then to holds nothing but names */
+    size_t n_parts;
     qblk_ending ending;
     bool shallow, legacy, compress;
     bool no_bitmaps;     /* bitmaps are not carried on */
@@ -95,11 +112,13 @@ struct qblk_op {
     /* what is to be done */
     struct engine engine;
     struct journal journal;
+    struct journal_nodes old_creations; /* ids of an earlier client's jobs, for its steps */
     char **record;       /* the journal's bitmap names */
     int n_record;
     qblk_step *steps;
     char *chain_before, *chain_after, *warning;
     const char *landing; /* the node that the disk's device uses after a pivot; borrowed */
+    qblk_op_disk *told_disks; /* the parts in the report */
     struct guest *guest; /* guest.c; NULL: the operation does not quiesce */
     struct monitor_timer timer; /* of a step that waits for so long */
     struct job_listener *listener; /* freed by the monitor, once nobody walks its list */
@@ -126,6 +145,11 @@ int op_start(qblk_monitor *monitor, const struct op_kind *kind, const char *disk
 int op_begin(qblk_op *op, qblk_error *error); /* asks for the graph; on failure op is freed */
 /* Makes the names from the id and the kind. */
 void op_name(qblk_op *op);
+/* Makes the parts; their targets have names and nothing else. */
+int op_make_parts(qblk_op *op, size_t n, qblk_error *error);
+/* Its targets by number: that of its disk, or those of its parts. */
+size_t op_n_targets(const qblk_op *op);
+struct target *op_target(qblk_op *op, size_t number);
 /* Brings the public list of steps up to date with the engine's. */
 int op_face_steps(qblk_op *op, qblk_error *error);
 void op_end(qblk_op *op, qblk_result result, const qblk_error *error);
@@ -145,10 +169,15 @@ void lost_tell(qblk_op *op);
 /* plan.c: parts that plans have in common. All return 0 or a negative errno and *error. */
 int plan_find_disk(qblk_op *op, qblk_error *error);
 int plan_check_busy(qblk_op *op, int stop, qblk_error *error);
+/* The same for one part. */
+int plan_find_part(qblk_op *op, struct op_part *part, qblk_error *error);
+int plan_check_part_busy(qblk_op *op, const struct op_part *part, int stop, qblk_error *error);
 /* Whether the node query is safe just now; QBLK_E_HAZARD naming the job in the way. doing is what
  * needs it, for the text. */
 int plan_check_hazard(qblk_op *op, const char *doing, qblk_error *error);
 struct step *plan_step(qblk_op *op, enum step_kind kind, const char *name);
+/* Whether the entry of query-block is that of the disk. */
+bool plan_is_disk(const struct qapi_block_info *info, const qblk_disk *disk);
 /* Two steps: the journal node, and the record as it stands in op->journal with that intent. */
 int plan_open_journal(qblk_op *op, const char *intent, qblk_error *error);
 /* A step that records that the main job has ended well and only cleaning is left. */
@@ -187,6 +216,9 @@ enum qapi_blockdev_on_error plan_on_error(const qblk_op *op);
 /* Its node names, in the operation of that id; number 0 is the first. */
 void target_name(struct target *to, const char *id, int number);
 void target_done(struct target *to);
+/* Whether two names are those of one file that is there; or, the second, of one that may not be. */
+bool target_is_same_file(const char *a, const char *b);
+bool target_is_same_path(const char *a, const char *b);
 /* Fits it to the operation's disk: its size, and its format if none was asked for. */
 int target_suit(qblk_op *op, struct target *to, qblk_error *error);
 /* Whether it may be used, as far as that can be told from here. */
@@ -204,8 +236,11 @@ int target_record(qblk_op *op, const struct target *to, qblk_error *error);
 /* Steps that remove the target's nodes after success. */
 void target_plan_removal(qblk_op *op, const struct target *to);
 
-/* bitmaps.c: recording persistent bitmaps of images that go. All send nothing where there are none, or
- * with op->no_bitmaps, and return 0 or a negative errno and *error: nothing was lost so far. */
+/* bitmaps.c: recording persistent bitmaps of images that go. */
+/* Whether it is one that an incremental backup can rely on. */
+bool bitmaps_counts(const qblk_bitmap *bitmap);
+/* All that follow send nothing where there are none, or with op->no_bitmaps, and return 0 or a negative
+ * errno and *error: nothing was lost so far. */
 /* A step, before the job starts, that merges the bitmaps of the images from first (below the disk's top
  * image) down to above stop into top's. */
 int bitmaps_plan_merge(qblk_op *op, int top, int first, int stop, qblk_error *error);

@@ -13,35 +13,55 @@
 /* ---- the disk ------------------------------------------------------------------------------- */
 
 /* A picture that was made without the node query has nothing on images that no device holds. */
-static int check_known(qblk_op *op, qblk_error *error)
+static int check_known(qblk_op *op, const struct op_part *part, qblk_error *error)
 {
     int steps = qblk_graph_node_count(op->graph);
     bool is_known = true;
 
-    for (int i = op->top; i >= 0 && steps-- > 0; i = graph_backing_image(op->graph, i))
+    for (int i = part->top; i >= 0 && steps-- > 0; i = graph_backing_image(op->graph, i))
         is_known = is_known && qblk_graph_node(op->graph, i)->driver[0] != '\0';
     int r = is_known ? 0 : plan_check_hazard(op, "looking at the disk's images", error);
 
     if (!is_known && r == 0)
         r = err_set(error, QBLK_E_BUSY, "the images of disk %s could not be looked at just now; try "
-                    "again", op->disk_name);
+                    "again", part->disk_name);
     return r;
 }
 
-int plan_find_disk(qblk_op *op, qblk_error *error)
+int plan_find_part(qblk_op *op, struct op_part *part, qblk_error *error)
 {
     const qblk_disk *disk;
-    int i = qblk_graph_find_disk(op->graph, op->disk_name, error);
+    int i = qblk_graph_find_disk(op->graph, part->disk_name, error);
 
     if (i < 0)
         return i;
     disk = qblk_graph_disk(op->graph, i);
     if (disk->root < 0 || disk->top < 0)
         return err_set(error, QBLK_E_UNKNOWN_DISK, "disk %s has no medium", disk->name);
-    op->disk = i;
-    op->root = disk->root;
-    op->top = disk->top;
-    return check_known(op, error);
+    part->disk = i;
+    part->root = disk->root;
+    part->top = disk->top;
+    return check_known(op, part, error);
+}
+
+/* The operation's only disk, or its first. */
+static struct op_part own_part(const qblk_op *op)
+{
+    struct op_part part = { .disk_name = op->disk_name, .disk = op->disk, .root = op->root,
+                            .top = op->top };
+
+    return part;
+}
+
+int plan_find_disk(qblk_op *op, qblk_error *error)
+{
+    struct op_part part = own_part(op);
+    int r = plan_find_part(op, &part, error);
+
+    op->disk = part.disk;
+    op->root = part.root;
+    op->top = part.top;
+    return r;
 }
 
 int plan_check_hazard(qblk_op *op, const char *doing, qblk_error *error)
@@ -63,9 +83,9 @@ int plan_check_hazard(qblk_op *op, const char *doing, qblk_error *error)
     return 0;
 }
 
-int plan_check_busy(qblk_op *op, int stop, qblk_error *error)
+int plan_check_part_busy(qblk_op *op, const struct op_part *part, int stop, qblk_error *error)
 {
-    const char *node = NULL, *how, *id = graph_job_on(op->graph, op->root, stop, &node);
+    const char *node = NULL, *how, *id = graph_job_on(op->graph, part->root, stop, &node);
     qblk_job_info info = QBLK_INIT(qblk_job_info);
     qblk_job *job;
     char owner[9];
@@ -79,7 +99,7 @@ int plan_check_busy(qblk_op *op, int stop, qblk_error *error)
     how = job != NULL && info.state == QBLK_JOB_CONCLUDED ? "dismiss" : "cancel";
     r = err_set(error, QBLK_E_BUSY, "disk %s is busy: node %s is held by %s job %s (%s), which "
                 "belongs to %s%s; wait for it with \"qblk job wait %s\" or free the disk with "
-                "\"qblk job %s %s\"", op->disk_name, node,
+                "\"qblk job %s %s\"", part->disk_name, node,
                 job != NULL && info.type != NULL ? info.type : "a",
                 id, job != NULL && info.status != NULL ? info.status : "state unknown",
                 str_our_name(id, owner) != NULL ? "qblk operation " : "somebody else",
@@ -87,6 +107,13 @@ int plan_check_busy(qblk_op *op, int stop, qblk_error *error)
     if (error != NULL)
         (void)snprintf(error->job, sizeof(error->job), "%s", id);
     return r;
+}
+
+int plan_check_busy(qblk_op *op, int stop, qblk_error *error)
+{
+    struct op_part part = own_part(op);
+
+    return plan_check_part_busy(op, &part, stop, error);
 }
 
 /* ---- steps ---------------------------------------------------------------------------------- */
@@ -301,7 +328,7 @@ void plan_end_job(qblk_op *op)
 }
 
 /* QEMU names a device by its path or, for some kinds, by its id alone. */
-static bool is_disk(const struct qapi_block_info *info, const qblk_disk *disk)
+bool plan_is_disk(const struct qapi_block_info *info, const qblk_disk *disk)
 {
     if (info->qdev != NULL && disk->qom_path[0] != '\0')
         return strcmp(info->qdev, disk->qom_path) == 0 ||
@@ -324,7 +351,7 @@ static int see_pivot(void *arg, struct engine *engine, const char *reply, qblk_e
         const struct qapi_block_info *info = &list.v[i];
         const char *node = info->inserted != NULL ? info->inserted->node_name : NULL;
 
-        if (!is_disk(info, disk))
+        if (!plan_is_disk(info, disk))
             continue;
         r = 0;
         if (!str_equal(node, op->landing))

@@ -4,20 +4,20 @@
  * undoing looks at.
  *
  *   job there            wait for it, end it as intended, clean up; or, if it failed, undo
- *   no job, ended        only the cleaning is left
+ *   no job, ended        only the cleaning is left; so too if it is an operation without a job and
+ *                        what is there shows that it was done
  *   no job, not ended    the job never started: undo
  */
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
 #include "base/err.h"
 #include "base/mem.h"
 #include "base/str.h"
 #include "monitor/hazard.h"
 #include "ops/guest.h"
+#include "ops/remains.h"
 #include "qapi_types.h"
 
 static bool is_main_role(const char *role)
@@ -44,113 +44,6 @@ static qblk_job *find_job(const qblk_op *op, qblk_job_info *ret_info)
 
 /* ---- building the rest of the list ----------------------------------------------------------- */
 
-static bool has_node(const struct qapi_block_device_info_list *list, const char *name)
-{
-    for (size_t i = 0; i < list->n; i++) {
-        if (str_equal(list->v[i].node_name, name))
-            return true;
-    }
-    return false;
-}
-
-static bool is_same_file(const char *a, const char *b)
-{
-    struct stat st, other;
-
-    return str_equal(a, b) ||
-           (a != NULL && a[0] == '/' && stat(a, &st) == 0 && stat(b, &other) == 0 &&
-            st.st_dev == other.st_dev && st.st_ino == other.st_ino);
-}
-
-/* A record is only a text that anybody can write, or that was true once. A file is removed only if
- * something else says that this operation made it: the job that did, or the main job, or a node of
- * the operation that has it open; and if nothing else uses it. */
-static bool is_made_file(const qblk_op *op, const struct qapi_block_device_info_list *list)
-{
-    const char *file = op->journal.file;
-    qblk_job *maker = qblk_job_find(op->monitor, op->to.names.create_file);
-    qblk_job_info info = QBLK_INIT(qblk_job_info);
-    bool is_ours = op->engine.main.is_known;
-
-    if (file == NULL || file[0] != '/')
-        return false;
-    if (maker != NULL) {
-        qblk_job_get_info(maker, &info);
-        is_ours = is_ours || info.state != QBLK_JOB_GONE;
-    }
-    for (size_t i = 0; i < list->n; i++) {
-        if (!is_same_file(list->v[i].file, file))
-            continue;
-        if (!str_equal(list->v[i].node_name, op->to.names.node) &&
-            !str_equal(list->v[i].node_name, op->to.names.file) &&
-            (list->v[i].node_name == NULL || list->v[i].node_name[0] != '#'))
-            return false;
-        is_ours = is_ours || (list->v[i].node_name != NULL && list->v[i].node_name[0] != '#');
-    }
-    return is_ours;
-}
-
-/* Creations that are still there; with_undo: their end is part of what is to be undone. */
-static void mark_creations(qblk_op *op, bool with_undo, const char *file)
-{
-    const char *const ids[] = { op->to.names.create_file, op->to.names.create_fmt };
-
-    for (int i = 0; i < 2; i++) {
-        qblk_job *job = qblk_job_find(op->monitor, ids[i]);
-        struct qapi_job_dismiss_args dismiss = { .id = ids[i] };
-        qblk_job_info info = QBLK_INIT(qblk_job_info);
-        struct step *step;
-
-        if (job == NULL)
-            continue;
-        qblk_job_get_info(job, &info);
-        if (info.state == QBLK_JOB_GONE)
-            continue;
-        step = plan_step(op, STEP_CREATE, "wait for a creation's end");
-        step->job = ids[i];
-        if (!with_undo || i != 0)
-            continue;
-        step->keeps_job = true;
-        step->unlink = mem_strdup(file);
-        step_undo(&op->engine, step, &qapi_cmd_job_dismiss, &dismiss);
-    }
-}
-
-/* What there is to undo, oldest first, as undoing goes backward. */
-static void mark_done(qblk_op *op, const struct qapi_block_device_info_list *list, bool has_job)
-{
-    const char *const nodes[] = { op->to.names.probe, op->to.names.look, op->to.names.file,
-                                  op->to.names.node };
-    struct qapi_blockdev_del_args del = { .node_name = op->names.journal };
-    const char *file = is_made_file(op, list) ? op->journal.file : NULL;
-    struct step *step;
-
-    if (has_node(list, op->names.journal)) {
-        step = plan_step(op, STEP_MARK, "the journal is open");
-        step_undo(&op->engine, step, &qapi_cmd_blockdev_del, &del);
-    }
-    mark_creations(op, !has_job && !op->journal.has_ended, file);
-    for (int i = 0; i < 4; i++) {
-        /* A target that drive-mirror has made goes with its job. */
-        if (!has_node(list, nodes[i]) || (has_job && i == 3 && !has_node(list, op->to.names.file)))
-            continue;
-        del.node_name = nodes[i];
-        step = plan_step(op, STEP_MARK, "a node was added");
-        step_undo(&op->engine, step, &qapi_cmd_blockdev_del, &del);
-    }
-    if (has_job)
-        (void)plan_step(op, STEP_START, "the job was started");
-    if (file != NULL) {
-        step = plan_step(op, STEP_MARK, "the target's file was made");
-        step->unlink = mem_strdup(file);
-    } else if (op->journal.file != NULL && !has_job && !op->journal.has_ended &&
-               access(op->journal.file, F_OK) == 0) {
-        engine_note(&op->engine, "file %s is left alone: the journal names it, but nothing proves "
-                    "that operation %s made it; remove it if it is not yours", op->journal.file,
-                    op->id);
-    }
-}
-
 /* Whether the disk has moved already. */
 static bool has_pivoted(const qblk_op *op)
 {
@@ -168,7 +61,8 @@ static void plan_rest_after_job(qblk_op *op)
 {
     if (has_endings(op))
         op->ending = has_pivoted(op) ? QBLK_END_PIVOT : QBLK_END_FINISH;
-    op->kind->plan_clean(op);
+    if (op->kind->plan_clean != NULL)
+        op->kind->plan_clean(op);
     plan_close_journal(op);
 }
 
@@ -284,8 +178,8 @@ static int read_record(qblk_op *op, const struct qapi_block_device_info_list *li
             node = &list->v[i];
     }
     /* Its owner died while it looked at the target, before it opened the journal. */
-    if (node == NULL && (has_node(list, op->to.names.probe) || has_node(list, op->to.names.look)))
-        return 0;
+    if (node == NULL && remains_has_look(op, list))
+        return remains_make_parts(op, list, error);
     if (node == NULL)
         return no_such_operation(op, error);
     names = mem_zalloc((node->dirty_bitmaps.n + 1) * sizeof(*names));
@@ -301,6 +195,10 @@ static int read_record(qblk_op *op, const struct qapi_block_device_info_list *li
     if (r == 0 && n > 0)
         r = take_record(op, error);
     free(names);
+    if (r == 0)
+        r = remains_make_parts(op, list, error);
+    if (r == 0 && op->kind->is_seen_done != NULL && op->kind->is_seen_done(op))
+        op->journal.has_ended = true;
     return r;
 }
 
@@ -318,10 +216,11 @@ static int read_journal(void *arg, struct engine *engine, const char *reply, qbl
         bool has_job = op->journal.op != NULL && find_job(op, &info) != NULL;
 
         plan_mend(op); /* before all else: its guest hangs */
-        mark_done(op, &list, has_job);
+        r = remains_plan(op, &list, has_job, error);
         plan_rest(op, has_job ? &info : NULL);
-        r = engine_ready(engine, error);
     }
+    if (r == 0)
+        r = engine_ready(engine, error);
     if (r == 0)
         r = op_face_steps(op, error);
     codec_reply_clear(&qapi_cmd_query_named_block_nodes, &list);
@@ -358,22 +257,6 @@ static void plan_see_journal(qblk_op *op)
     step_command(&op->engine, step, &qapi_cmd_x_debug_query_block_graph, NULL);
 }
 
-/* Until the image is made, or not. The job stays: it proves whose the file is. */
-static void plan_creation_end(qblk_op *op, const char *id)
-{
-    const char *const ids[] = { op->to.names.create_file, op->to.names.create_fmt };
-
-    for (int i = 0; i < 2; i++) {
-        struct step *step;
-
-        if (!str_equal(ids[i], id))
-            continue;
-        step = plan_step(op, STEP_CREATE, "wait for a creation's end");
-        step->job = ids[i];
-        step->keeps_job = true;
-    }
-}
-
 /* A concluded job of this type makes reading the nodes, and with them the journal, deadly: it is
  * waited for, its outcome written down, and dismissed first. If somebody else's is in the way,
  * nothing is done. */
@@ -396,7 +279,10 @@ static int plan_around_hazard(qblk_op *op, qblk_error *error)
                            "job wait %s\", \"qblk job dismiss %s\")", info.type, info.id, info.id,
                            info.id);
         if (strcmp(info.type, "create") == 0) {
-            plan_creation_end(op, info.id);
+            int r = remains_plan_creation_end(op, info.id, error);
+
+            if (r < 0)
+                return r;
             continue;
         }
         plan_see_journal(op);

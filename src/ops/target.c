@@ -1,4 +1,4 @@
-/* The image that copy and backup write to: may it be used, how is it made, how does it go. */
+/* The image that copy, backup and snapshot write to: may it be used, how is it made, how does it go. */
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -9,6 +9,7 @@
 #include "base/mem.h"
 #include "base/str.h"
 #include "ops/op.h"
+#include "ops/overlay.h"
 #include "qapi_types.h"
 
 void target_name(struct target *to, const char *id, int number)
@@ -35,7 +36,43 @@ void target_done(struct target *to)
 {
     free(to->path);
     free(to->format);
+    free(to->backing_string);
     memset(to, 0, sizeof(*to));
+}
+
+/* What --reuse-external does with it. */
+static const char *reuse_is_to(const struct target *to)
+{
+    return to->is_overlay ? "use the overlay that was prepared in it"
+                          : "overwrite the image in it";
+}
+
+static bool is_same_inode(const char *a, const char *b)
+{
+    struct stat st, other;
+
+    return stat(a, &st) == 0 && stat(b, &other) == 0 && st.st_dev == other.st_dev &&
+           st.st_ino == other.st_ino;
+}
+
+bool target_is_same_file(const char *a, const char *b)
+{
+    return str_equal(a, b) || (a != NULL && b != NULL && a[0] == '/' && is_same_inode(a, b));
+}
+
+bool target_is_same_path(const char *a, const char *b)
+{
+    const char *name_a = strrchr(a, '/'), *name_b = strrchr(b, '/');
+
+    if (target_is_same_file(a, b))
+        return true;
+    if (name_a == NULL || name_b == NULL || strcmp(name_a, name_b) != 0)
+        return false;
+
+    AUTO_FREE char *dir_a = mem_strndup(a, (size_t)(name_a - a) + 1);
+    AUTO_FREE char *dir_b = mem_strndup(b, (size_t)(name_b - b) + 1);
+
+    return dir_a != NULL && dir_b != NULL && is_same_inode(dir_a, dir_b);
 }
 
 int target_suit(qblk_op *op, struct target *to, qblk_error *error)
@@ -87,8 +124,8 @@ static int check_file(struct target *to, const struct stat *st, qblk_error *erro
                        "and say --reuse-external if that is meant", to->path);
     if (st->st_size > 0)
         return err_set(error, QBLK_E_TARGET_EXISTS, "the target %s exists and is not empty (%lld "
-                       "bytes); choose another name, or say --reuse-external to overwrite the "
-                       "image in it", to->path, (long long)st->st_size);
+                       "bytes); choose another name, or say --reuse-external to %s", to->path,
+                       (long long)st->st_size, reuse_is_to(to));
     to->has_empty_file = true;
     return 0;
 }
@@ -138,8 +175,8 @@ static int in_the_way(void *arg, struct engine *engine, const char *reply, qblk_
     (void)arg;
     (void)reply;
     return err_set(error, QBLK_E_TARGET_EXISTS, "the target %s exists for QEMU, though not for "
-                   "this process; choose another name, or say --reuse-external to overwrite the "
-                   "image in it", to->path);
+                   "this process; choose another name, or say --reuse-external to %s", to->path,
+                   reuse_is_to(to));
 }
 
 static void plan_probe(qblk_op *op, const struct target *to)
@@ -281,10 +318,11 @@ static int plan_new_image(qblk_op *op, const struct target *to, int backing,
     qcow2.u.qcow2.file = to->names.file;
     qcow2.u.qcow2.size = to->size;
     if (backing >= 0) {
-        const char *driver = qblk_graph_node(op->graph, backing)->driver;
+        const char *driver = overlay_backing_format(op, backing);
         int format = backing_format(driver);
 
-        r = plan_backing_string(op, backing, to->path, &backing_file, error);
+        backing_file = mem_strdup(to->backing_string);
+        r = backing_file != NULL ? 0 : plan_backing_string(op, backing, to->path, &backing_file, error);
         if (r < 0)
             return r;
         if (format < 0)
@@ -306,15 +344,15 @@ static int check_size(void *arg, struct engine *engine, const char *reply, qblk_
     uint64_t have = 0;
     struct qapi_block_device_info_list list;
     bool found = false;
-    int r = codec_reply(&qapi_cmd_query_named_block_nodes, reply, &list, error);
+    int judged = 0, r = codec_reply(&qapi_cmd_query_named_block_nodes, reply, &list, error);
 
-    (void)arg;
     if (r < 0)
         return r;
     for (size_t i = 0; i < list.n; i++) {
         if (str_equal(list.v[i].node_name, to->names.look)) {
             found = true;
             have = (uint64_t)list.v[i].image.virtual_size;
+            judged = to->judge != NULL ? to->judge(arg, to, &list.v[i], error) : 0;
         }
     }
     codec_reply_clear(&qapi_cmd_query_named_block_nodes, &list);
@@ -326,7 +364,7 @@ static int check_size(void *arg, struct engine *engine, const char *reply, qblk_
                        "bytes, disk %s one of %llu; they must be equal: resize the target with "
                        "qemu-img resize, or let qblk create it", to->path,
                        (unsigned long long)have, to->disk_name, (unsigned long long)to->size);
-    return 0;
+    return judged;
 }
 
 static void plan_size_check(qblk_op *op, const struct target *to)
@@ -379,7 +417,8 @@ int target_plan(qblk_op *op, const struct target *to, int backing, qblk_error *e
     if (r < 0)
         return r;
     plan_format_node(op, to, to->names.node, to->names.file,
-                     backing >= 0 ? qblk_graph_node(op->graph, backing)->name : NULL, false);
+                     backing >= 0 && !to->is_overlay ? qblk_graph_node(op->graph, backing)->name
+                                                     : NULL, false);
     return 0;
 }
 

@@ -31,11 +31,14 @@ patterns=("$@")
 
 operations=(pull-whole pull-base copy-finish copy-pivot copy-keep copy-shallow-pivot
     copy-legacy-pivot backup-full backup-top commit-middle
-    commit-pivot copy-legacy-finish copy-reuse-pivot copy-raw-pivot refused-copy)
+    commit-pivot copy-legacy-finish copy-reuse-pivot copy-raw-pivot refused-copy
+    snapshot-one snapshot-three snapshot-reuse)
 
 # What is asked, the command that starts the job, how the result is called, the images that the
-# disk's or the target's image no longer needs, and the image that the guest uses afterwards.
+# disk's or the target's image no longer needs, and the image that the guest uses afterwards; further
+# disks, each on an image of its own, and the files that are made for them.
 define() {
+    extra='' more_targets=''
     start='' done_as='' alone='' disk_image=top.qcow2 target=copy.qcow2 touch='' reused='' image=''
     case $1 in
     pull-whole) args=(pull vd0) start=block-stream done_as=completed alone="base mid" ;;
@@ -57,6 +60,10 @@ define() {
         alone=mid ;;
     commit-pivot) args=(commit vd0 --pivot) start=block-commit done_as=pivoted alone="top mid"
         image=base.qcow2 ;;
+    snapshot-one) args=(snapshot "vd0=$PWD/copy.qcow2") ;;
+    snapshot-three) args=(snapshot "vd0=$PWD/copy.qcow2" "d1=$PWD/copy1.qcow2" "d2=$PWD/copy2.qcow2")
+        extra="d1 d2" more_targets="copy1.qcow2 copy2.qcow2" ;;
+    snapshot-reuse) args=(snapshot "vd0=$PWD/copy.qcow2" --reuse-external) reused=yes ;;
     refused-copy) args=(copy vd0 "$PWD/copy.qcow2" --finish) done_as=failed touch=copy.qcow2 ;;
     *) fail "no operation is called $1" ;;
     esac
@@ -64,6 +71,7 @@ define() {
     copy-legacy*) start=drive-mirror ;;
     *copy*) start=blockdev-mirror ;;
     backup*) start=blockdev-backup ;;
+    snapshot*) start=transaction done_as=completed disk_image=$target alone=' ' ;;
     esac
     case $1 in
     pull-* | commit-*) target=none ;;
@@ -92,12 +100,31 @@ make_template() {
         "write -P 0x33 128k 128k" "write -P 0x34 768k 64k"
     cp reference.raw written.raw
     io written.raw raw "write -P 0x55 640k 64k"
+    "$QEMU_IMG" create -q -f qcow2 d1.qcow2 1M && "$QEMU_IMG" create -q -f raw other.raw 1M ||
+        fail "qemu-img create failed"
+    io d1.qcow2 qcow2 "write -P 0x66 0 128k"
+    io other.raw raw "write -P 0x66 0 128k"
+    cp d1.qcow2 d2.qcow2
+}
+
+# make_reused: what there is to be reused
+make_reused() {
+    case $op in
+    snapshot*) "$QEMU_IMG" create -q -f qcow2 -F qcow2 -b "$PWD/top.qcow2" "$target" ;;
+    *) "$QEMU_IMG" create -q -f qcow2 "$target" 1M ;;
+    esac || fail "no target"
 }
 
 # microvm without a firmware's worth of devices starts in a third of the time.
 start_scratch() {
+    local name more=()
     cp "$template"/*.qcow2 "$template"/*.raw . || fail "no images"
-    [ -z "$reused" ] || "$QEMU_IMG" create -q -f qcow2 "$target" 1M || fail "no target"
+    [ -z "$reused" ] || make_reused
+    for name in $extra; do
+        more+=(-blockdev "file,node-name=$name-file,filename=$PWD/$name.qcow2"
+            -blockdev "qcow2,node-name=$name-top,file=$name-file"
+            -device "virtio-blk-device,id=$name,drive=$name-top")
+    done
     "$QEMU" -nodefaults -display none -machine microvm,accel=tcg -m 16 -S \
         -qmp "unix:$PWD/m0,server=on,wait=off" -qmp "unix:$PWD/m1,server=on,wait=off" \
         -blockdev "file,node-name=base-file,filename=$PWD/base.qcow2" \
@@ -106,7 +133,7 @@ start_scratch() {
         -blockdev "qcow2,node-name=mid,file=mid-file,backing=base,read-only=on" \
         -blockdev "file,node-name=top-file,filename=$PWD/top.qcow2" \
         -blockdev "qcow2,node-name=top,file=top-file,backing=mid" \
-        -device virtio-blk-device,id=vd0,drive=top >qemu.log 2>&1 </dev/null &
+        -device virtio-blk-device,id=vd0,drive=top "${more[@]}" >qemu.log 2>&1 </dev/null &
     qemu_pid=$!
 }
 
@@ -174,20 +201,32 @@ see_disk() {
     qemu_pid=
 }
 
+# Images of further disks, to which nobody has written.
+see_extra() {
+    local name
+    for name in $extra; do same "$name.qcow2" qcow2 other.raw; done
+}
+
 see_before() {
-    expect_state "$template/before" before
+    local file
+    expect_state "$template/before.$op" before
     see_disk
     same top.qcow2 qcow2 written.raw
+    see_extra
     if [ -n "$touch" ]; then
         [ ! -e copy.qcow2 ] || [ "$(cat copy.qcow2)" = "user's own" ] ||
             fail "the user's file was changed"
     else
         [ -n "$reused" ] || [ ! -e "$target" ] || fail "the target's file was left behind"
     fi
+    for file in $more_targets; do
+        [ ! -e "$file" ] || fail "$file was left behind"
+    done
 }
 
 # see_after [OPERATION]: as an undisturbed run of it leaves things
 see_after() {
+    local file
     expect_state "$template/after.${1:-$op}" "after an undisturbed run"
     see_disk
     [ "$disk_image" != top.qcow2 ] || same top.qcow2 qcow2 written.raw
@@ -198,6 +237,9 @@ see_after() {
     else
         same "$image" "${image##*.}"
     fi
+    [ "$start" != transaction ] || same top.qcow2 qcow2
+    see_extra
+    for file in $more_targets; do same "$file" qcow2 other.raw; done
 }
 
 # A copy that is kept is one more operation to end: in each way in turn.
@@ -273,7 +315,7 @@ record() {
     op=$1 was_late=no was_recovered=no stale='' result=''
     define "$op"
     start_scratch
-    state "$template/before"
+    state "$template/before.$op"
     cut_at kill - 0 report "${args[@]}"
     see_result
     if [ -n "$touch" ]; then
@@ -376,23 +418,35 @@ see_end() {
 # QEMU was killed under the client: it says that the operation is lost, and which file that it
 # made is there and what that is worth; it removes none, and what the guest wrote is where it was.
 see_death() {
+    local file n=0
     wait "$qemu_pid" 2>/dev/null
     qemu_pid=
     result=lost
     see_end death
     [ "$status" = 3 ] || { result=over; return 0; }
-    if told report 'blockdev-add .* qblk\.[0-9a-f]{8}\.journal$' && [ -e "$target" ]; then
-        grep -qF "$target" err || fail "the client does not name $target: $(cat err)"
-        grep -qE "$target.* (is (complete|incomplete|as it was)|holds nothing|look at both)" err ||
-            fail "what $target is worth is not said: $(cat err)"
-    elif told report 'blockdev-add .* qblk\.[0-9a-f]{8}\.file$' && [ ! -e "$target" ]; then
-        fail "the client removed $target"
-    fi
+    see_dead_file "$target" file
+    for file in $more_targets; do see_dead_file "$file" "file.$((++n))"; done
     see_disk_of_the_dead
     if grep -qE "$target is complete" err; then
         "$QEMU_IMG" compare -q -f raw -F "${image##*.}" reference.raw "$image" ||
             fail "$target is not complete"
         result=complete
+    fi
+    if grep -qE "$target.* is the disk's top image" err; then
+        "$QEMU_IMG" compare -q -f raw -F qcow2 reference.raw "$target" ||
+            fail "$target does not read as the disk"
+        result=taken
+    fi
+}
+
+# A file that the operation made, or meant to write to.
+see_dead_file() {
+    if told report 'blockdev-add .* qblk\.[0-9a-f]{8}\.journal$' && [ -e "$1" ]; then
+        grep -qF "$1" err || fail "the client does not name $1: $(cat err)"
+        grep -qE "$1.* (is (complete|incomplete|as it was|the disk's)|holds nothing|look at both)" err ||
+            fail "what $1 is worth is not said: $(cat err)"
+    elif told report "blockdev-add .* qblk\\.[0-9a-f]{8}\\.$2\$" && [ ! -e "$1" ]; then
+        fail "the client removed $1"
     fi
 }
 
@@ -455,7 +509,8 @@ list_cells() {
     local name=$1 report=$template/report.$1 modes=(cut late death) mode n=0 m=0 side word
     local changes=no
     [[ $name != *+* ]] || modes=(late)
-    [[ $name != copy-legacy-finish && $name != copy-re* && $name != copy-raw* ]] || modes=()
+    [[ $name != copy-legacy-finish && $name != *-reuse* && $name != copy-raw* ]] || modes=()
+    [[ $name != snapshot-three ]] || modes=(death)
     while read -r side word _; do
         case $side in
         '>')
@@ -482,13 +537,26 @@ work() {
     done <"$template/cells" >"$template/results.$1"
 }
 
+# The operations with a cell that is wanted, and those that a kept copy may end as.
+is_needed() {
+    local also
+    for also in "$1" "$1+undo" "$1+end"; do
+        ! wanted "$also" || return 0
+    done
+    case $1 in
+    copy-finish | copy-pivot) is_needed copy-keep ;;
+    *) return 1 ;;
+    esac
+}
+
 record_all() {
     local name what
     for name in "${operations[@]}"; do
+        is_needed "$name" || continue
         try "$name" record "$name"
         for what in undo end; do
             case $name in
-            copy-legacy-finish | copy-reuse-* | copy-raw-* | refused-*) continue ;;
+            copy-legacy-finish | *-reuse* | copy-raw-* | refused-*) continue ;;
             esac
             try "$name+$what" record_recover "$name" "$what"
         done

@@ -109,7 +109,7 @@ bool peer_is_used(const struct peer *peer, const char *name)
         if (holds(&peer->jobs[i], name))
             return true;
     }
-    return strcmp(peer->root, name) == 0;
+    return strcmp(peer->root, name) == 0 || strcmp(peer->second, name) == 0;
 }
 
 /* What nobody has named goes with its last user. */
@@ -171,6 +171,17 @@ qblk_monitor *peer_start(struct peer *peer, unsigned version, const qblk_monitor
     (void)peer_add_node(peer, "top", "qcow2", path(peer, "top.qcow2"), "top-file", "mid");
     PUT(peer->root, "top");
     return peer_reconnect(peer, options);
+}
+
+void peer_add_disk(struct peer *peer)
+{
+    struct peer_node *node = peer_node(peer, "top");
+
+    ck_assert_ptr_nonnull(node);
+    (void)peer_add_node(peer, "other-file", "file", path(peer, "other.qcow2"), "", "");
+    (void)peer_add_node(peer, "other", "qcow2", path(peer, "other.qcow2"), "other-file", "");
+    PUT(peer->second, "other");
+    node->bitmaps[node->n_bitmaps++] = strdup("daily");
 }
 
 static void each_file(const struct peer *peer, void (*fn)(const char *name, void *arg), void *arg)
@@ -290,6 +301,8 @@ char *peer_state(const struct peer *peer)
     each_file(peer, add_file, &lines);
     qsort(lines.v, lines.n, sizeof(lines.v[0]), by_text);
     peer_append(&text, "root %s\n", peer->root);
+    if (peer->second[0] != '\0')
+        peer_append(&text, "second %s\n", peer->second);
     for (size_t i = 0; i < lines.n; i++) {
         peer_append(&text, "%s\n", lines.v[i]);
         free(lines.v[i]);

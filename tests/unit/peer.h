@@ -22,6 +22,7 @@
 
 struct peer_node {
     char name[40], driver[24], file[256];
+    char recorded[256]; /* of a qcow2 image: the backing file in its header, or "" */
     char backing[40], child[40]; /* node names, or "" */
     uint64_t size;
     bool is_implicit; /* goes with its last user */
@@ -51,6 +52,7 @@ struct peer {
     struct peer_job jobs[PEER_JOBS];
     size_t n_jobs;
     char root[40]; /* the node that device vd0 uses */
+    char second[40]; /* the node that device vd1 uses, or "": there is none */
     bool has_crashed;
     char *sent[PEER_SENT]; /* every command, as it came but without its id */
     size_t n_sent;
@@ -90,6 +92,10 @@ bool peer_run(struct peer *peer, qblk_monitor *monitor, bool (*done)(void));
 /* Answers what has been sent; then, if that was nothing, lets a job make progress. False if there
  * was nothing to do at all. */
 bool peer_turn(struct peer *peer);
+
+/* A second disk, vd1, on a node "other" of its own; and vd0 gets a bitmap "daily", which records and
+ * is persistent, as no other bitmap here is. */
+void peer_add_disk(struct peer *peer);
 
 struct peer_node *peer_node(struct peer *peer, const char *name);
 struct peer_node *peer_add_node(struct peer *peer, const char *name, const char *driver,

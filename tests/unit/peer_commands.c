@@ -18,11 +18,34 @@ const char *peer_text_of(json_t *args, const char *key)
     return text != NULL ? text : "";
 }
 
+/* An image's header is all that its file holds, and all of that the name of its backing file. */
+static void read_header(struct peer_node *node)
+{
+    int fd = open(node->file, O_RDONLY | O_CLOEXEC);
+    ssize_t n = fd >= 0 ? read(fd, node->recorded, sizeof(node->recorded) - 1) : 0;
+
+    node->recorded[n > 0 && node->recorded[0] == '/' ? n : 0] = '\0';
+    if (fd >= 0)
+        (void)close(fd);
+}
+
+static bool write_header(const struct peer_node *node, const char *backing)
+{
+    int fd = open(node->file, O_WRONLY | O_TRUNC | O_CLOEXEC);
+    ssize_t len = (ssize_t)strlen(backing);
+    bool ok = fd >= 0 && write(fd, backing, (size_t)len) == len;
+
+    if (fd >= 0)
+        (void)close(fd);
+    return ok;
+}
+
 /* Each answers with NULL or the text of its refusal. */
 static const char *do_add(struct peer *peer, json_t *args)
 {
     const char *driver = peer_text_of(args, "driver"), *file = peer_text_of(args, "filename");
     const struct peer_node *child = peer_node(peer, peer_text_of(args, "file"));
+    struct peer_node *node;
 
     if (peer_node(peer, peer_text_of(args, "node-name")) != NULL)
         return "Duplicate nodes with node-name";
@@ -30,9 +53,11 @@ static const char *do_add(struct peer *peer, json_t *args)
         return "Could not open the file: No such file or directory";
     if (json_object_get(args, "file") != NULL && child == NULL)
         return "Cannot find device= nor node-name";
-    (void)peer_add_node(peer, peer_text_of(args, "node-name"), driver,
-                        child != NULL ? child->file : file, peer_text_of(args, "file"),
-                        peer_text_of(args, "backing"));
+    node = peer_add_node(peer, peer_text_of(args, "node-name"), driver,
+                         child != NULL ? child->file : file, peer_text_of(args, "file"),
+                         peer_text_of(args, "backing"));
+    if (strcmp(driver, "qcow2") == 0)
+        read_header(node);
     return NULL;
 }
 
@@ -63,13 +88,38 @@ static const char *do_bitmap(struct peer *peer, json_t *args)
     return NULL;
 }
 
+/* Everybody who used the node uses the overlay then. */
+static const char *do_snapshot(struct peer *peer, json_t *args)
+{
+    const char *below = peer_text_of(args, "node");
+    struct peer_node *overlay = peer_node(peer, peer_text_of(args, "overlay"));
+
+    if (peer_node(peer, below) == NULL || overlay == NULL)
+        return "Cannot find device= nor node-name";
+    if (overlay->backing[0] != '\0')
+        return "The overlay already has a backing image";
+    for (size_t i = 0; i < peer->n_nodes; i++) {
+        if (strcmp(peer->nodes[i].backing, below) == 0)
+            PUT(peer->nodes[i].backing, overlay->name);
+    }
+    PUT(overlay->backing, below);
+    if (strcmp(peer->root, below) == 0)
+        PUT(peer->root, overlay->name);
+    if (strcmp(peer->second, below) == 0)
+        PUT(peer->second, overlay->name);
+    return NULL;
+}
+
+/* Those that the client sends here cannot fail half-way: names were just made. */
 static const char *do_transaction(struct peer *peer, json_t *args)
 {
     json_t *action;
     size_t i;
 
     json_array_foreach (json_object_get(args, "actions"), i, action) {
-        const char *why = do_bitmap(peer, json_object_get(action, "data"));
+        json_t *data = json_object_get(action, "data");
+        const char *why = strcmp(peer_text_of(action, "type"), "blockdev-snapshot") == 0
+                              ? do_snapshot(peer, data) : do_bitmap(peer, data);
 
         if (why != NULL)
             return why;
@@ -96,10 +146,14 @@ static bool make_file(const char *path)
 static const char *do_create(struct peer *peer, json_t *args)
 {
     json_t *options = json_object_get(args, "options");
+    const struct peer_node *node = peer_node(peer, peer_text_of(options, "file"));
 
     if (strcmp(peer_text_of(options, "driver"), "file") == 0 &&
         !make_file(peer_text_of(options, "filename")))
         return "Could not create the file";
+    if (peer_text_of(options, "backing-file")[0] != '\0' &&
+        (node == NULL || !write_header(node, peer_text_of(options, "backing-file"))))
+        return "Could not write the image";
     start_events(peer, peer_add_job(peer, peer_text_of(args, "job-id"), "create", "created"));
     return NULL;
 }

@@ -42,9 +42,12 @@ static void add_image(struct peer *peer, char **to, const struct peer_node *node
     peer_append(to, "{\"virtual-size\": %llu, \"filename\": \"%s\", \"format\": \"%s\", "
            "\"actual-size\": 4096, \"dirty-flag\": false", (unsigned long long)node->size,
            node->file, node->driver);
-    if (backing != NULL)
+    if (backing != NULL || node->recorded[0] != '\0') {
+        const char *file = node->recorded[0] != '\0' ? node->recorded : backing->file;
+
         peer_append(to, ", \"backing-filename\": \"%s\", \"backing-filename-format\": \"qcow2\", "
-               "\"full-backing-filename\": \"%s\"", backing->file, backing->file);
+               "\"full-backing-filename\": \"%s\"", file, file);
+    }
     if (backing != NULL && depth > 0) {
         peer_append(to, ", \"backing-image\": ");
         add_image(peer, to, backing, depth - 1);
@@ -61,10 +64,13 @@ static void add_node_info(struct peer *peer, char **to, const struct peer_node *
            "\"cache\": {\"no-flush\": false, \"direct\": false, \"writeback\": true}, "
            "\"file\": \"%s\", \"image\": ", node->name, node->driver, node->file);
     add_image(peer, to, node, depth);
-    for (size_t i = 0; i < node->n_bitmaps; i++)
-        peer_append(to, "%s{\"name\": \"%s\", \"recording\": false, \"persistent\": false, "
+    for (size_t i = 0; i < node->n_bitmaps; i++) {
+        const char *lives = strcmp(node->bitmaps[i], "daily") == 0 ? "true" : "false";
+
+        peer_append(to, "%s{\"name\": \"%s\", \"recording\": %s, \"persistent\": %s, "
                "\"busy\": false, \"granularity\": 65536, \"count\": 0}",
-               i == 0 ? ", \"dirty-bitmaps\": [" : ", ", node->bitmaps[i]);
+               i == 0 ? ", \"dirty-bitmaps\": [" : ", ", node->bitmaps[i], lives, lives);
+    }
     peer_append(to, "%s}", node->n_bitmaps > 0 ? "]" : "");
 }
 
@@ -79,20 +85,31 @@ void peer_add_nodes(struct peer *peer, char **to)
 }
 
 /* query-block looks through filters, as QEMU's does. */
-void peer_add_block(struct peer *peer, char **to)
+static void add_device(struct peer *peer, char **to, const char *name, const char *root)
 {
-    const struct peer_node *node = peer_node(peer, peer->root);
+    const struct peer_node *node = peer_node(peer, root);
 
     while (node != NULL && strcmp(node->driver, "mirror_top") == 0)
         node = peer_node(peer, node->backing);
-    peer_append(to, "[{\"io-status\": \"ok\", \"device\": \"\", \"locked\": false, "
+    peer_append(to, "{\"io-status\": \"ok\", \"device\": \"\", \"locked\": false, "
            "\"removable\": false, "
-           "\"qdev\": \"/machine/peripheral/vd0/virtio-backend\", \"type\": \"unknown\"");
+           "\"qdev\": \"/machine/peripheral/%s/virtio-backend\", \"type\": \"unknown\"", name);
     if (node != NULL) {
         peer_append(to, ", \"inserted\": ");
         add_node_info(peer, to, node, 16);
     }
-    peer_append(to, "}]");
+    peer_append(to, "}");
+}
+
+void peer_add_block(struct peer *peer, char **to)
+{
+    peer_append(to, "[");
+    add_device(peer, to, "vd0", peer->root);
+    if (peer->second[0] != '\0') {
+        peer_append(to, ", ");
+        add_device(peer, to, "vd1", peer->second);
+    }
+    peer_append(to, "]");
 }
 
 static int node_id(const struct peer *peer, const char *name)
@@ -120,6 +137,9 @@ void peer_add_debug(const struct peer *peer, char **to)
 
     peer_append(to, "{\"nodes\": [{\"id\": 1, \"type\": \"block-backend\", "
            "\"name\": \"/machine/peripheral/vd0/virtio-backend\"}");
+    if (peer->second[0] != '\0')
+        peer_append(to, ", {\"id\": 2, \"type\": \"block-backend\", "
+               "\"name\": \"/machine/peripheral/vd1/virtio-backend\"}");
     for (size_t i = 0; i < peer->n_nodes; i++)
         peer_append(to, ", {\"id\": %d, \"type\": \"block-driver\", \"name\": \"%s\"}",
                     (int)i + 100, peer->nodes[i].name);
@@ -128,6 +148,7 @@ void peer_add_debug(const struct peer *peer, char **to)
                peer->jobs[i].id);
     peer_append(to, "], \"edges\": [");
     add_edge(peer, to, &comma, "root", 1, peer->root);
+    add_edge(peer, to, &comma, "root", 2, peer->second);
     for (size_t i = 0; i < peer->n_nodes; i++) {
         add_edge(peer, to, &comma, "file", (int)i + 100, peer->nodes[i].child);
         add_edge(peer, to, &comma, "backing", (int)i + 100, peer->nodes[i].backing);

@@ -128,7 +128,29 @@ const struct errand errands[N_ERRANDS] = {
     { .name = "backup-top", .kind = "backup", .sync = "top", .result = QBLK_RESULT_COMPLETED },
     { .name = "backup-legacy", .kind = "backup", .legacy = true,
       .result = QBLK_RESULT_COMPLETED },
+    { .name = "snapshot", .kind = "snapshot", .result = QBLK_RESULT_COMPLETED },
+    { .name = "snapshot-two", .kind = "snapshot", .is_of_two = true,
+      .result = QBLK_RESULT_COMPLETED },
+    { .name = "snapshot-reuse", .kind = "snapshot", .is_of_two = true, .reuse = true,
+      .result = QBLK_RESULT_COMPLETED },
 };
+
+static int start_snapshot(const struct errand *errand, struct peer *peer, qblk_monitor *monitor,
+                          bool is_dry, qblk_op **ret_op, qblk_error *error)
+{
+    qblk_snapshot_options options = QBLK_INIT(qblk_snapshot_options);
+    char target[2][128];
+    const qblk_snapshot_disk disks[] = { { "vd0", target[0] }, { "vd1", target[1] } };
+
+    (void)snprintf(target[0], sizeof(target[0]), "%s/target", peer->dir);
+    (void)snprintf(target[1], sizeof(target[1]), "%s/target2", peer->dir);
+    if (errand->is_of_two && peer->second[0] == '\0')
+        peer_add_disk(peer);
+    recorder_watch(&options.common);
+    options.common.dry_run = is_dry;
+    options.reuse = errand->reuse;
+    return qblk_snapshot(monitor, disks, errand->is_of_two ? 2 : 1, &options, ret_op, error);
+}
 
 int errand_start(const struct errand *errand, struct peer *peer, qblk_monitor *monitor,
                  bool is_dry, qblk_op **ret_op, qblk_error *error)
@@ -156,6 +178,9 @@ int errand_start(const struct errand *errand, struct peer *peer, qblk_monitor *m
         options.format = errand->format;
         return qblk_copy(monitor, "vd0", target, &options, ret_op, error);
     }
+    if (strcmp(errand->kind, "snapshot") == 0)
+        return start_snapshot(errand, peer, monitor, is_dry, ret_op, error);
+
     qblk_backup_options options = QBLK_INIT(qblk_backup_options);
 
     recorder_watch(&options.common);
@@ -166,20 +191,28 @@ int errand_start(const struct errand *errand, struct peer *peer, qblk_monitor *m
     return qblk_backup(monitor, "vd0", target, &options, ret_op, error);
 }
 
+/* In this world a file holds the name of its backing file. */
+static void make_file(const struct peer *peer, const char *name, const char *backing)
+{
+    char path[128];
+    FILE *file;
+
+    (void)snprintf(path, sizeof(path), "%s/%s", peer->dir, name);
+    file = fopen(path, "w");
+    ck_assert_ptr_nonnull(file);
+    ck_assert_int_gt(fprintf(file, "%s/%s", peer->dir, backing), 0);
+    ck_assert_int_eq(fclose(file), 0);
+}
+
 void errand_begin(const struct errand *errand, struct peer *peer, qblk_monitor *monitor,
                   bool is_dry)
 {
     qblk_error error;
-    char target[128];
 
-    (void)snprintf(target, sizeof(target), "%s/target", peer->dir);
-    if (errand->reuse) {
-        FILE *file = fopen(target, "w");
-
-        ck_assert_ptr_nonnull(file);
-        ck_assert_int_gt(fprintf(file, "something"), 0);
-        ck_assert_int_eq(fclose(file), 0);
-    }
+    if (errand->reuse)
+        make_file(peer, "target", "top.qcow2");
+    if (errand->reuse && errand->is_of_two)
+        make_file(peer, "target2", "other.qcow2");
     ck_assert_msg(errand_start(errand, peer, monitor, is_dry, NULL, &error) == 0, "%s",
                   error.text);
 }

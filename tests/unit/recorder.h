@@ -37,15 +37,17 @@ bool recorder_released(void);
 
 struct errand {
     const char *name;
-    const char *kind; /* "pull", "copy", "backup" */
+    const char *kind; /* "pull", "copy", "backup", "snapshot" */
     const char *base, *sync, *format;
     qblk_ending ending;
     bool shallow, reuse, legacy;
+    bool is_of_two; /* disks: vd1 as well, to "target2" */
     qblk_result result;
 };
 
 extern const struct errand errands[];
-#define N_ERRANDS 13
+#define N_ERRANDS 16
+#define N_WITH_JOB 13 /* those with a main job come first */
 
 /* Starts it on disk vd0, the target being "target" in the peer's directory. */
 int errand_start(const struct errand *errand, struct peer *peer, qblk_monitor *monitor,

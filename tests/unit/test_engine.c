@@ -373,6 +373,69 @@ START_TEST(a_plan_without_memory_is_refused_whole)
 }
 END_TEST
 
+/* ---- without a job --------------------------------------------------------------------------- */
+
+static int find_fault(void *arg, struct engine *checked, const char *reply, qblk_error *error)
+{
+    (void)arg;
+    (void)checked;
+    (void)reply;
+    return err_set(error, QBLK_E_TARGET_INVALID, "a fault");
+}
+
+static void plan_point(void)
+{
+    (void)add(STEP_CALL, "open", "close");
+    (void)add(STEP_POINT, "point", NULL);
+    add(STEP_CHECK, "see", NULL)->check = find_fault;
+    (void)add(STEP_CLEAN, "close-at-end", NULL);
+}
+
+START_TEST(past_the_point_nothing_is_undone)
+{
+    plan_point();
+    ck_assert_int_eq(run(NULL), ACT_OVER);
+    ck_assert_str_eq(path, "open | point | see | close-at-end");
+    ck_assert_int_eq(engine.error.code, QBLK_E_TARGET_INVALID);
+    ck_assert(engine.is_past);
+}
+END_TEST
+
+START_TEST(a_point_that_is_refused_undoes_all)
+{
+    plan_point();
+    ck_assert_int_eq(run("point"), ACT_OVER);
+    ck_assert_str_eq(path, "open | point | close");
+    ck_assert_str_eq(engine.error.text, "point: no");
+    ck_assert(!engine.is_past);
+}
+END_TEST
+
+START_TEST(a_cancel_counts_until_the_point_is_given_out)
+{
+    struct act act;
+
+    plan_point();
+    (void)engine_next(&engine);
+    engine_cancel(&engine);
+    engine_reply(&engine, TAG_STEP, RETURN, NULL);
+    ck_assert_int_eq(run(NULL), ACT_OVER);
+    ck_assert_str_eq(path, "close");
+    ck_assert_int_eq(engine.error.kind, QBLK_KIND_CANCELLED);
+    teardown();
+    setup();
+    plan_point();
+    (void)engine_next(&engine);
+    engine_reply(&engine, TAG_STEP, RETURN, NULL);
+    act = engine_next(&engine);
+    ck_assert_str_eq(act.text, "point");
+    engine_cancel(&engine);
+    engine_reply(&engine, TAG_STEP, RETURN, NULL);
+    ck_assert_int_eq(run(NULL), ACT_OVER);
+    ck_assert_str_eq(path, "see | close-at-end");
+}
+END_TEST
+
 /* ---- the guest agent -------------------------------------------------------------------------- */
 
 /* A snapshot in small: an overlay, the guest frozen, all disks at once, the guest thawed. */
@@ -598,6 +661,9 @@ int main(void)
     tcase_add_checked_fixture(tcase, setup, teardown);
     for (size_t i = 0; i < sizeof(tests) / sizeof(tests[0]); i++)
         tcase_add_test(tcase, tests[i]);
+    tcase_add_test(tcase, past_the_point_nothing_is_undone);
+    tcase_add_test(tcase, a_point_that_is_refused_undoes_all);
+    tcase_add_test(tcase, a_cancel_counts_until_the_point_is_given_out);
     add_agent(tcase);
     suite_add_tcase(suite, tcase);
     runner = srunner_create(suite);

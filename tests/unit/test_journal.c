@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "base/mem.h"
+#include "base/str.h"
 #include "ops/journal.h"
 
 static void fill(struct journal *journal, const char *file, size_t n_old)
@@ -108,6 +109,36 @@ START_TEST(the_mark_of_the_end_is_read_beside_the_record)
 }
 END_TEST
 
+START_TEST(the_disks_after_the_first_come_back_in_order)
+{
+    struct journal in, out;
+    char **names;
+    int n;
+
+    fill(&in, "/first", 0);
+    for (size_t i = 1; i < JOURNAL_DISKS_MAX; i++) {
+        struct journal_disk *more = journal_more(&in, i);
+
+        ck_assert_ptr_nonnull(more);
+        more->disk = mem_printf("disk %zu", i);
+        more->file = i % 3 == 0 ? NULL : mem_printf("/f %zu", i);
+    }
+    n = journal_encode(&in, &names, NULL);
+    ck_assert_int_gt(n, 1);
+    ck_assert_int_eq(journal_decode(names, (size_t)n, &out, NULL), 0);
+    ck_assert_uint_eq(out.n_more, JOURNAL_DISKS_MAX - 1);
+    for (size_t i = 1; i < JOURNAL_DISKS_MAX; i++) {
+        ck_assert_str_eq(out.more[i - 1].disk, in.more[i - 1].disk);
+        ck_assert(str_equal(journal_file(&out, i), in.more[i - 1].file));
+    }
+    ck_assert_str_eq(journal_file(&out, 0), "/first");
+    ck_assert_ptr_null(journal_file(&out, JOURNAL_DISKS_MAX));
+    free_names(names, n);
+    journal_done(&in);
+    journal_done(&out);
+}
+END_TEST
+
 static const char *const bad[] = {
     "", "qblk1", "qblk1 ", "qblk2 1/1 op=pull disk=d intent=finish job=j", "qblk1 0/1 op=pull",
     "qblk1 2/1 op=pull", "qblk1 1/2 op=pull disk=d intent=finish job=j", "qblk1 1/99 x=y",
@@ -116,6 +147,11 @@ static const char *const bad[] = {
     "qblk1 1/1 op=pull disk=%gg intent=finish job=j", "qblk1 1/1 =x", "qblk1 1/1 op",
     "qblk1 1/1 op=p disk=d intent=f job=j old=a-name-of-more-than-thirty-one-characters",
     "qblk1 1/1op=pull disk=d intent=finish job=j",
+    "qblk1 1/1 op=s disk=d intent=f disk.2=e", "qblk1 1/1 op=s disk=d intent=f file.1=/f",
+    "qblk1 1/1 op=s disk=d intent=f disk.1=e disk.1=e", "qblk1 1/1 op=s disk=d intent=f disk.01=e",
+    "qblk1 1/1 op=s disk=d intent=f disk.=e", "qblk1 1/1 op=s disk=d intent=f disk.1x=e",
+    "qblk1 1/1 op=s disk=d intent=f disk.1=e file.1=/f file.1=/f",
+    "qblk1 1/1 op=s disk=d intent=f disk.1000=e",
 };
 
 START_TEST(a_malformed_record_is_refused)
@@ -155,7 +191,8 @@ START_TEST(running_out_of_memory_leaves_nothing_behind)
     int r = -ENOMEM;
 
     for (unsigned long n = 1; r == -ENOMEM; n++) {
-        char *name = mem_strdup("qblk1 1/1 op=pull disk=d intent=finish old=a,b file=/f");
+        char *name = mem_strdup("qblk1 1/1 op=pull disk=d intent=finish old=a,b file=/f "
+                               "disk.1=e file.1=/g");
         struct journal journal;
 
         mem_fail_after(n);
@@ -180,6 +217,7 @@ int main(void)
     tcase_add_test(tcase, a_record_comes_back_as_it_was_written);
     tcase_add_test(tcase, a_long_record_is_cut_into_names_that_qemu_takes);
     tcase_add_test(tcase, a_record_beyond_the_limit_is_refused);
+    tcase_add_test(tcase, the_disks_after_the_first_come_back_in_order);
     tcase_add_test(tcase, the_mark_of_the_end_is_read_beside_the_record);
     tcase_add_loop_test(tcase, a_malformed_record_is_refused, 0,
                         (int)(sizeof(bad) / sizeof(bad[0])));

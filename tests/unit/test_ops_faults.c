@@ -398,7 +398,7 @@ static void starving(const struct errand *errand, bool comes_back)
     }
 }
 
-static const int hungry[] = { 1, 3, 8, 11 }; /* one of each shape */
+static const int hungry[] = { 1, 3, 8, 11, 14 }; /* one of each shape */
 
 #define N_HUNGRY ((int)(sizeof(hungry) / sizeof(hungry[0])))
 

@@ -301,6 +301,10 @@ static const struct {
     { "op=backup disk=vd0 intent=finish file=DIR/precious", false },
     { "op=backup disk=vd0 intent=finish file=DIR/base.qcow2", false },
     { "op=pull disk=vd0 intent=finish file=DIR/precious", false },
+    { "op=snapshot disk=vd0 intent=finish file=DIR/precious", false },
+    { "op=snapshot disk=vd0 intent=finish file=DIR/precious", true },
+    { "op=snapshot disk=vd0 intent=finish disk.1=x disk.2=y file.2=DIR/precious", false },
+    { "op=snapshot disk=vd0 intent=finish disk.1=x file.1=DIR/base.qcow2", false },
 };
 
 START_TEST(a_forged_record_harms_nothing_of_others)
@@ -330,6 +334,31 @@ START_TEST(a_forged_record_harms_nothing_of_others)
 }
 END_TEST
 
+/* The nodes of a snapshot stay, and with them what would prove that its file was made by it. */
+START_TEST(a_record_that_comes_back_does_not_take_a_snapshot_away)
+{
+    char id[9], name[40], record[300], *before, *after;
+    struct peer_node *node;
+
+    errand_begin(&errands[N_WITH_JOB + 1], &peer, monitor, false);
+    ck_assert(peer_run(&peer, monitor, recorder_ended));
+    ck_assert_int_eq(recorder.result, QBLK_RESULT_COMPLETED);
+    memcpy(id, recorder.operation, sizeof(id));
+    before = peer_state(&peer);
+    (void)snprintf(name, sizeof(name), "qblk.%s.journal", id);
+    (void)snprintf(record, sizeof(record), "qblk1 1/1 op=snapshot disk=vd0 intent=finish "
+                   "file=%s/target disk.1=vd1 file.1=%s/target2", peer.dir, peer.dir);
+    node = peer_add_node(&peer, name, "null-co", "", "", "");
+    node->bitmaps[node->n_bitmaps++] = strdup(record);
+    resume(id, _i == 0 ? QBLK_RESUME_INTENT : QBLK_RESUME_UNDO);
+    ck_assert_int_eq(recorder.result, QBLK_RESULT_COMPLETED);
+    after = peer_state(&peer);
+    ck_assert_str_eq(after, before);
+    free(before);
+    free(after);
+}
+END_TEST
+
 int main(void)
 {
     Suite *suite = suite_create("ops_resume");
@@ -351,6 +380,7 @@ int main(void)
                         (int)(sizeof(unknown) / sizeof(unknown[0])));
     tcase_add_loop_test(tcase, a_forged_record_harms_nothing_of_others, 0,
                         (int)(sizeof(forged) / sizeof(forged[0])));
+    tcase_add_loop_test(tcase, a_record_that_comes_back_does_not_take_a_snapshot_away, 0, 2);
     suite_add_tcase(suite, tcase);
     runner = srunner_create(suite);
     srunner_run_all(runner, CK_NORMAL);

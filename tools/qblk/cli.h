@@ -49,6 +49,8 @@ struct options {
     bool list;
     const char *operation;
     bool undo;
+    const char *quiesce;
+    bool quiesce_optional;
     bool active;
     bool force;
     bool shrink;

@@ -38,6 +38,9 @@ const struct verb verbs[] = {
       "thing: see job speed.", run_throttle },
     { "detach", VERB_DETACH, 1, 1, "DEVICE", "Unplug the device of a disk, and remove its nodes",
       "DEVICE is the disk, by any name that it has.", run_detach },
+    { "snapshot", VERB_SNAPSHOT, 1, -1, "DISK=FILE...", "Put new overlays above disks at one instant",
+      DISK_IS "\nFILE is made, a qcow2 image that takes what the guest writes from then on; a relative\n"
+      "name is taken from here. One disk may also be given as DISK FILE.", run_snapshot },
     { "job list", VERB_JOB_LIST, 0, 0, "", "List the block jobs", NULL, run_job_list },
     { "job info", VERB_JOB_INFO, 1, 1, "ID", "Tell everything about a job", NULL, run_job_info },
     { "job wait", VERB_JOB_WAIT, 1, -1, "ID...", "Wait until jobs end", NULL, run_job_wait },

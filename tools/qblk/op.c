@@ -127,16 +127,22 @@ int op_continue(struct op_run *run, op_start_fn *start, const char *verb, const 
     return run->status;
 }
 
+int op_run_whole(struct op_run *run, op_start_fn *start, const char *verb, const char *disk)
+{
+    qblk_error error;
+
+    if (op_open(run, &error) < 0)
+        return report_error(run->cli, &error);
+    /* The signals first: from the start on they must find the operation. */
+    if (session_loop(&run->session, &error) < 0)
+        return session_end(&run->session, report_error(run->cli, &error));
+    return session_end(&run->session, op_continue(run, start, verb, disk, &error));
+}
+
 int op_run(struct cli *cli, op_start_fn *start, const char *verb, const char *past,
            const char *target)
 {
     struct op_run run = { .cli = cli, .past = past, .target = target };
-    qblk_error error;
 
-    if (op_open(&run, &error) < 0)
-        return report_error(cli, &error);
-    /* The signals first: from the start on they must find the operation. */
-    if (session_loop(&run.session, &error) < 0)
-        return session_end(&run.session, report_error(cli, &error));
-    return session_end(&run.session, op_continue(&run, start, verb, cli->args[0], &error));
+    return op_run_whole(&run, start, verb, cli->args[0]);
 }

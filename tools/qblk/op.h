@@ -18,6 +18,7 @@ struct op_run {
     const char *past;   /* "copied" */
     const char *disk;   /* as the user named it */
     const char *target; /* absolute, or NULL */
+    const void *what;   /* for the start function: what else it needs, or NULL */
     qblk_op *op;
     char label[128];    /* of the progress line */
     bool is_cancelling; /* by Ctrl-C or at the deadline */
@@ -35,6 +36,8 @@ struct op_run {
 /* verb is "copy", past "copied". */
 int op_run(struct cli *cli, op_start_fn *start, const char *verb, const char *past,
            const char *target);
+/* The same for a run that is filled in: its cli, past, target or what. */
+int op_run_whole(struct op_run *run, op_start_fn *start, const char *verb, const char *disk);
 
 /* The same in parts, for a verb that runs several, one after the other, on one connection: op_open(),
  * session_loop(), op_continue() for each, session_end(). */

@@ -121,6 +121,19 @@ void op_say_job(struct op_run *run, const qblk_job_info *job)
     progress_show(&run->cli->progress, run->label, job);
 }
 
+static void disk_members(struct text *line, const qblk_op_report *report)
+{
+    json_open(line, "disks", '[');
+    for (size_t i = 0; i < report->n_disks; i++) {
+        json_open(line, NULL, '{');
+        json_str(line, "disk", report->disks[i].disk);
+        json_str(line, "target", report->disks[i].target);
+        json_str(line, "node", report->disks[i].node);
+        json_close(line, '}');
+    }
+    json_close(line, ']');
+}
+
 static void result_members(struct text *line, const qblk_op_report *report)
 {
     json_str(line, "result", qblk_result_name(report->result));
@@ -128,6 +141,8 @@ static void result_members(struct text *line, const qblk_op_report *report)
     json_str(line, "kind", report->kind);
     json_str(line, "disk", report->disk);
     json_str(line, "target", report->target);
+    if (report->n_disks > 0)
+        disk_members(line, report);
     json_str(line, "job", report->job);
     json_u64(line, "bytes", report->bytes);
     json_i64(line, "elapsed_ms", report->elapsed_ms);
@@ -177,6 +192,23 @@ static int say_error(struct op_run *run, const qblk_error *error)
     return exit_status(error->kind);
 }
 
+/* Several disks: a line each. */
+static void disk_lines(struct op_run *run, const qblk_op_report *report)
+{
+    for (size_t i = 0; i < report->n_disks; i++) {
+        const qblk_op_disk *disk = &report->disks[i];
+        struct text text = { NULL, 0, 0 };
+        struct text line = { NULL, 0, 0 };
+
+        text_addf(&text, "%s %s to %s: %s", run->past, disk->disk,
+                  disk->target != NULL ? disk->target : disk->node,
+                  qblk_result_name(report->result));
+        text_add_plain(&line, text.s, false);
+        text_free(&text);
+        out_line(run->cli, &line);
+    }
+}
+
 static void result_line(struct op_run *run, const qblk_op_report *report)
 {
     const char *disk = report->disk != NULL ? report->disk : run->disk;
@@ -188,6 +220,10 @@ static void result_line(struct op_run *run, const qblk_op_report *report)
 
     if (report->result == QBLK_RESULT_PLANNED) {
         note(run->cli, "dry run: nothing was changed");
+        return;
+    }
+    if (report->n_disks > 0) {
+        disk_lines(run, report);
         return;
     }
     if (run->is_async_done) {

@@ -64,8 +64,8 @@ static int find_all(struct session *session, struct open_ops *ops, qblk_error *e
     for (int i = 0; i < qblk_graph_node_count(graph); i++) {
         const char *role = our_role(qblk_graph_node(graph, i)->name, id);
         bool is_journal = role != NULL && strcmp(role, "journal") == 0;
-        bool is_probe = role != NULL &&
-                        (strcmp(role, "probe") == 0 || strcmp(role, "look") == 0);
+        bool is_probe = role != NULL && /* ".1" and so on of further targets */
+                        (strncmp(role, "probe", 5) == 0 || strncmp(role, "look", 4) == 0);
         struct open_op *op = is_journal || is_probe ? find_op(ops, id) : NULL;
 
         if (op != NULL && is_journal)

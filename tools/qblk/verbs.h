@@ -24,6 +24,7 @@ struct cli;
 #define VERB_RECOVER (1u << 14)
 #define VERB_COMMIT (1u << 15)
 #define VERB_AGENT (1u << 16)
+#define VERB_SNAPSHOT (1u << 20)
 #define VERB_JOB_CHANGE (1u << 24)
 #define VERB_RESIZE (1u << 25)
 #define VERB_THROTTLE (1u << 26)
@@ -55,6 +56,7 @@ int run_backup(struct cli *cli);
 int run_resize(struct cli *cli);
 int run_throttle(struct cli *cli);
 int run_detach(struct cli *cli);
+int run_snapshot(struct cli *cli);
 int run_job_list(struct cli *cli);
 int run_job_info(struct cli *cli);
 int run_job_wait(struct cli *cli);

@@ -1,0 +1,164 @@
+/* What an overlay records of the image below it. A running chain looks right even if nothing is
+ * recorded: QEMU fills the gap from its graph. But whoever opens the overlay afterwards finds an image
+ * without the data below. So it is looked at before an overlay that was prepared is taken, and of
+ * every overlay once it is in place. */
+#include <errno.h>
+#include <string.h>
+
+#include "base/err.h"
+#include "base/mem.h"
+#include "base/str.h"
+#include "ops/op.h"
+#include "ops/overlay.h"
+#include "qapi_types.h"
+
+/* It is the target of one of the parts. */
+static const struct op_part *part_of(const qblk_op *op, const struct target *to)
+{
+    const struct op_part *part = op->parts;
+
+    while (&part->to != to)
+        part++;
+    return part;
+}
+
+/* The names of the image that QEMU knows: its own, and that of the file it is in. */
+static bool is_name_of(const qblk_op *op, int image, const char *recorded)
+{
+    const qblk_node *node = qblk_graph_node(op->graph, image);
+    const qblk_node *file = qblk_graph_node(op->graph, node->file);
+
+    return recorded != NULL && (target_is_same_file(node->filename, recorded) ||
+                                (file != NULL && target_is_same_file(file->filename, recorded)));
+}
+
+const char *overlay_backing_format(const qblk_op *op, int image)
+{
+    const qblk_node *node = qblk_graph_node(op->graph, image);
+
+    return node->is_protocol ? "raw" : node->driver;
+}
+
+int overlay_judge(const qblk_op *op, const struct target *to,
+                  const struct qapi_block_device_info *seen, qblk_error *error)
+{
+    const struct op_part *part = part_of(op, to);
+    const struct qapi_image_info *image = &seen->image;
+    const char *below = qblk_graph_node(op->graph, part->top)->filename;
+    const char *format = overlay_backing_format(op, part->top);
+
+    if (image->backing_filename == NULL)
+        return err_set(error, QBLK_E_TARGET_INVALID, "the overlay %s records no backing file, so "
+                       "that disk %s would have lost its data at the next start; record it with "
+                       "\"qemu-img rebase -u -b %s -F %s %s\"", to->path, part->disk_name, below,
+                       format, to->path);
+    if (!is_name_of(op, part->top, image->backing_filename) &&
+        !is_name_of(op, part->top, image->full_backing_filename))
+        return err_set(error, QBLK_E_TARGET_INVALID, "the overlay %s records %s as its backing "
+                       "file, but the top image of disk %s is %s; prepare an overlay of that "
+                       "image", to->path, image->backing_filename, part->disk_name, below);
+    if (!str_equal(image->backing_filename_format, format))
+        return err_set(error, QBLK_E_TARGET_INVALID, "the overlay %s records %s as the format of "
+                       "its backing file, which is %s; record it with \"qemu-img rebase -u -b %s "
+                       "-F %s %s\"", to->path, image->backing_filename_format != NULL
+                       ? image->backing_filename_format : "nothing", format,
+                       image->backing_filename, format, to->path);
+    return 0;
+}
+
+/* ---- once it is in place ---------------------------------------------------------------------- */
+
+/* What the part's overlay was made to record is known unless it was made by an earlier client. */
+static int see_overlay(const qblk_op *op, const struct op_part *part,
+                       const struct qapi_image_info *image, qblk_error *error)
+{
+    const char *want = part->to.backing_string;
+    const char *file = part->to.path != NULL ? part->to.path : image->filename;
+    const char *below = part->top >= 0 && !op->is_resumed
+                            ? qblk_graph_node(op->graph, part->top)->filename : "FILE";
+
+    if (image->backing_filename != NULL && (want == NULL || str_equal(image->backing_filename, want)))
+        return 0;
+    if (image->backing_filename != NULL && part->to.reuse &&
+        is_name_of(op, part->top, image->full_backing_filename))
+        return 0;
+    return err_set(error, QBLK_E_TARGET_INVALID, "the snapshot of disk %s is taken, but its overlay "
+                   "%s records %s as its backing file: this QEMU goes on rightly, but nobody can "
+                   "open the overlay after it; once QEMU has ended, record the file with "
+                   "\"qemu-img rebase -u -b %s -F FORMAT %s\"", part->disk_name, file,
+                   image->backing_filename != NULL ? image->backing_filename : "nothing",
+                   want != NULL ? want : below, file);
+}
+
+static int see_nodes(void *arg, struct engine *engine, const char *reply, qblk_error *error)
+{
+    const qblk_op *op = arg;
+    struct qapi_block_device_info_list list;
+    int r = codec_reply(&qapi_cmd_query_named_block_nodes, reply, &list, error);
+
+    (void)engine;
+    if (r < 0)
+        return r;
+    for (size_t i = 0; i < op->n_parts && r == 0; i++) {
+        for (size_t k = 0; k < list.n && r == 0; k++) {
+            if (str_equal(list.v[k].node_name, op->parts[i].to.names.node))
+                r = see_overlay(op, &op->parts[i], &list.v[k].image, error);
+        }
+    }
+    codec_reply_clear(&qapi_cmd_query_named_block_nodes, &list);
+    return r;
+}
+
+static int see_part(const qblk_op *op, struct engine *engine, const struct op_part *part,
+                    const struct qapi_block_info_list *list, qblk_error *error)
+{
+    for (size_t i = 0; i < list->n; i++) {
+        const struct qapi_block_device_info *inserted = list->v[i].inserted;
+
+        if (!plan_is_disk(&list->v[i], qblk_graph_disk(op->graph, part->disk)))
+            continue;
+        if (inserted != NULL && str_equal(inserted->node_name, part->to.names.node))
+            return see_overlay(op, part, &inserted->image, error);
+        break;
+    }
+    engine_note(engine, "disk %s does not use its overlay %s any more", part->disk_name,
+                part->to.path);
+    return 0;
+}
+
+static int see_disks(void *arg, struct engine *engine, const char *reply, qblk_error *error)
+{
+    const qblk_op *op = arg;
+    struct qapi_block_info_list list;
+    int r = codec_reply(&qapi_cmd_query_block, reply, &list, error);
+
+    if (r < 0)
+        return r;
+    for (size_t i = 0; i < op->n_parts && r == 0; i++)
+        r = see_part(op, engine, &op->parts[i], &list, error);
+    codec_reply_clear(&qapi_cmd_query_block, &list);
+    return r;
+}
+
+bool overlay_needs_nodes(const qblk_op *op, const struct op_part *part)
+{
+    const qblk_disk *disk = qblk_graph_disk(op->graph, part->disk);
+
+    return disk == NULL || part->root != part->top ||
+           (disk->qom_path[0] == '\0' && disk->drive[0] == '\0');
+}
+
+void overlay_plan_verify(qblk_op *op)
+{
+    struct qapi_query_named_block_nodes_args flat = { .has_flat = true, .flat = true };
+    struct step *step = plan_step(op, STEP_CHECK, "see what the overlays record");
+    bool by_nodes = op->is_resumed;
+
+    for (size_t i = 0; i < op->n_parts; i++)
+        by_nodes = by_nodes || overlay_needs_nodes(op, &op->parts[i]);
+    step->check = by_nodes ? see_nodes : see_disks;
+    if (by_nodes)
+        step_command(&op->engine, step, &qapi_cmd_query_named_block_nodes, &flat);
+    else
+        step_command(&op->engine, step, &qapi_cmd_query_block, NULL);
+}

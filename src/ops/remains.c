@@ -1,0 +1,268 @@
+/* What an operation of an earlier client has made, as far as it is there: its nodes and jobs, which
+ * its id names, and the files of its targets. From these come the steps to undo it. */
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/err.h"
+#include "base/mem.h"
+#include "base/str.h"
+#include "ops/remains.h"
+#include "qapi_types.h"
+
+/* Whether that is a name of the operation for the role, of whichever target: its number, else -1. */
+static int number_of(const qblk_op *op, const char *name, const char *role)
+{
+    size_t len = strlen(role);
+    char id[9];
+    const char *rest = name != NULL ? str_our_name(name, id) : NULL;
+
+    if (rest == NULL || strcmp(id, op->id) != 0 || strncmp(rest, role, len) != 0)
+        return -1;
+    rest += len;
+    if (*rest == '\0')
+        return 0;
+    if (rest[0] != '.' || rest[1] < '1' || rest[1] > '9' || strlen(rest + 1) > 3 ||
+        strspn(rest + 1, "0123456789") != strlen(rest + 1))
+        return -1;
+    return (int)strtol(rest + 1, NULL, 10);
+}
+
+static int node_number(const qblk_op *op, const char *name)
+{
+    static const char *const roles[] = { "probe", "look", "file", "target" };
+    int number = -1;
+
+    for (size_t i = 0; i < sizeof(roles) / sizeof(roles[0]) && number < 0; i++)
+        number = number_of(op, name, roles[i]);
+    return number;
+}
+
+static int job_number(const qblk_op *op, const qblk_job_info *info)
+{
+    int number = number_of(op, info->id, "create-file");
+
+    if (info->state == QBLK_JOB_GONE)
+        return -1;
+    return number >= 0 ? number : number_of(op, info->id, "create-format");
+}
+
+static const struct qapi_block_device_info *
+find_node(const struct qapi_block_device_info_list *list, const char *name)
+{
+    for (size_t i = 0; i < list->n; i++) {
+        if (str_equal(list->v[i].node_name, name))
+            return &list->v[i];
+    }
+    return NULL;
+}
+
+bool remains_has_look(const qblk_op *op, const struct qapi_block_device_info_list *list)
+{
+    for (size_t i = 0; i < list->n; i++) {
+        if (number_of(op, list->v[i].node_name, "probe") >= 0 ||
+            number_of(op, list->v[i].node_name, "look") >= 0)
+            return true;
+    }
+    return false;
+}
+
+/* ---- several targets ------------------------------------------------------------------------- */
+
+static size_t count_targets(const qblk_op *op, const struct qapi_block_device_info_list *list)
+{
+    int most = (int)op->journal.n_more;
+    qblk_job *job = NULL;
+
+    for (size_t i = 0; i < list->n; i++) {
+        int number = node_number(op, list->v[i].node_name);
+
+        most = number > most ? number : most;
+    }
+    while ((job = qblk_job_next(op->monitor, job)) != NULL) {
+        qblk_job_info info = QBLK_INIT(qblk_job_info);
+        int number;
+
+        qblk_job_get_info(job, &info);
+        number = job_number(op, &info);
+        most = number > most ? number : most;
+    }
+    return (size_t)most + 1;
+}
+
+/* What is known of it without asking for it again. */
+static int fill_part(qblk_op *op, size_t number, const struct qapi_block_device_info_list *list)
+{
+    struct op_part *part = &op->parts[number];
+    const struct qapi_block_device_info *node = find_node(list, part->to.names.node);
+    const char *disk = number == 0 ? op->journal.disk : NULL;
+    const char *path = journal_file(&op->journal, number);
+
+    if (number > 0 && number <= op->journal.n_more)
+        disk = op->journal.more[number - 1].disk;
+    if (path == NULL && node != NULL)
+        path = node->image.filename;
+    part->disk_name = mem_strdup(disk);
+    part->to.path = mem_strdup(path);
+    return (disk != NULL && part->disk_name == NULL) || (path != NULL && part->to.path == NULL)
+               ? -ENOMEM : 0;
+}
+
+int remains_make_parts(qblk_op *op, const struct qapi_block_device_info_list *list,
+                       qblk_error *error)
+{
+    size_t n = count_targets(op, list);
+    int r;
+
+    if (n == 1 && op->kind != &op_snapshot)
+        return 0;
+    r = op_make_parts(op, n, error);
+    for (size_t i = 0; i < op->n_parts && r == 0; i++) {
+        if (fill_part(op, i, list) < 0)
+            r = err_nomem(error);
+    }
+    return r;
+}
+
+/* ---- files ----------------------------------------------------------------------------------- */
+
+/* A record is only a text that anybody can write, or that was true once. A file is removed only if
+ * something else says that this operation made it: the job that did, the main job, or a node of the
+ * operation that has it open; and if nothing else uses it. */
+static bool is_made_file(qblk_op *op, size_t number,
+                         const struct qapi_block_device_info_list *list)
+{
+    const struct target_names *names = &op_target(op, number)->names;
+    const char *file = journal_file(&op->journal, number);
+    qblk_job *maker = qblk_job_find(op->monitor, names->create_file);
+    qblk_job_info info = QBLK_INIT(qblk_job_info);
+    bool is_ours = op->engine.main.is_known;
+
+    if (file == NULL || file[0] != '/')
+        return false;
+    if (maker != NULL) {
+        qblk_job_get_info(maker, &info);
+        is_ours = is_ours || info.state != QBLK_JOB_GONE;
+    }
+    for (size_t i = 0; i < list->n; i++) {
+        const char *name = list->v[i].node_name;
+
+        if (!target_is_same_file(list->v[i].file, file))
+            continue;
+        if (!str_equal(name, names->node) && !str_equal(name, names->file) &&
+            (name == NULL || name[0] != '#'))
+            return false;
+        is_ours = is_ours || (name != NULL && name[0] != '#');
+    }
+    return is_ours;
+}
+
+/* ---- steps ----------------------------------------------------------------------------------- */
+
+static struct step *plan_wait(qblk_op *op, const char *job, qblk_error *error)
+{
+    struct step *step;
+
+    /* The names of jobs beyond the first target's are no longer known here; the step needs one that
+     * stays. */
+    if (journal_add(&op->old_creations, job) < 0) {
+        (void)err_nomem(error);
+        return NULL;
+    }
+    step = plan_step(op, STEP_CREATE, "wait for a creation's end");
+    step->job = op->old_creations.v[op->old_creations.n - 1];
+    return step;
+}
+
+int remains_plan_creation_end(qblk_op *op, const char *job, qblk_error *error)
+{
+    struct step *step = plan_wait(op, job, error);
+
+    if (step == NULL)
+        return -ENOMEM;
+    step->keeps_job = true;
+    return 0;
+}
+
+/* Creations that are still there; with_undo: their end is part of what is to be undone. */
+static int plan_creations(qblk_op *op, bool with_undo,
+                          const struct qapi_block_device_info_list *list, qblk_error *error)
+{
+    qblk_job *job = NULL;
+
+    while ((job = qblk_job_next(op->monitor, job)) != NULL) {
+        qblk_job_info info = QBLK_INIT(qblk_job_info);
+        struct qapi_job_dismiss_args dismiss;
+        struct step *step;
+        int number;
+
+        qblk_job_get_info(job, &info);
+        number = job_number(op, &info);
+        if (number < 0)
+            continue;
+        step = plan_wait(op, info.id, error);
+        if (step == NULL)
+            return -ENOMEM;
+        if (!with_undo || number_of(op, info.id, "create-file") < 0)
+            continue;
+        step->keeps_job = true;
+        if (is_made_file(op, (size_t)number, list))
+            step->unlink = mem_strdup(journal_file(&op->journal, (size_t)number));
+        dismiss.id = info.id;
+        step_undo(&op->engine, step, &qapi_cmd_job_dismiss, &dismiss);
+    }
+    return 0;
+}
+
+static void plan_target(qblk_op *op, size_t number, bool has_job,
+                        const struct qapi_block_device_info_list *list)
+{
+    const struct target_names *names = &op_target(op, number)->names;
+    const char *const nodes[] = { names->probe, names->look, names->file, names->node };
+
+    for (int i = 0; i < 4; i++) {
+        struct qapi_blockdev_del_args del = { .node_name = nodes[i] };
+
+        /* A target that drive-mirror has made goes with its job. */
+        if (find_node(list, nodes[i]) == NULL ||
+            (has_job && i == 3 && find_node(list, names->file) == NULL))
+            continue;
+        step_undo(&op->engine, plan_step(op, STEP_MARK, "a node was added"), &qapi_cmd_blockdev_del,
+                  &del);
+    }
+}
+
+static void plan_file(qblk_op *op, size_t number, bool has_job,
+                      const struct qapi_block_device_info_list *list)
+{
+    const char *file = journal_file(&op->journal, number);
+
+    if (is_made_file(op, number, list)) {
+        struct step *step = plan_step(op, STEP_MARK, "the target's file was made");
+
+        step->unlink = mem_strdup(file);
+    } else if (file != NULL && !has_job && !op->journal.has_ended && access(file, F_OK) == 0) {
+        engine_note(&op->engine, "file %s is left alone: the journal names it, but nothing proves "
+                    "that operation %s made it; remove it if it is not yours", file, op->id);
+    }
+}
+
+int remains_plan(qblk_op *op, const struct qapi_block_device_info_list *list, bool has_job,
+                 qblk_error *error)
+{
+    struct qapi_blockdev_del_args del = { .node_name = op->names.journal };
+    int r;
+
+    if (find_node(list, op->names.journal) != NULL)
+        step_undo(&op->engine, plan_step(op, STEP_MARK, "the journal is open"),
+                  &qapi_cmd_blockdev_del, &del);
+    r = plan_creations(op, !has_job && !op->journal.has_ended, list, error);
+    for (size_t i = 0; i < op_n_targets(op); i++)
+        plan_target(op, i, has_job, list);
+    if (has_job)
+        (void)plan_step(op, STEP_START, "the job was started");
+    for (size_t i = 0; i < op_n_targets(op); i++)
+        plan_file(op, i, has_job, list);
+    return r;
+}
