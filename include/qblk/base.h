@@ -61,6 +61,8 @@ typedef struct qblk_monitor qblk_monitor;
 typedef struct qblk_job qblk_job;
 /* One operation (pull, copy, backup): its steps, its job, its outcome; belongs to its monitor. */
 typedef struct qblk_op qblk_op;
+/* Operations that start and end together; belongs to its monitor. */
+typedef struct qblk_group qblk_group;
 /* A picture of the block graph at one instant; belongs to the caller. */
 typedef struct qblk_graph qblk_graph;
 

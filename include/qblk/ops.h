@@ -9,6 +9,7 @@
 #define QBLK_OPS_H
 
 #include <qblk/base.h>
+#include <qblk/graph.h>
 #include <qblk/job.h>
 
 QBLK_BEGIN_DECLS
@@ -122,6 +123,21 @@ typedef struct qblk_copy_options {
     bool shallow;       /* copy the top image only; the target shares the backing chain */
     bool reuse;         /* the target exists and is to be overwritten */
     bool legacy;        /* use drive-mirror, ended by block-job-complete or block-job-cancel */
+    qblk_group *group;  /* several disks at once, see qblk_group_new(); NULL: this one alone */
+    const char *sync;   /* "full" (default), "top" (as shallow), "none": only what is written from now
+                         * on, to a target that is there and holds the rest; not with PIVOT */
+    uint64_t granularity; /* bytes of one piece, a power of two from 512 to 64 MiB; 0: QEMU's own */
+    uint64_t buf_size;    /* bytes in flight; 0: QEMU's own */
+    bool active;          /* each of the guest's writes waits until the target has it too */
+    bool active_late;     /* the same once the copy is in sync, if QEMU can (8.2); else a note */
+    const char *on_source_error; /* for reads of the disk; NULL: common.on_error */
+    const char *on_target_error; /* for writes to the target; NULL: common.on_error */
+    const char *blockdev; /* the target as JSON for blockdev-add, without node-name; target is NULL
+                           * then. It is there already: nothing is made, and its size is checked */
+    bool no_bitmaps;      /* at a pivot the disk's dirty bitmaps are not carried on to the target */
+    const char *quiesce;  /* FINISH: the guest agent's socket, an absolute path; the guest's file systems
+                           * are frozen around the end, for a group once around all of them */
+    bool quiesce_optional; /* go on if the guest cannot be frozen */
 } qblk_copy_options;
 
 typedef struct qblk_commit_options {
@@ -178,7 +194,8 @@ QBLK_API int qblk_commit(qblk_monitor *monitor, const char *disk,
                          qblk_error *error) QBLK_MUST_CHECK;
 
 /* Copies a disk to a new or existing image file (blockdev-mirror). target is an absolute path as
- * QEMU sees it. Otherwise as qblk_pull(). Since: 0.1. */
+ * QEMU sees it, or the URI of an export of an NBD server (nbd://host[:port]/export,
+ * nbd+unix:///export?socket=/path), which is there already. Otherwise as qblk_pull(). Since: 0.1. */
 QBLK_API int qblk_copy(qblk_monitor *monitor, const char *disk, const char *target,
                        const qblk_copy_options *options, qblk_op **ret_op,
                        qblk_error *error) QBLK_MUST_CHECK;
@@ -298,6 +315,7 @@ typedef struct qblk_resume_options {
     size_t size;
     qblk_op_common common;
     qblk_resume_how how;
+    qblk_group *group;  /* with those that were started together with it, see qblk_group_new() */
 } qblk_resume_options;
 
 /* Takes up an operation that a client left open (by dying, by qblk_op_leave(), or by
@@ -331,6 +349,38 @@ QBLK_API void qblk_op_leave(qblk_op *op);
 
 /* The operation's id, 8 hex digits. Borrowed. Since: 0.1. */
 QBLK_API const char *qblk_op_id(const qblk_op *op);
+
+/* ---- several operations as one --------------------------------------------------------------- */
+
+/* A group of copies that become ready before any of them ends, and end together or not at all. Each is
+ * an operation of its own, with its own callbacks and report, started by qblk_copy() with the group in
+ * its options; nothing is sent for them before qblk_group_start(). If one is refused, fails or is
+ * cancelled before all are ready, the others are cancelled and undone, and their error names the
+ * cause. Once all are ready their ends are told to QEMU in one burst, and what one of them does from
+ * then on stops no other. The group belongs to the monitor and lives until qblk_group_free() or the
+ * monitor's end. Returns 0, -ENOMEM, the errno of a dead monitor's end. Since: 0.1. */
+QBLK_API int qblk_group_new(qblk_monitor *monitor, qblk_group **ret_group,
+                            qblk_error *error) QBLK_MUST_CHECK;
+
+/* All members are named: lets them begin. Never blocks. Returns 0; -EINVAL if the group is empty or has
+ * been started before. Since: 0.1. */
+QBLK_API int qblk_group_start(qblk_group *group, qblk_error *error) QBLK_MUST_CHECK;
+
+/* Cancels all of them and undoes them, as qblk_op_cancel() of any of them does; without effect once all
+ * have been told to end. Never blocks. Since: 0.1. */
+QBLK_API void qblk_group_cancel(qblk_group *group);
+
+/* Lets go of all of them, as qblk_op_leave() of any of them does. Since: 0.1. */
+QBLK_API void qblk_group_leave(qblk_group *group);
+
+/* Frees the group as soon as all its operations are freed; NULL is fine. Since: 0.1. */
+QBLK_API void qblk_group_free(qblk_group *group);
+
+/* The ids of the operations that were started together with the open operation id, by its journal in
+ * the graph: qblk_resume() wants them in one group. Writes at most room of them, returns how many.
+ * Those that are gone are named as well. Since: 0.1. */
+QBLK_API int qblk_group_companions(const qblk_graph *graph, const char *id, char (*ret_ids)[9],
+                                   int room);
 
 QBLK_API const char *qblk_result_name(qblk_result result);
 

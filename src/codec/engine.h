@@ -41,6 +41,12 @@ struct codec_event {
 /* Text to JSON by the policy above. New reference, or NULL and *error (QBLK_E_ARGUMENT). */
 json_t *codec_parse(const char *text, size_t len, qblk_error *error);
 
+/* What the object in the text has for each of these names: nothing, a string, or something else. For text
+ * that is handed on as it is. QBLK_E_ARGUMENT if it is no JSON, or no object. */
+enum codec_has { CODEC_HAS_NOTHING, CODEC_HAS_STRING, CODEC_HAS_OTHER };
+int codec_peek(const char *text, const char *const *names, size_t n, enum codec_has *ret_has,
+               qblk_error *error);
+
 /* The words for why doc_parse() did not take a text, by its result: QBLK_E_ARGUMENT or
  * QBLK_E_MEMORY. Returns error's code as ever. */
 int codec_explain(int r, const char *text, size_t len, qblk_error *error);

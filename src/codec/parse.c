@@ -252,6 +252,28 @@ json_t *codec_parse(const char *text, size_t len, qblk_error *error)
     return NULL;
 }
 
+int codec_peek(const char *text, const char *const *names, size_t n, enum codec_has *ret_has,
+               qblk_error *error)
+{
+    json_t *object = codec_parse(text, strlen(text), error);
+
+    if (object == NULL)
+        return -EINVAL;
+    if (!json_is_object(object)) {
+        json_decref(object);
+        return err_set(error, QBLK_E_ARGUMENT, "not a JSON object");
+    }
+    for (size_t i = 0; i < n; i++) {
+        const json_t *member = json_object_get(object, names[i]);
+
+        ret_has[i] = json_is_string(member) ? CODEC_HAS_STRING
+                     : member != NULL       ? CODEC_HAS_OTHER
+                                            : CODEC_HAS_NOTHING;
+    }
+    json_decref(object);
+    return 0;
+}
+
 int codec_explain(int r, const char *text, size_t len, qblk_error *error)
 {
     json_t *json;

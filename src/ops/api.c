@@ -30,9 +30,14 @@ int op_check_common(const qblk_monitor *monitor, const char *disk, const qblk_op
     if (common->speed > INT64_MAX)
         return err_set(error, QBLK_E_ARGUMENT, "a speed of %llu bytes per second is more than "
                        "QEMU can be told (2^63-1)", (unsigned long long)common->speed);
-    if (common->on_error != NULL && plan_on_error_find(common->on_error) < 0)
+    return op_check_policy(common->on_error, error);
+}
+
+int op_check_policy(const char *policy, qblk_error *error)
+{
+    if (policy != NULL && plan_on_error_find(policy) < 0)
         return err_set(error, QBLK_E_ARGUMENT, "\"%s\" is no policy for I/O errors; choose report, "
-                       "stop, ignore or enospc", common->on_error);
+                       "stop, ignore or enospc", policy);
     return 0;
 }
 
@@ -40,7 +45,14 @@ int op_check_target(const char *target, const char *format, qblk_error *error)
 {
     if (target == NULL || target[0] == '\0')
         return err_set(error, QBLK_E_ARGUMENT, "no target was named");
-    if (target[0] != '/')
+    if (remote_is_uri(target)) {
+        struct target to = { 0 };
+        int r = remote_parse_uri(target, &to, error);
+
+        target_done(&to);
+        if (r < 0)
+            return r;
+    } else if (target[0] != '/')
         return err_set(error, QBLK_E_ARGUMENT, "the target %s is not an absolute path; QEMU would "
                        "look for it in a directory of its own", target);
     if (format != NULL && strcmp(format, "qcow2") != 0 && strcmp(format, "raw") != 0)
@@ -74,7 +86,8 @@ int op_launch(qblk_op *op, const struct op_string *strings, size_t n, qblk_op **
             return err_nomem(error);
         }
     }
-    r = op_begin(op, error);
+    /* One of a group begins with the others. */
+    r = op->group != NULL ? 0 : op_begin(op, error);
     if (r == 0 && ret_op != NULL)
         *ret_op = op;
     return r;

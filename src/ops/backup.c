@@ -151,6 +151,7 @@ int qblk_backup(qblk_monitor *monitor, const char *disk, const char *target,
     if (r < 0)
         return r;
     op->to.reuse = o.reuse;
+    op->to.kind = remote_is_uri(target) ? TARGET_NBD : TARGET_FILE;
     op->legacy = o.legacy;
     op->compress = o.compress;
 

@@ -118,11 +118,52 @@ static bool wait_main(struct engine *engine, const struct step *step)
     return true;
 }
 
+static bool has_main(const struct engine *engine)
+{
+    for (size_t i = 0; i < engine->at; i++) {
+        if (engine->steps[i].kind == STEP_START && engine->steps[i].is_done)
+            return true;
+    }
+    return false;
+}
+
+/* The same at a barrier. A main job that has ended meanwhile is no reason to wait. */
+static bool wait_others(struct engine *engine, const struct step *step)
+{
+    qblk_error error;
+
+    if (engine->passed >= step->barrier) {
+        if (step->check != NULL && step->check(engine->arg, engine, NULL, &error) < 0)
+            turn_back(engine, &error);
+        else
+            next_step(engine);
+        return true;
+    }
+    if (engine->is_past || step->check != NULL)
+        return false;
+    if (!has_main(engine)) {
+        if (!engine->cancel_asked)
+            return false;
+        turn_back(engine, &engine->cancel_error);
+        return true;
+    }
+    return engine->main.outcome != QBLK_OUTCOME_NONE && wait_main(engine, step);
+}
+
+/* At a barrier only what is known to be there can be cancelled. */
+static bool may_cancel(const struct engine *engine, const struct step *step)
+{
+    return step->kind != STEP_BARRIER ||
+           (step->check == NULL && !engine->is_past && has_main(engine));
+}
+
 static bool is_left_out(const struct engine *engine, const struct step *step)
 {
     bool is_over = engine->main.outcome != QBLK_OUTCOME_NONE;
 
     if (step->if_completed && engine->main.outcome != QBLK_OUTCOME_COMPLETED)
+        return true;
+    if (step->when != NULL && !*step->when)
         return true;
     switch (step->kind) {
     case STEP_MARK:
@@ -148,6 +189,7 @@ static bool is_left_out(const struct engine *engine, const struct step *step)
     case STEP_POINT:
     case STEP_UNDO:
     case STEP_CHECK:
+    case STEP_BARRIER:
     case STEP_CLEAN:
     case STEP_URGE:
     default:
@@ -259,7 +301,7 @@ static bool forward(struct engine *engine, struct act *act)
 {
     const struct step *step = &engine->steps[engine->at];
     bool is_wait = step->kind == STEP_READY || step->kind == STEP_ENDED ||
-                   step->kind == STEP_OVER;
+                   step->kind == STEP_OVER || step->kind == STEP_BARRIER;
 
     if (engine->phase == PHASE_IDLE && is_left_out(engine, step)) {
         next_step(engine);
@@ -278,9 +320,9 @@ static bool forward(struct engine *engine, struct act *act)
     if (step->kind == STEP_URGE)
         return urge(engine, act);
     if (is_wait) {
-        if (wait_main(engine, step))
+        if (step->kind == STEP_BARRIER ? wait_others(engine, step) : wait_main(engine, step))
             return false;
-        if (engine->cancel_asked && !engine->cancel_sent) {
+        if (engine->cancel_asked && !engine->cancel_sent && may_cancel(engine, step)) {
             engine->cancel_sent = engine->aux_busy = true;
             *act = give(ACT_SEND, job_verb(engine, "job-cancel", engine->main.id), step, false);
             act->tag = TAG_AUX;
@@ -427,6 +469,16 @@ static void reply_create(struct engine *engine, int r, qblk_error *error)
     }
 }
 
+/* QEMU's words with a code of ours. */
+static void fail_as(qblk_error_code code, qblk_error *error)
+{
+    qblk_error mine;
+
+    (void)err_set(&mine, code, "%s", error->text);
+    (void)snprintf(mine.qmp_class, sizeof(mine.qmp_class), "%s", error->qmp_class);
+    *error = mine;
+}
+
 static void reply_forward(struct engine *engine, const char *reply, const qblk_error *error)
 {
     struct step *step = &engine->steps[engine->at];
@@ -469,7 +521,9 @@ static void reply_forward(struct engine *engine, const char *reply, const qblk_e
             engine->n_doubts++;
             engine_note(engine, "node %s could not be removed: %s", step->node, mine.text);
         } else if (r < 0 && !step->is_quiet) {
-            engine_note(engine, "%s: %s", step->name, mine.text);
+            engine_note(engine, "%s: %s%s%s", step->name, mine.text,
+                        step->otherwise != NULL ? "; " : "",
+                        step->otherwise != NULL ? step->otherwise : "");
         }
         r = 0;
         break;
@@ -500,9 +554,12 @@ static void reply_forward(struct engine *engine, const char *reply, const qblk_e
     case STEP_FREEZE:
     case STEP_THAW:
     case STEP_MEND:
+    case STEP_BARRIER:
     default:
         break;
     }
+    if (r < 0 && kind == STEP_CALL && step->fails_as != QBLK_E_NONE && mine.code == QBLK_E_QEMU)
+        fail_as(step->fails_as, &mine);
     if (r < 0 && kind == STEP_VERB && engine->main.is_ending)
         r = 0; /* it ended before the verb came; its outcome decides, known yet or not */
     if (r < 0)
@@ -650,6 +707,20 @@ void engine_cancel(struct engine *engine)
 
     (void)err_set(&error, QBLK_E_CANCELLED, "cancelled by the user");
     engine_give_up(engine, &error);
+}
+
+void engine_pass(struct engine *engine, int barrier)
+{
+    if (engine->passed < barrier)
+        engine->passed = barrier;
+}
+
+int engine_barrier(const struct engine *engine)
+{
+    if (engine->mode != ENGINE_FORWARD || engine->at >= engine->n ||
+        engine->steps[engine->at].kind != STEP_BARRIER)
+        return 0;
+    return engine->steps[engine->at].barrier;
 }
 
 void engine_come(struct engine *engine, const qblk_error *why)

@@ -29,6 +29,8 @@ enum step_kind {
     STEP_UNDO,     /* turns back: what is done is to be undone */
     STEP_MARK,     /* nothing to do: something that undoing has to undo comes to be from here on */
     STEP_CHECK,    /* a query whose reply a function judges */
+    STEP_BARRIER,  /* waits until engine_pass() lets it through: others are as far. Its check (or NULL)
+                    * is asked then, without a reply */
     STEP_DISMISS,  /* dismisses the main job, unless it is gone */
     STEP_CLEAN,    /* a command whose failure is only a note */
     STEP_SURVEY,   /* a query, only sent if a STEP_CLEAN failed, that says what is really left */
@@ -50,15 +52,19 @@ typedef int step_check_fn(void *arg, struct engine *engine, const char *reply, q
 struct step {
     enum step_kind kind;
     char *name;
-    char *command;        /* NULL for READY, ENDED, OVER, MARK, and the START of a job that runs */
+    char *command;        /* NULL for READY, ENDED, OVER, MARK, BARRIER, and the START of a job that runs */
     char *undo;           /* or NULL */
     char *unlink;         /* CREATE, MARK: a file that is there now; removed by undo, first. Or NULL */
     char *node;           /* CLEAN: the node that it removes. Or NULL */
     const char *job;      /* id of the job concerned; borrowed from the operation */
-    step_check_fn *check; /* CHECK, SURVEY; ABSENT: says what is in the way; URGE: whether a refusal
+    step_check_fn *check; /* CHECK, SURVEY, BARRIER; ABSENT: says what is in the way; URGE: whether a refusal
                            * of the command is a failure */
     int again_ms, tries;  /* URGE: how long to wait after each try, and how many there are */
     const void *subject;  /* for the check: what it is about; borrowed. Or NULL */
+    char *otherwise;      /* CLEAN: what its failure means, for the note. Or NULL */
+    int barrier;          /* BARRIER: its number */
+    qblk_error_code fails_as; /* CALL: the code of its failure, NONE for QEMU's own */
+    const bool *when;     /* left out unless this holds when its turn comes; borrowed. Or NULL */
     size_t retires;       /* with this done, step number retires - 1 needs no undo any more; or 0 */
     bool if_completed;    /* only if the main job completed */
     bool keeps_job;       /* CREATE: the job stays, as a proof of what it made; undo dismisses it */
@@ -92,6 +98,7 @@ struct engine {
     bool cancel_asked;
     qblk_error cancel_error; /* what the operation ends with then */
     bool cancel_sent;
+    int passed;            /* the barriers up to this one are open */
     bool aux_busy;         /* a job-cancel is in flight beside the step's own command */
     struct step none;      /* what a step that could not be built is written to */
     bool failed_alloc;     /* a step could not be built; found by engine_ready() */
@@ -157,6 +164,10 @@ void engine_no_job(struct engine *engine, const char *id);
 void engine_cancel(struct engine *engine);
 /* It is to be cancelled for another reason; what is asked first counts. */
 void engine_give_up(struct engine *engine, const qblk_error *why);
+/* Opens the barriers up to this number. */
+void engine_pass(struct engine *engine, int barrier);
+/* The barrier at which it waits; 0 if it does not. */
+int engine_barrier(const struct engine *engine);
 /* What the STEP_URGE under way asks for has come about (why NULL), or never will. */
 void engine_come(struct engine *engine, const qblk_error *why);
 void engine_time(struct engine *engine); /* what ACT_WAIT said has passed */

@@ -21,6 +21,12 @@ static void free_list(char **list, size_t n)
     free(list);
 }
 
+void journal_free_nodes(struct journal_nodes *nodes)
+{
+    free_list(nodes->v, nodes->n);
+    memset(nodes, 0, sizeof(*nodes));
+}
+
 void journal_done(struct journal *journal)
 {
     free(journal->op);
@@ -35,7 +41,9 @@ void journal_done(struct journal *journal)
         free(journal->more[i].file);
     }
     free(journal->more);
-    free_list(journal->old_nodes.v, journal->old_nodes.n);
+    free(journal->opts);
+    journal_free_nodes(&journal->old_nodes);
+    journal_free_nodes(&journal->with);
     memset(journal, 0, sizeof(*journal));
 }
 
@@ -68,6 +76,30 @@ struct journal_disk *journal_more(struct journal *journal, size_t number)
         journal->more[journal->n_more++] = (struct journal_disk){ NULL, NULL };
     }
     return &journal->more[number - 1];
+}
+
+int journal_opt(struct journal *journal, const char *word)
+{
+    char *opts = journal->opts == NULL ? mem_strdup(word)
+                                       : mem_printf("%s,%s", journal->opts, word);
+
+    if (opts == NULL)
+        return -ENOMEM;
+    free(journal->opts);
+    journal->opts = opts;
+    return 0;
+}
+
+bool journal_has_opt(const struct journal *journal, const char *word)
+{
+    size_t len = strlen(word);
+
+    for (const char *p = journal->opts; p != NULL; p = strchr(p, ',')) {
+        p += *p == ',';
+        if (strncmp(p, word, len) == 0 && (p[len] == ',' || p[len] == '\0'))
+            return true;
+    }
+    return false;
 }
 
 /* ---- writing -------------------------------------------------------------------------------- */
@@ -152,6 +184,8 @@ int journal_encode(const struct journal *journal, char ***ret_names, qblk_error 
         put_numbered(&text, "disk", i + 1, journal->more[i].disk);
         put_numbered(&text, "file", i + 1, journal->more[i].file);
     }
+    put_field(&text, "opts", journal->opts);
+    put_nodes(&text, "with", &journal->with);
     put_nodes(&text, "old", &journal->old_nodes);
     r = buf_ok(&text) < 0 ? err_nomem(error) : cut(&text, ret_names, error);
     buf_done(&text);
@@ -296,7 +330,7 @@ static int read_field(struct journal *journal, char *field)
         { "op", &journal->op },         { "disk", &journal->disk },
         { "intent", &journal->intent }, { "base", &journal->base },
         { "bitmaps", &journal->bitmaps }, { "file", &journal->file },
-        { "agent", &journal->agent },
+        { "agent", &journal->agent },   { "opts", &journal->opts },
     };
 
     if (value == NULL || value == field)
@@ -306,6 +340,8 @@ static int read_field(struct journal *journal, char *field)
         return -EPERM;
     if (strcmp(field, "old") == 0)
         return read_nodes(value, &journal->old_nodes);
+    if (strcmp(field, "with") == 0)
+        return read_nodes(value, &journal->with);
     for (size_t i = 0; i < sizeof(fields) / sizeof(fields[0]); i++) {
         if (strcmp(field, fields[i].key) == 0)
             return keep_value(fields[i].to, value);

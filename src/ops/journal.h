@@ -28,6 +28,11 @@
  *                       before it, if the operation may do without
  *               disk.N, file.N   snapshot: the same of the disks after the first, N from 1 without a
  *                       gap; in the names of their nodes and jobs the role ends in .N as well
+ *               with    ids of the operations that were started together with this one and are to end
+ *                       as it does: once all their jobs are ready, none earlier; comma-separated
+ *               opts    what else was asked, in words, comma-separated: blockdev (the target is one
+ *                       node, without a file node), no-pivot (the target holds only what was written
+ *                       meanwhile), active-late; unknown words are ignored
  *               Unknown keys are ignored.
  *
  * How far it is believed, since anybody who may talk to QEMU can write one, and what was true once need
@@ -79,10 +84,10 @@ struct journal_disk {
 #define JOURNAL_DISKS_MAX 1000
 
 struct journal {
-    char *op, *disk, *intent, *base, *bitmaps, *file, *agent;
+    char *op, *disk, *intent, *base, *bitmaps, *file, *agent, *opts;
     struct journal_disk *more; /* number 1 and up */
     size_t n_more, more_room;
-    struct journal_nodes old_nodes;
+    struct journal_nodes old_nodes, with;
     bool has_ended; /* read back only */
 };
 
@@ -90,6 +95,11 @@ void journal_done(struct journal *journal);
 
 /* 0 or -ENOMEM. */
 int journal_add(struct journal_nodes *nodes, const char *name);
+void journal_free_nodes(struct journal_nodes *nodes);
+
+/* Adds a word to the options. 0 or -ENOMEM. */
+int journal_opt(struct journal *journal, const char *word);
+bool journal_has_opt(const struct journal *journal, const char *word);
 
 /* The file that the operation makes for its disk of that number, or NULL. */
 const char *journal_file(const struct journal *journal, size_t number);

@@ -50,9 +50,10 @@ static void tell_target(qblk_op *op, size_t number)
     const char *made = journal_file(&op->journal, number);
     const char *file = made != NULL ? made : to->path;
 
-    if (file == NULL || access(file, F_OK) != 0)
+    if (file == NULL || (op->to.kind == TARGET_FILE && access(file, F_OK) != 0))
         return;
-    engine_note(&op->engine, "file %s, %s by this operation, %s", file,
+    engine_note(&op->engine, "%s %s, %s by this operation, %s",
+                op->to.kind == TARGET_FILE ? "file" : "target", file,
                 made != NULL ? "made" : "to be written", worth(op, made != NULL));
 }
 

@@ -100,6 +100,7 @@ static void destroy(qblk_op *op)
     if (op->ret_is_gone != NULL)
         *op->ret_is_gone = true;
     list_remove(&op->child.link);
+    group_remove(op);
     guest_free(op->guest);
     monitor_timer_stop(&op->timer);
     if (op->listener != NULL)
@@ -107,6 +108,9 @@ static void destroy(qblk_op *op)
     if (op->reading != NULL)
         graph_read_abandon(op->reading);
     (void)qblk_graph_free(op->graph);
+    if (op->nodes != NULL)
+        codec_reply_clear(&qapi_cmd_query_named_block_nodes, op->nodes);
+    free(op->nodes);
     engine_done(&op->engine);
     journal_done(&op->journal);
     for (size_t i = 0; i < op->old_creations.n; i++)
@@ -126,6 +130,8 @@ static void destroy(qblk_op *op)
     free(op->commit_top);
     free(op->backing_file);
     free(op->sync);
+    free(op->on_source_error);
+    free(op->on_target_error);
     free(op->own);
     free(op);
     if (release != NULL)
@@ -151,7 +157,10 @@ static void cancel_early(qblk_op *op)
     qblk_error error;
 
     op->is_idle = true;
-    (void)err_set(&error, QBLK_E_CANCELLED, "cancelled before anything was changed");
+    if (op->group != NULL) /* perhaps for the sake of another */
+        error = op->engine.cancel_error;
+    else
+        (void)err_set(&error, QBLK_E_CANCELLED, "cancelled before anything was changed");
     op_end(op, QBLK_RESULT_CANCELLED, &error);
 }
 
@@ -164,7 +173,9 @@ static void child_turn(struct monitor_child *child)
             qblk_op_free(op);
         return;
     }
-    if (op->graph != NULL || op->is_left)
+    if (op->stillborn.code != QBLK_E_NONE)
+        op_refuse(op, &op->stillborn);
+    else if (op->graph != NULL || op->is_left)
         op_run(op);
     else if (op->engine.cancel_asked)
         cancel_early(op);
@@ -215,7 +226,7 @@ int op_start(qblk_monitor *monitor, const struct op_kind *kind, const char *disk
     op->monitor = monitor;
     op->kind = kind;
     op->common = *common;
-    op->disk = op->root = op->top = -1;
+    op->disk = op->root = op->top = op->below = -1;
     op->child.ended = child_ended;
     op->child.freed = child_freed;
     op->child.turn = child_turn;
@@ -279,6 +290,7 @@ void op_end(qblk_op *op, qblk_result result, const qblk_error *error)
     op->report.n_notes = op->engine.n_notes;
     tell_parts(op);
     log_debug(&op->monitor->log, "operation %s: %s", op->id, qblk_result_name(result));
+    group_notice(op);
     if (op->common.ops.on_end != NULL)
         op->common.ops.on_end(op, &op->report, error != NULL ? &op->error : NULL,
                               op->common.arg);
@@ -367,18 +379,30 @@ void op_drop(qblk_op *op)
     destroy(op);
 }
 
-int op_begin(qblk_op *op, qblk_error *error)
+static int begin(qblk_op *op, qblk_error *error)
 {
-    int r;
+    int r = op_listen(op, error);
 
-    r = op_listen(op, error);
     if (r == 0)
         r = jobs_start(op->monitor, error);
     if (r == 0)
         r = graph_read_start(op->monitor, take_graph, op, &op->reading, error);
+    return r;
+}
+
+int op_begin(qblk_op *op, qblk_error *error)
+{
+    int r = begin(op, error);
+
     if (r < 0)
         destroy(op);
     return r;
+}
+
+void op_go(qblk_op *op)
+{
+    if (!op->is_over && begin(op, &op->stillborn) < 0)
+        monitor_ask_turn(op->monitor);
 }
 
 /* ---- public --------------------------------------------------------------------------------- */
@@ -401,6 +425,9 @@ int qblk_op_wait(qblk_op *op, int timeout_ms, qblk_op_report *ret_report, qblk_e
     struct waiting waiting = { .op = op };
     int r = 0;
 
+    if (!op->is_over && op->group != NULL && !group_is_started(op->group))
+        return err_set(error, QBLK_E_ARGUMENT, "the operation is in a group that has not been "
+                       "started: qblk_group_start() does that");
     if (!op->is_over) {
         /* cppcheck-suppress autoVariables ; taken back below, unless the operation is gone */
         op->ret_is_gone = &waiting.is_gone;
@@ -448,15 +475,27 @@ void qblk_op_cancel(qblk_op *op)
 {
     if (op->is_over)
         return;
+    if (op->group != NULL) {
+        qblk_group_cancel(op->group);
+        return;
+    }
     engine_cancel(&op->engine);
     guest_cancelled(op);
     monitor_ask_turn(op->monitor);
 }
 
-void qblk_op_leave(qblk_op *op)
+void op_leave_alone(qblk_op *op)
 {
     if (op->is_over || op->is_left)
         return;
     op->is_left = true;
     monitor_ask_turn(op->monitor);
+}
+
+void qblk_op_leave(qblk_op *op)
+{
+    if (op->group != NULL)
+        qblk_group_leave(op->group);
+    else
+        op_leave_alone(op);
 }

@@ -5,6 +5,7 @@
 #include "graph/graph.h"
 #include "monitor/monitor.h"
 #include "ops/engine.h"
+#include "ops/group.h"
 #include "ops/journal.h"
 #include "qapi_types.h"
 #include <qblk/ops.h>
@@ -28,9 +29,21 @@ struct target_names {
     char create_fmt[OP_NAME_MAX];  /* .create-format */
 };
 
-/* An image that an operation writes to: target.c. */
+enum target_kind {
+    TARGET_FILE, /* a file or a block device, path */
+    TARGET_NBD,  /* an export of an NBD server; path is its URI */
+    TARGET_NODE  /* whatever the user described as JSON for blockdev-add; path is that text */
+};
+
+/* An image that an operation writes to: target.c; what is no file: remote.c. */
 struct target {
+    enum target_kind kind;
     char *path, *format;   /* format: as asked; target_suit() fills it in */
+    struct {
+        char *host, *port; /* or */
+        char *socket;
+        char *export_name;
+    } nbd;
     bool reuse;            /* it exists and is to be overwritten */
     struct target_names names;
     const char *disk_name; /* whose data it is to hold; borrowed */
@@ -92,22 +105,29 @@ struct qblk_op {
     /* what was asked */
     qblk_op_common common;
     char *disk_name, *base, *commit_top, *backing_file, *sync;
+    char *on_source_error, *on_target_error; /* NULL: as common.on_error */
     struct target to;
     void *own;           /* what its kind alone knows of, in one piece; freed with the operation */
     struct op_part *parts; /* of an operation on several disks; then to holds nothing but names */
     size_t n_parts;
     qblk_ending ending;
-    bool shallow, legacy, compress;
+    bool shallow, legacy, compress, active, active_late;
+    bool is_quiesced;    /* copy: the guest is frozen while it ends */
+    uint64_t granularity, buf_size; /* 0: QEMU's own */
     bool no_bitmaps;     /* bitmaps are not carried on */
 
     bool is_resumed;     /* an operation of an earlier client */
     qblk_resume_how how;
+    qblk_group *group;   /* with which it starts and ends; or NULL */
+    enum group_found found; /* resumed: how far it was */
+    struct qapi_block_device_info_list *nodes; /* resumed: what was there; NULL before */
 
     /* what is there */
     struct graph_reading *reading;
     qblk_graph *graph;
     int disk;
     int root, top;       /* nodes of the disk: what the device uses; the format node */
+    int below;           /* copy: the image that the target is to lie on, or -1 */
 
     /* what is to be done */
     struct engine engine;
@@ -128,6 +148,7 @@ struct qblk_op {
     bool is_left;
     bool is_idle;        /* left before anything was changed: its id means nothing */
     bool is_over;
+    qblk_error stillborn; /* why it could not begin, to be told from the next turn; or code NONE */
     unsigned in_flight;  /* replies that will still come */
     bool free_asked;
     int64_t started_ms;
@@ -143,6 +164,10 @@ struct qblk_op {
 int op_start(qblk_monitor *monitor, const struct op_kind *kind, const char *disk,
              const qblk_op_common *common, qblk_op **ret_op, qblk_error *error);
 int op_begin(qblk_op *op, qblk_error *error); /* asks for the graph; on failure op is freed */
+/* The same for one whose start call has returned long since: a failure is told by its end. */
+void op_go(qblk_op *op);
+/* qblk_op_leave() for this one, whether or not it is in a group. */
+void op_leave_alone(qblk_op *op);
 /* Makes the names from the id and the kind. */
 void op_name(qblk_op *op);
 /* Makes the parts; their targets have names and nothing else. */
@@ -211,6 +236,8 @@ void plan_verify(qblk_op *op);
 /* The I/O error policy by its word: its number in the schema, or -1. */
 int plan_on_error_find(const char *word);
 enum qapi_blockdev_on_error plan_on_error(const qblk_op *op);
+/* A step that adds the node, and removes it again if undone. */
+struct step *plan_add(qblk_op *op, const char *name, const struct qapi_blockdev_options *options);
 
 /* target.c: an image that copy, backup or snapshot writes to. */
 /* Its node names, in the operation of that id; number 0 is the first. */
@@ -235,6 +262,18 @@ void target_plan_legacy(qblk_op *op, const struct target *to, void (*start)(qblk
 int target_record(qblk_op *op, const struct target *to, qblk_error *error);
 /* Steps that remove the target's nodes after success. */
 void target_plan_removal(qblk_op *op, const struct target *to);
+
+/* remote.c: targets that are no files. */
+/* Whether the text is meant as a URI of an NBD server. */
+bool remote_is_uri(const char *text);
+/* Takes the URI apart, or checks the JSON of a node. 0, -EINVAL, -ENOMEM. */
+int remote_parse_uri(const char *uri, struct target *to, qblk_error *error);
+int remote_check_json(const char *json, qblk_error *error);
+/* Steps that add the node of an NBD export, or the one described. */
+struct step *remote_plan_nbd(qblk_op *op, const struct target *to, const char *name,
+                             bool read_only);
+struct step *remote_plan_json(qblk_op *op, const struct target *to, const char *name,
+                              bool read_only);
 
 /* bitmaps.c: recording persistent bitmaps of images that go. */
 /* Whether it is one that an incremental backup can rely on. */
@@ -262,6 +301,7 @@ int op_take_options(void *to, size_t ours, const void *from, const char *what, q
 int op_check_common(const qblk_monitor *monitor, const char *disk, const qblk_op_common *common,
                     qblk_error *error);
 int op_check_target(const char *target, const char *format, qblk_error *error);
+int op_check_policy(const char *policy, qblk_error *error);
 int op_check_ending(qblk_ending ending, qblk_error *error);
 /* What the start call failed with, r; the caller's release runs whatever happens. */
 int op_refused(const qblk_op_common *common, int r);

@@ -367,18 +367,95 @@ static int see_pivot(void *arg, struct engine *engine, const char *reply, qblk_e
     return r < 0 ? r : 0;
 }
 
+/* drive-mirror's filter has no name of ours; that the job holds it tells. */
+static bool is_of_job(const qblk_op *op, int node)
+{
+    qblk_user user;
+
+    for (int k = 0; qblk_graph_user(op->graph, node, k, &user) > 0; k++) {
+        if (strcmp(user.kind, "job") == 0 && strcmp(user.name, op->names.job) == 0)
+            return true;
+    }
+    return false;
+}
+
+/* The filter right above the disk's image, through which the device uses it; -1 if there is none. The
+ * job's own goes with it. */
+static int filter_above(const qblk_op *op)
+{
+    int above = -1, node = op->root, steps = qblk_graph_node_count(op->graph);
+
+    for (; node >= 0 && node != op->top && steps-- > 0;
+         node = qblk_graph_node(op->graph, node)->backing) {
+        if (!is_of_job(op, node))
+            above = node;
+    }
+    return node == op->top ? above : -1;
+}
+
+static const struct qapi_x_dbg_block_graph_node *find_dbg(const struct qapi_x_dbg_block_graph *graph,
+                                                          const char *name)
+{
+    for (size_t i = 0; i < graph->nodes.n; i++) {
+        if (strcmp(graph->nodes.v[i].name, name) == 0)
+            return &graph->nodes.v[i];
+    }
+    return NULL;
+}
+
+/* The device uses the same filter before and after, so what that lies on has to be looked at. */
+static int see_under_filter(void *arg, struct engine *engine, const char *reply, qblk_error *error)
+{
+    const qblk_op *op = arg;
+    const char *filter = qblk_graph_node(op->graph, filter_above(op))->name;
+    const struct qapi_x_dbg_block_graph_node *above, *landing;
+    struct qapi_x_dbg_block_graph graph;
+    bool has_moved = false;
+    int r = codec_reply(&qapi_cmd_x_debug_query_block_graph, reply, &graph, error);
+
+    if (r < 0)
+        return r;
+    above = find_dbg(&graph, filter);
+    landing = find_dbg(&graph, op->landing);
+    for (size_t i = 0; i < graph.edges.n && above != NULL && landing != NULL; i++)
+        has_moved = has_moved || (graph.edges.v[i].parent == above->id &&
+                                  graph.edges.v[i].child == landing->id);
+    if (above == NULL)
+        engine_note(engine, "disk %s was unplugged meanwhile; node %s holds its content",
+                    op->disk_name, op->landing);
+    else if (!has_moved)
+        r = err_set(error, QBLK_E_JOB_FAILED, "job %s completed, but filter %s of disk %s is not on "
+                    "node %s; somebody else ended the job without a pivot", op->names.job, filter,
+                    op->disk_name, op->landing);
+    codec_reply_clear(&qapi_cmd_x_debug_query_block_graph, &graph);
+    return r;
+}
+
 void plan_verify(qblk_op *op)
 {
     const qblk_disk *disk = qblk_graph_disk(op->graph, op->disk);
+    bool is_under_filter = disk != NULL && filter_above(op) >= 0;
     struct step *step;
 
-    /* With a filter on top the device's node is the filter before and after; and a node that no
-     * device uses is not in query-block. */
-    if (disk == NULL || op->root != op->top || (disk->qom_path[0] == '\0' && disk->drive[0] == '\0'))
+    /* A node that no device uses is not in query-block. */
+    if (disk == NULL || (!is_under_filter && disk->qom_path[0] == '\0' && disk->drive[0] == '\0'))
         return;
     step = plan_step(op, STEP_CHECK, "see that the disk has moved");
-    step->check = see_pivot;
-    step_command(&op->engine, step, &qapi_cmd_query_block, NULL);
+    step->check = is_under_filter ? see_under_filter : see_pivot;
+    step_command(&op->engine, step, is_under_filter ? &qapi_cmd_x_debug_query_block_graph
+                                                     : &qapi_cmd_query_block, NULL);
+}
+
+/* ---- nodes ---------------------------------------------------------------------------------- */
+
+struct step *plan_add(qblk_op *op, const char *name, const struct qapi_blockdev_options *options)
+{
+    struct qapi_blockdev_del_args del = { .node_name = options->node_name };
+    struct step *step = plan_step(op, STEP_CALL, name);
+
+    step_command(&op->engine, step, &qapi_cmd_blockdev_add, options);
+    step_undo(&op->engine, step, &qapi_cmd_blockdev_del, &del);
+    return step;
 }
 
 /* ---- policies ------------------------------------------------------------------------------- */

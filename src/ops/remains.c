@@ -48,8 +48,8 @@ static int job_number(const qblk_op *op, const qblk_job_info *info)
     return number >= 0 ? number : number_of(op, info->id, "create-format");
 }
 
-static const struct qapi_block_device_info *
-find_node(const struct qapi_block_device_info_list *list, const char *name)
+const struct qapi_block_device_info *
+remains_find_node(const struct qapi_block_device_info_list *list, const char *name)
 {
     for (size_t i = 0; i < list->n; i++) {
         if (str_equal(list->v[i].node_name, name))
@@ -95,7 +95,7 @@ static size_t count_targets(const qblk_op *op, const struct qapi_block_device_in
 static int fill_part(qblk_op *op, size_t number, const struct qapi_block_device_info_list *list)
 {
     struct op_part *part = &op->parts[number];
-    const struct qapi_block_device_info *node = find_node(list, part->to.names.node);
+    const struct qapi_block_device_info *node = remains_find_node(list, part->to.names.node);
     const char *disk = number == 0 ? op->journal.disk : NULL;
     const char *path = journal_file(&op->journal, number);
 
@@ -225,8 +225,9 @@ static void plan_target(qblk_op *op, size_t number, bool has_job,
         struct qapi_blockdev_del_args del = { .node_name = nodes[i] };
 
         /* A target that drive-mirror has made goes with its job. */
-        if (find_node(list, nodes[i]) == NULL ||
-            (has_job && i == 3 && find_node(list, names->file) == NULL))
+        if (remains_find_node(list, nodes[i]) == NULL ||
+            (has_job && i == 3 && remains_find_node(list, names->file) == NULL &&
+             !journal_has_opt(&op->journal, "blockdev")))
             continue;
         step_undo(&op->engine, plan_step(op, STEP_MARK, "a node was added"), &qapi_cmd_blockdev_del,
                   &del);
@@ -254,7 +255,7 @@ int remains_plan(qblk_op *op, const struct qapi_block_device_info_list *list, bo
     struct qapi_blockdev_del_args del = { .node_name = op->names.journal };
     int r;
 
-    if (find_node(list, op->names.journal) != NULL)
+    if (remains_find_node(list, op->names.journal) != NULL)
         step_undo(&op->engine, plan_step(op, STEP_MARK, "the journal is open"),
                   &qapi_cmd_blockdev_del, &del);
     r = plan_creations(op, !has_job && !op->journal.has_ended, list, error);

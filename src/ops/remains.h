@@ -4,6 +4,10 @@
 
 #include "ops/op.h"
 
+/* The node of that name, or NULL. */
+const struct qapi_block_device_info *
+remains_find_node(const struct qapi_block_device_info_list *list, const char *name);
+
 /* Whether nodes of the operation are there that look at a target before there is a journal. */
 bool remains_has_look(const qblk_op *op, const struct qapi_block_device_info_list *list);
 

@@ -145,6 +145,11 @@ static int take_record(qblk_op *op, qblk_error *error)
     op_name(op);
     (void)snprintf(op->engine.main.id, sizeof(op->engine.main.id), "%s", op->names.job);
     op->landing = op->kind == &op_commit ? journal->base : op->to.names.node;
+    op->active_late = journal_has_opt(journal, "active-late");
+    if (op->how == QBLK_RESUME_PIVOT && journal_has_opt(journal, "no-pivot"))
+        return err_set(error, QBLK_E_JOB_STATE, "the target of operation %s holds only what was "
+                       "written since it began, so the disk cannot move there; end it with "
+                       "--finish or --undo", op->id);
     if (has_endings(op) && op->how == QBLK_RESUME_FINISH)
         op->ending = QBLK_END_FINISH;
     if (has_endings(op) && op->how == QBLK_RESUME_PIVOT)
@@ -202,29 +207,113 @@ static int read_record(qblk_op *op, const struct qapi_block_device_info_list *li
     return r;
 }
 
-static int read_journal(void *arg, struct engine *engine, const char *reply, qblk_error *error)
+static enum group_found how_far(const qblk_op *op, bool has_job)
 {
-    qblk_op *op = arg;
-    struct qapi_block_device_info_list list;
+    qblk_job_outcome outcome = op->engine.main.outcome;
+
+    if (op->journal.op == NULL)
+        return GROUP_FOUND_NOTHING;
+    if (op->journal.has_ended || (has_job && outcome == QBLK_OUTCOME_COMPLETED))
+        return GROUP_FOUND_ENDED;
+    if (!has_job)
+        return GROUP_FOUND_BEGUN;
+    return outcome == QBLK_OUTCOME_NONE ? GROUP_FOUND_JOB : GROUP_FOUND_FAILED;
+}
+
+static int plan_on(qblk_op *op, qblk_error *error)
+{
     qblk_job_info info;
-    int r = codec_reply(&qapi_cmd_query_named_block_nodes, reply, &list, error);
+    bool has_job = op->journal.op != NULL && find_job(op, &info) != NULL;
+    int r = remains_plan(op, op->nodes, has_job, error);
 
     if (r < 0)
         return r;
-    r = read_record(op, &list, error);
-    if (r == 0) {
-        bool has_job = op->journal.op != NULL && find_job(op, &info) != NULL;
+    plan_rest(op, has_job ? &info : NULL);
+    r = engine_ready(&op->engine, error);
+    return r == 0 ? op_face_steps(op, error) : r;
+}
 
-        plan_mend(op); /* before all else: its guest hangs */
-        r = remains_plan(op, &list, has_job, error);
-        plan_rest(op, has_job ? &info : NULL);
+/* What was begun cannot be gone on with: one that belongs to it is not there any more. */
+static void turn_to_undoing(qblk_op *op)
+{
+    op->how = QBLK_RESUME_UNDO;
+    if (op->ending == QBLK_END_KEEP)
+        op->ending = QBLK_END_FINISH;
+}
+
+/* All that were started together know by now how far they are. */
+static int plan_together(void *arg, struct engine *engine, const char *reply, qblk_error *error)
+{
+    qblk_op *op = arg;
+    enum group_verdict verdict;
+    qblk_ending ending;
+    int r = group_judge(op, &verdict, &ending, error);
+
+    (void)engine;
+    (void)reply;
+    if (r < 0)
+        return r;
+    if (verdict == GROUP_FOLLOW) {
+        op->how = QBLK_RESUME_INTENT;
+        op->ending = ending;
+    } else if (verdict == GROUP_UNDO) {
+        turn_to_undoing(op);
     }
-    if (r == 0)
-        r = engine_ready(engine, error);
-    if (r == 0)
-        r = op_face_steps(op, error);
-    codec_reply_clear(&qapi_cmd_query_named_block_nodes, &list);
-    return r;
+    return plan_on(op, error);
+}
+
+/* One that was not started alone, and is taken up alone. */
+static int see_companions(qblk_op *op, qblk_error *error)
+{
+    for (size_t i = 0; i < op->journal.with.n; i++) {
+        AUTO_FREE char *name = mem_printf("qblk.%.8s.journal", op->journal.with.v[i]);
+
+        if (name == NULL)
+            return err_nomem(error);
+        if (remains_find_node(op->nodes, name) != NULL)
+            return err_set(error, QBLK_E_BUSY, "operation %s was started together with %.8s and "
+                           "has to be taken up together with it, which \"qblk recover\" does",
+                           op->id, op->journal.with.v[i]);
+    }
+    if (op->journal.with.n > 0 && op->found != GROUP_FOUND_ENDED)
+        turn_to_undoing(op);
+    return 0;
+}
+
+static int read_journal(void *arg, struct engine *engine, const char *reply, qblk_error *error)
+{
+    qblk_op *op = arg;
+    struct step *step;
+    qblk_job_info info;
+    int r;
+
+    (void)engine;
+    op->nodes = mem_zalloc(sizeof(*op->nodes));
+    if (op->nodes == NULL)
+        return err_nomem(error);
+    r = codec_reply(&qapi_cmd_query_named_block_nodes, reply, op->nodes, error);
+    if (r < 0) {
+        memset(op->nodes, 0, sizeof(*op->nodes));
+        return r;
+    }
+    r = read_record(op, op->nodes, error);
+    if (r < 0)
+        return r;
+    plan_mend(op); /* before all else: its guest hangs */
+    op->found = how_far(op, op->journal.op != NULL && find_job(op, &info) != NULL);
+    if (op->found == GROUP_FOUND_ENDED && !op->journal.has_ended)
+        see_ending(op);
+    else if (op->found == GROUP_FOUND_ENDED && has_endings(op))
+        op->ending = has_pivoted(op) ? QBLK_END_PIVOT : QBLK_END_FINISH;
+    if (op->group == NULL) {
+        r = see_companions(op, error);
+        return r < 0 ? r : plan_on(op, error);
+    }
+    step = plan_step(op, STEP_BARRIER, "see how far the others are");
+    step->barrier = GROUP_PLANNED;
+    step->check = plan_together;
+    r = engine_ready(&op->engine, error);
+    return r == 0 ? op_face_steps(op, error) : r;
 }
 
 /* ---- the beginning of the list --------------------------------------------------------------- */
@@ -348,5 +437,9 @@ int qblk_resume(qblk_monitor *monitor, const char *id, const qblk_resume_options
     engine_init(&op->engine, op->names.job, op);
     op->is_resumed = true;
     op->how = o.how;
+    if (o.group != NULL && (r = group_add(o.group, op, error)) < 0) {
+        op_drop(op);
+        return r;
+    }
     return op_launch(op, NULL, 0, ret_op, error);
 }

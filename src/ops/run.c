@@ -132,10 +132,22 @@ static void tell_moved(qblk_op *op)
                     op->disk_name, op->landing);
 }
 
+/* QEMU's words for a server that is gone do not say which. */
+static void name_target(qblk_op *op)
+{
+    qblk_error *error = &op->engine.error;
+    size_t len = strlen(error->text);
+
+    if (error->code == QBLK_E_JOB_FAILED && op->to.kind != TARGET_FILE)
+        (void)snprintf(error->text + len, sizeof(error->text) - len, " (its target: %s)",
+                       op->to.path);
+}
+
 static void over(qblk_op *op)
 {
     const qblk_error *error = &op->engine.error;
 
+    name_target(op);
     if (error->code == QBLK_E_NONE) {
         if (success(op) == QBLK_RESULT_KEPT)
             tell_kept(op);
@@ -226,6 +238,7 @@ void op_run(qblk_op *op)
             send(op, &act);
     }
     op->is_pumping = false;
+    group_notice(op);
     if (op->is_over && op->free_asked)
         qblk_op_free(op);
 }

@@ -22,6 +22,7 @@ static void free_step(struct step *step)
     free(step->undo);
     free(step->unlink);
     free(step->node);
+    free(step->otherwise);
 }
 
 void engine_done(struct engine *engine)

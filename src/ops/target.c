@@ -37,6 +37,10 @@ void target_done(struct target *to)
     free(to->path);
     free(to->format);
     free(to->backing_string);
+    free(to->nbd.host);
+    free(to->nbd.port);
+    free(to->nbd.socket);
+    free(to->nbd.export_name);
     memset(to, 0, sizeof(*to));
 }
 
@@ -82,8 +86,13 @@ int target_suit(qblk_op *op, struct target *to, qblk_error *error)
     to->disk_name = op->disk_name;
     to->size = qblk_graph_node(op->graph, op->root)->virtual_size;
     if (to->format == NULL)
-        to->format = mem_strdup(strcmp(own, "raw") == 0 ? "raw" : "qcow2");
-    return to->format != NULL ? 0 : err_nomem(error);
+        to->format = mem_strdup(to->kind != TARGET_FILE || strcmp(own, "raw") == 0 ? "raw"
+                                                                                   : "qcow2");
+    if (to->format == NULL)
+        return err_nomem(error);
+    /* What is not made here is there already. */
+    to->reuse = to->reuse || to->kind != TARGET_FILE;
+    return to->kind == TARGET_NBD ? remote_parse_uri(to->path, to, error) : 0;
 }
 
 static bool is_raw(const struct target *to)
@@ -150,6 +159,10 @@ int target_check(qblk_op *op, struct target *to, bool shallow, qblk_error *error
     struct stat st;
     int r;
 
+    if (to->kind != TARGET_FILE) {
+        r = check_unused(op, to, NULL, error);
+        return r == 0 ? plan_check_hazard(op, "looking at the target's size", error) : r;
+    }
     if (shallow && is_raw(to) && !to->reuse)
         return err_set(error, QBLK_E_TARGET_INVALID, "a raw target cannot have a backing image, "
                        "so it cannot take the top image alone; use --format qcow2, or copy all");
@@ -205,23 +218,15 @@ static struct step *plan_create(qblk_op *op, const char *name, const char *job,
     return step;
 }
 
-static struct step *plan_add(qblk_op *op, const char *name,
-                             const struct qapi_blockdev_options *options)
-{
-    struct qapi_blockdev_del_args del = { .node_name = options->node_name };
-    struct step *step = plan_step(op, STEP_CALL, name);
-
-    step_command(&op->engine, step, &qapi_cmd_blockdev_add, options);
-    step_undo(&op->engine, step, &qapi_cmd_blockdev_del, &del);
-    return step;
-}
-
-static void plan_file_node(qblk_op *op, const struct target *to, const char *name, bool read_only)
+static struct step *plan_file_node(qblk_op *op, const struct target *to, const char *name,
+                                   bool read_only)
 {
     struct qapi_blockdev_options node = { .driver = QAPI_BLOCKDEV_DRIVER_FILE,
                                           .node_name = name };
     struct stat st;
 
+    if (to->kind == TARGET_NBD)
+        return remote_plan_nbd(op, to, name, read_only);
     node.has_read_only = node.read_only = read_only;
     if (stat(to->path, &st) == 0 && S_ISBLK(st.st_mode)) {
         node.driver = QAPI_BLOCKDEV_DRIVER_HOST_DEVICE;
@@ -229,13 +234,16 @@ static void plan_file_node(qblk_op *op, const struct target *to, const char *nam
     } else {
         node.u.file.filename = to->path;
     }
-    (void)plan_add(op, "add the target's file node", &node);
+    return plan_add(op, "add the target's file node", &node);
 }
 
-static void plan_format_node(qblk_op *op, const struct target *to, const char *name,
-                             const char *file, const char *backing, bool read_only)
+static struct step *plan_format_node(qblk_op *op, const struct target *to, const char *name,
+                                     const char *file, const char *backing, bool read_only)
 {
     struct qapi_blockdev_options node = { .node_name = name };
+
+    if (to->kind == TARGET_NODE)
+        return remote_plan_json(op, to, name, read_only);
 
     node.has_read_only = node.read_only = read_only;
     if (is_raw(to)) {
@@ -247,7 +255,7 @@ static void plan_format_node(qblk_op *op, const struct target *to, const char *n
         node.u.qcow2.has_backing = true;
         node.u.qcow2.backing = backing;
     }
-    (void)plan_add(op, "add the target node", &node);
+    return plan_add(op, "add the target node", &node);
 }
 
 /* A step that marks that the file is there because of us. */
@@ -272,13 +280,13 @@ static void plan_new_file(qblk_op *op, const struct target *to, uint64_t size)
     file.u.file.size = size;
     step = plan_create(op, "create the target's file", to->names.create_file, &file);
     if (!to->is_new_file) {
-        plan_file_node(op, to, to->names.file, false);
+        (void)plan_file_node(op, to, to->names.file, false);
         return;
     }
     step->keeps_job = true;
     step->unlink = mem_strdup(to->path);
     step_undo(&op->engine, step, &qapi_cmd_job_dismiss, &dismiss);
-    plan_file_node(op, to, to->names.file, false);
+    (void)plan_file_node(op, to, to->names.file, false);
     plan_unlink(op, to, "the target's file is made");
     step = plan_step(op, STEP_CLEAN, "dismiss the job that made it");
     step_command(&op->engine, step, &qapi_cmd_job_dismiss, &dismiss);
@@ -386,16 +394,21 @@ static void plan_retire(qblk_op *op, const char *name, const char *node, size_t 
     step_command(&op->engine, step, &qapi_cmd_blockdev_del, &del);
 }
 
-/* Opening an image for writing can change it already, so it is opened read-only for the look. */
+/* Opening an image for writing can change it already, so it is opened read-only for the look. What
+ * fails here is refused: nothing is changed yet. */
 static void plan_look(qblk_op *op, const struct target *to)
 {
     size_t at = op->engine.n;
+    bool has_file = to->kind != TARGET_NODE;
 
-    plan_file_node(op, to, to->names.probe, true);
-    plan_format_node(op, to, to->names.look, to->names.probe, NULL, true);
+    if (has_file)
+        plan_file_node(op, to, to->names.probe, true)->fails_as = QBLK_E_TARGET_INVALID;
+    plan_format_node(op, to, to->names.look, to->names.probe, NULL, true)->fails_as =
+        QBLK_E_TARGET_INVALID;
     plan_size_check(op, to);
-    plan_retire(op, "take the target node away again", to->names.look, at + 2);
-    plan_retire(op, "take its file node away again", to->names.probe, at + 1);
+    plan_retire(op, "take the target node away again", to->names.look, at + 1 + has_file);
+    if (has_file)
+        plan_retire(op, "take its file node away again", to->names.probe, at + 1);
 }
 
 void target_plan_look(qblk_op *op, const struct target *to)
@@ -410,15 +423,15 @@ int target_plan(qblk_op *op, const struct target *to, int backing, qblk_error *e
 {
     int r = 0;
 
-    if (to->reuse)
-        plan_file_node(op, to, to->names.file, false);
-    else
+    if (!to->reuse)
         r = plan_new_image(op, to, backing, error);
+    else if (to->kind != TARGET_NODE)
+        (void)plan_file_node(op, to, to->names.file, false);
     if (r < 0)
         return r;
-    plan_format_node(op, to, to->names.node, to->names.file,
-                     backing >= 0 && !to->is_overlay ? qblk_graph_node(op->graph, backing)->name
-                                                     : NULL, false);
+    (void)plan_format_node(op, to, to->names.node, to->names.file,
+                           backing >= 0 && !to->is_overlay
+                               ? qblk_graph_node(op->graph, backing)->name : NULL, false);
     return 0;
 }
 
@@ -441,11 +454,14 @@ int target_record(qblk_op *op, const struct target *to, qblk_error *error)
 {
     if (to->is_new_file && (op->journal.file = mem_strdup(to->path)) == NULL)
         return err_nomem(error);
+    if (to->kind == TARGET_NODE && journal_opt(&op->journal, "blockdev") < 0)
+        return err_nomem(error);
     return 0;
 }
 
 void target_plan_removal(qblk_op *op, const struct target *to)
 {
     plan_delete(op, to->names.node);
-    plan_delete(op, to->names.file);
+    if (to->kind != TARGET_NODE)
+        plan_delete(op, to->names.file);
 }

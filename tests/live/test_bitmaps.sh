@@ -91,6 +91,39 @@ pivot_to_new() {
     backed_up base.qcow2 320
 }
 
+copy_pivot() {
+    tracked "$1"
+    q 0 --json copy "$disk" "$dir/copy.qcow2" --pivot
+    result result pivoted
+    nothing_left
+    [ "$1" != qsd ] || disk=s2
+    backed_up copy.qcow2 320
+}
+
+copy_shallow() {
+    tracked "$1"
+    q 0 --json copy "$disk" "$dir/copy.qcow2" --shallow --pivot
+    result result pivoted
+    nothing_left
+    backed_up copy.qcow2 320 s1.qcow2 top.qcow2
+}
+
+copy_by_recover() {
+    tracked blockdev
+    q 0 --json copy vd0 "$dir/copy.qcow2" --keep
+    q 0 --json recover --pivot
+    result result pivoted
+    nothing_left
+    backed_up copy.qcow2 320
+}
+
+copy_to_raw() {
+    tracked blockdev
+    q 0 copy vd0 "$dir/copy.raw" --format raw --pivot
+    said err 'bitmap b of node s2 is not carried on'
+    nothing_left
+}
+
 # The job writes to an image that records; it must not say that everything is new.
 pivot_to_old() {
     tracked "$1"
@@ -240,4 +273,10 @@ run_test "a bitmap of no use where the disk is to go" refusals
 run_test "bitmaps of images of different sizes" other_size
 run_test "a bitmap that an export holds" busy
 run_test "a dry run tells how bitmaps are carried on" dry_run
+for world in blockdev drive; do
+    run_test "a copy takes them along, $world" copy_pivot "$world"
+    run_test "a shallow copy takes those of the top image, $world" copy_shallow "$world"
+done
+run_test "a kept copy takes them along when it is recovered" copy_by_recover
+run_test "a raw copy cannot, and says so" copy_to_raw
 finish

@@ -49,9 +49,15 @@ struct options {
     bool list;
     const char *operation;
     bool undo;
+    uint64_t granularity;
+    uint64_t buf_size;
+    bool active;
+    bool active_late;
+    const char *on_source_error;
+    const char *on_target_error;
+    const char *blockdev;
     const char *quiesce;
     bool quiesce_optional;
-    bool active;
     bool force;
     bool shrink;
     bool off;

@@ -25,8 +25,11 @@ const struct verb verbs[] = {
       DISK_IS, run_pull },
     { "commit", VERB_COMMIT, 1, 1, "DISK", "Commit images of a disk's chain down into a lower one",
       DISK_IS "\nFrom the start on the images between are worth nothing by themselves.", run_commit },
-    { "copy", VERB_COPY, 2, 2, "DISK TARGET", "Copy a disk to an image file, and perhaps move it",
-      DISK_IS "\nTARGET is a file as QEMU sees it; a relative name is taken from here.", run_copy },
+    { "copy", VERB_COPY, 1, -1, "DISK TARGET | DISK=TARGET...",
+      "Copy disks to image files, and perhaps move them",
+      DISK_IS "\nTARGET is a file as QEMU sees it, a relative name being taken from here, or an NBD "
+      "export:\nnbd://HOST[:PORT]/EXPORT, nbd+unix:///EXPORT?socket=/PATH.\nSeveral disks all "
+      "become ready before any of them ends, and end together or not at all.", run_copy },
     { "backup", VERB_BACKUP, 2, 2, "DISK TARGET", "Back a disk up as it is now",
       DISK_IS "\nTARGET is a file as QEMU sees it; a relative name is taken from here.",
       run_backup },

@@ -9,21 +9,42 @@
 /* How long a cancel may take that --cancel-on-timeout began, before the operation is left. */
 #define CANCEL_GRACE_MS 10000
 
+static bool is_live(const struct op_run *run)
+{
+    return run->many != NULL ? run->many->live > 0 : run->op != NULL;
+}
+
+static void cancel(struct op_run *run)
+{
+    run->is_cancelling = true;
+    if (run->many != NULL)
+        many_cancel(run);
+    else
+        qblk_op_cancel(run->op);
+}
+
+static void leave(struct op_run *run, int signo)
+{
+    run->leave_signal = signo;
+    if (run->many != NULL)
+        many_leave(run, signo);
+    else
+        qblk_op_leave(run->op);
+}
+
 static void on_signal(struct session *session, int signo, void *arg)
 {
     struct op_run *run = arg;
 
     (void)session;
-    if (run->op == NULL)
+    if (!is_live(run))
         return; /* it ended in this very turn of the loop */
     if (signo == SIGINT && !run->is_cancelling) {
-        run->is_cancelling = true;
         note(run->cli, "cancelling; press Ctrl-C again to leave it as it is");
-        qblk_op_cancel(run->op);
+        cancel(run);
         return;
     }
-    run->leave_signal = signo;
-    qblk_op_leave(run->op);
+    leave(run, signo);
 }
 
 static void on_deadline(struct session *session, void *arg)
@@ -31,15 +52,14 @@ static void on_deadline(struct session *session, void *arg)
     struct op_run *run = arg;
 
     run->is_timed_out = true;
-    if (run->op == NULL)
+    if (!is_live(run))
         return; /* between two operations */
     if (run->cli->opt.cancel_on_timeout && !run->is_cancelling) {
-        run->is_cancelling = true;
         session_rearm(session, CANCEL_GRACE_MS);
-        qblk_op_cancel(run->op);
+        cancel(run);
         return;
     }
-    qblk_op_leave(run->op);
+    leave(run, 0);
 }
 
 static void on_plan(qblk_op *op, const qblk_plan *plan, void *arg)
@@ -54,7 +74,7 @@ static void on_step(qblk_op *op, const qblk_step *step, bool undoing, void *arg)
     op_say_step(arg, step, undoing);
 }
 
-static bool has_begun(qblk_job_state state)
+bool op_has_begun(qblk_job_state state)
 {
     return state == QBLK_JOB_RUNNING || state == QBLK_JOB_PAUSED || state == QBLK_JOB_READY ||
            state == QBLK_JOB_STANDBY;
@@ -66,7 +86,7 @@ static void on_job(qblk_op *op, const qblk_job_info *job, void *arg)
 
     op_say_job(run, job);
     if (run->cli->opt.async && !run->is_async_done && !run->is_cancelling && !run->is_timed_out &&
-        run->leave_signal == 0 && has_begun(job->state)) {
+        run->leave_signal == 0 && run->many == NULL && op_has_begun(job->state)) {
         run->is_async_done = true;
         qblk_op_leave(op);
     }
@@ -77,8 +97,12 @@ static void on_end(qblk_op *op, const qblk_op_report *report, const qblk_error *
     struct op_run *run = arg;
 
     (void)op;
-    progress_clear(&run->cli->progress);
     run->op = NULL;
+    if (run->many != NULL) {
+        many_end(run, report, error);
+        return;
+    }
+    progress_clear(&run->cli->progress);
     run->status = op_say_end(run, report, error);
     session_stop(&run->session);
 }
@@ -88,7 +112,7 @@ static const struct session_ops session_hooks = {
     .on_deadline = on_deadline,
 };
 
-static void fill_common(struct op_run *run, qblk_op_common *common)
+void op_fill_common(struct op_run *run, qblk_op_common *common)
 {
     const struct options *opt = &run->cli->opt;
 
@@ -119,7 +143,7 @@ int op_continue(struct op_run *run, op_start_fn *start, const char *verb, const 
     run->session.is_stopped = false;
     run->is_cancelling = run->was_stalled = false;
     (void)snprintf(run->label, sizeof(run->label), "%s %.60s", verb, disk);
-    fill_common(run, &common);
+    op_fill_common(run, &common);
     if (start(run, &common, error) < 0)
         return report_error(run->cli, error);
     progress_ask(&run->cli->progress, run->session.monitor);

@@ -29,6 +29,10 @@ struct op_run {
     bool has_failed;     /* one of many has, for this reason */
     qblk_error failure;
     struct text results; /* of many: their results as JSON, one behind the other */
+    struct many *many;   /* the disks of which this is one, or which this runs; or NULL */
+    struct op_run *many_head; /* of one of them: the run that has the connection */
+    bool is_running;     /* its job has been seen at work */
+    uint64_t current, total; /* of its job, as last heard */
     int leave_signal;   /* the signal for which it was left, 0 if none */
     int status;
 };
@@ -45,11 +49,44 @@ int op_open(struct op_run *run, qblk_error *error);
 int op_continue(struct op_run *run, op_start_fn *start, const char *verb, const char *disk,
                 qblk_error *error);
 
+/* Whether a job has begun its work, by its state. */
+bool op_has_begun(qblk_job_state state);
+/* What the library wants to know of a run. */
+void op_fill_common(struct op_run *run, qblk_op_common *common);
+
+/* ---- many.c: several operations that begin and end together ------------------------------------ */
+
+struct many {
+    struct op_run *runs;
+    size_t n, live;
+    qblk_group *group;
+    bool ends_command;   /* its end is the command's: the last line is its */
+    char left[9];        /* the id of one that was left open, or "" */
+    qblk_result result;  /* of the last one that ended well */
+    struct text summary; /* "vd0: pivoted, vd1: failed" */
+    struct text results;
+    qblk_error cause;    /* of the failure of the whole; code NONE if there is none */
+};
+
+/* Runs the operations of many, on the connection of head, which has its loop. Returns the exit status. */
+int many_continue(struct op_run *head, struct many *many, op_start_fn *start, const char *verb,
+                  qblk_error *error);
+void many_cancel(struct op_run *head);
+void many_leave(struct op_run *head, int signo);
+/* One of them has been heard of, has ended. */
+void many_hear(struct op_run *run, const qblk_job_info *job);
+void many_end(struct op_run *run, const qblk_op_report *report, const qblk_error *error);
+
 /* ---- op_report.c: what is said about it ---------------------------------------------------- */
 
 void op_say_plan(struct op_run *run, const qblk_plan *plan);
 void op_say_step(struct op_run *run, const qblk_step *step, bool is_undoing);
 void op_say_job(struct op_run *run, const qblk_job_info *job);
+/* The result as members of a JSON object, the notes for people, and that it was left open. */
+void op_result_members(struct text *line, const qblk_op_report *report);
+void op_result_line(struct op_run *run, const qblk_op_report *report);
+void op_say_notes(struct op_run *run, const qblk_op_report *report);
+int op_say_left(struct op_run *run, const qblk_op_report *report);
 /* The last word; returns the exit status. */
 int op_say_end(struct op_run *run, const qblk_op_report *report, const qblk_error *error);
 

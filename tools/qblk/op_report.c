@@ -118,7 +118,10 @@ void op_say_job(struct op_run *run, const qblk_job_info *job)
         out_line(run->cli, &line);
     }
     warn_stalled(run, job);
-    progress_show(&run->cli->progress, run->label, job);
+    if (run->many != NULL)
+        many_hear(run, job);
+    else
+        progress_show(&run->cli->progress, run->label, job);
 }
 
 static void disk_members(struct text *line, const qblk_op_report *report)
@@ -134,7 +137,7 @@ static void disk_members(struct text *line, const qblk_op_report *report)
     json_close(line, ']');
 }
 
-static void result_members(struct text *line, const qblk_op_report *report)
+void op_result_members(struct text *line, const qblk_op_report *report)
 {
     json_str(line, "result", qblk_result_name(report->result));
     json_str(line, "operation", report->operation);
@@ -160,13 +163,13 @@ static void result_json(struct op_run *run, const qblk_op_report *report)
 
     if (run->is_one_of_many) {
         json_open(&run->results, NULL, '{');
-        result_members(&run->results, report);
+        op_result_members(&run->results, report);
         json_close(&run->results, '}');
         return;
     }
     json_open(&line, NULL, '{');
     json_open(&line, "result", '{');
-    result_members(&line, report);
+    op_result_members(&line, report);
     json_close(&line, '}');
     json_close(&line, '}');
     out_line(run->cli, &line);
@@ -209,7 +212,7 @@ static void disk_lines(struct op_run *run, const qblk_op_report *report)
     }
 }
 
-static void result_line(struct op_run *run, const qblk_op_report *report)
+void op_result_line(struct op_run *run, const qblk_op_report *report)
 {
     const char *disk = report->disk != NULL ? report->disk : run->disk;
     const char *target = report->target != NULL ? report->target : run->target;
@@ -246,7 +249,7 @@ static void result_line(struct op_run *run, const qblk_op_report *report)
     out_line(run->cli, &line);
 }
 
-static void say_notes(struct op_run *run, const qblk_op_report *report)
+void op_say_notes(struct op_run *run, const qblk_op_report *report)
 {
     for (size_t i = 0; i < report->n_notes; i++)
         note(run->cli, "%s", report->notes[i]);
@@ -259,8 +262,8 @@ static int say_result(struct op_run *run, const qblk_op_report *report)
     if (run->cli->opt.json) {
         result_json(run, report);
     } else {
-        result_line(run, report);
-        say_notes(run, report);
+        op_result_line(run, report);
+        op_say_notes(run, report);
     }
     return EXIT_DONE;
 }
@@ -273,13 +276,13 @@ static void name_error(qblk_error *error, const qblk_op_report *report)
 }
 
 /* Left for a signal or at the deadline. */
-static int say_left(struct op_run *run, const qblk_op_report *report)
+int op_say_left(struct op_run *run, const qblk_op_report *report)
 {
     bool is_signal = run->leave_signal != 0;
     char why[64];
     qblk_error error;
 
-    say_notes(run, report);
+    op_say_notes(run, report);
     if (is_signal)
         (void)snprintf(why, sizeof(why), "interrupted (%s)", strsignal(run->leave_signal));
     else
@@ -330,7 +333,7 @@ int op_say_end(struct op_run *run, const qblk_op_report *report, const qblk_erro
     case QBLK_RESULT_UNDONE:
         return say_result(run, report);
     case QBLK_RESULT_LEFT:
-        return run->is_async_done ? say_result(run, report) : say_left(run, report);
+        return run->is_async_done ? say_result(run, report) : op_say_left(run, report);
     case QBLK_RESULT_NONE:
     case QBLK_RESULT_FAILED:
     case QBLK_RESULT_CANCELLED:
@@ -338,7 +341,7 @@ int op_say_end(struct op_run *run, const qblk_op_report *report, const qblk_erro
     default:
         break;
     }
-    say_notes(run, report);
+    op_say_notes(run, report);
     if (report->result == QBLK_RESULT_CANCELLED && run->is_timed_out)
         return say_cancelled_by_timeout(run, report);
     if (error == NULL) {

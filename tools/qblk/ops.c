@@ -43,6 +43,18 @@ static int start_copy(struct op_run *run, const qblk_op_common *common, qblk_err
     options.shallow = opt->shallow;
     options.reuse = opt->reuse;
     options.legacy = opt->legacy;
+    options.sync = opt->sync;
+    options.granularity = opt->granularity;
+    options.buf_size = opt->buf_size;
+    options.active = opt->active;
+    options.active_late = opt->active_late;
+    options.on_source_error = opt->on_source_error;
+    options.on_target_error = opt->on_target_error;
+    options.blockdev = opt->blockdev;
+    options.no_bitmaps = opt->no_bitmaps;
+    options.quiesce = opt->quiesce;
+    options.quiesce_optional = opt->quiesce_optional;
+    options.group = run->many != NULL ? run->many->group : NULL;
     return qblk_copy(run->session.monitor, run->disk, run->target, &options, &run->op, error);
 }
 
@@ -90,9 +102,101 @@ static int run_to_target(struct cli *cli, op_start_fn *start, const char *verb, 
     return status;
 }
 
+/* DISK=TARGET, more than once perhaps. A lone DISK TARGET may have = in its names. */
+static bool is_pairs(const struct cli *cli)
+{
+    for (int i = 0; i < cli->n_args; i++) {
+        if (strchr(cli->args[i], '=') == NULL)
+            return false;
+    }
+    return true;
+}
+
+static int split_pairs(struct cli *cli, struct op_run *runs, char **targets, qblk_error *error)
+{
+    for (int i = 0; i < cli->n_args; i++) {
+        char *equals = strchr(cli->args[i], '=');
+
+        if (equals == cli->args[i])
+            return usage_error(error, "'%.200s' names no disk before the =", cli->args[i]);
+        *equals = '\0';
+        runs[i].disk = cli->args[i];
+        if (target_path(equals + 1, &targets[i], error) < 0)
+            return -1;
+        runs[i].target = targets[i];
+    }
+    return 0;
+}
+
+static int copy_pairs(struct cli *cli)
+{
+    struct op_run head = { .cli = cli, .past = "copied" };
+    size_t n = (unsigned)cli->n_args;
+    struct many many = { .n = n, .ends_command = true };
+    char **targets = xrealloc(NULL, n, sizeof(*targets));
+    qblk_error error;
+    int status;
+
+    many.runs = xrealloc(NULL, n, sizeof(*many.runs));
+    memset(targets, 0, n * sizeof(*targets));
+    memset(many.runs, 0, n * sizeof(*many.runs));
+    if (split_pairs(cli, many.runs, targets, &error) < 0 || op_open(&head, &error) < 0) {
+        status = report_error(cli, &error);
+    } else {
+        if (session_loop(&head.session, &error) < 0)
+            status = report_error(cli, &error);
+        else
+            status = many_continue(&head, &many, start_copy, "copy", &error);
+        status = session_end(&head.session, status);
+    }
+    for (size_t i = 0; i < n; i++)
+        free(targets[i]);
+    free(targets);
+    free(many.runs);
+    return status;
+}
+
+static int copy_all(struct cli *cli)
+{
+    qblk_error error;
+
+    if (cli->opt.blockdev != NULL && cli->n_args == 1)
+        return op_run(cli, start_copy, "copy", "copied", NULL);
+    if (cli->opt.blockdev != NULL)
+        (void)usage_error(&error, "--blockdev describes the target of one disk: qblk copy DISK "
+                          "--blockdev JSON");
+    else if (is_pairs(cli))
+        return copy_pairs(cli);
+    else if (cli->n_args == 2)
+        return run_to_target(cli, start_copy, "copy", "copied");
+    else if (cli->n_args == 1)
+        (void)usage_error(&error, "no target: qblk copy DISK TARGET");
+    else
+        (void)usage_error(&error, "several disks are given as DISK=TARGET, each of them");
+    return report_error(cli, &error);
+}
+
 int run_copy(struct cli *cli)
 {
-    return run_to_target(cli, start_copy, "copy", "copied");
+    struct text path = { NULL, 0, 0 };
+    char *here = NULL;
+    qblk_error error;
+    int status;
+
+    if (cli->opt.quiesce_optional && cli->opt.quiesce == NULL) {
+        (void)usage_error(&error, "--quiesce-optional needs --quiesce SOCKET");
+        return report_error(cli, &error);
+    }
+    /* The record in QEMU names the agent's socket for whoever comes after us, from wherever. */
+    if (cli->opt.quiesce != NULL && cli->opt.quiesce[0] != '/') {
+        here = realpath(".", NULL);
+        text_addf(&path, "%s/%s", here != NULL ? here : "", cli->opt.quiesce);
+        cli->opt.quiesce = path.s;
+    }
+    status = copy_all(cli);
+    free(here);
+    text_free(&path);
+    return status;
 }
 
 int run_backup(struct cli *cli)

@@ -18,6 +18,7 @@ enum opt_kind {
     OPT_LIMIT,   /* the same, not 0 */
     OPT_RATE,    /* uint64_t */
     OPT_COUNT,   /* uint64_t, not 0 */
+    OPT_SIZE,    /* uint64_t, bytes, not 0 */
     OPT_GIVEN,   /* struct given */
     OPT_GIVEN_RATE, /* struct given, a rate */
     OPT_CHOICE,  /* const char *, one of choices */
@@ -60,10 +61,11 @@ static const struct opt_def table[] = {
       .help = "the uppermost image to commit; without it the disk's own" },
     { "backing-file", 0, OPT_TEXT, AT(backing_file), "STRING", .verbs = VERB_PULL | VERB_COMMIT,
       .help = "what to record in the image above as its backing file" },
-    { "no-bitmaps", 0, OPT_FLAG, AT(no_bitmaps), .verbs = VERB_PULL | VERB_COMMIT | VERB_SNAPSHOT,
+    { "sync", 0, OPT_CHOICE, AT(sync), "MODE", "full|top|none", .verbs = VERB_BACKUP | VERB_COPY,
+      .help = "full (default), top for the top image alone; copy: none for new writes only" },
+    { "no-bitmaps", 0, OPT_FLAG, AT(no_bitmaps),
+      .verbs = VERB_PULL | VERB_COMMIT | VERB_COPY | VERB_SNAPSHOT,
       .help = "give up the dirty bitmaps of the images that go; snapshot: do not continue any" },
-    { "sync", 0, OPT_CHOICE, AT(sync), "MODE", "full|top", .verbs = VERB_BACKUP,
-      .help = "full (default), or top for the top image alone" },
     { "pivot", 0, .verbs = VERB_COPY | VERB_COMMIT | VERB_RECOVER, ENDS(PIVOT),
       .help = "once in sync, move the disk (default of commit)" },
     { "finish", 0, .verbs = VERB_COPY | VERB_COMMIT | VERB_RECOVER, ENDS(FINISH),
@@ -77,14 +79,30 @@ static const struct opt_def table[] = {
       .help = "TARGET exists and is to be overwritten; FILE is a prepared overlay" },
     { "format", 0, OPT_CHOICE, AT(format), "F", "qcow2|raw", .verbs = VERB_COPY | VERB_BACKUP,
       .help = "format of TARGET: qcow2 or raw; without it the disk's own" },
+    { "blockdev", 0, OPT_TEXT, AT(blockdev), "JSON", .verbs = VERB_COPY,
+      .help = "in place of TARGET: a node as for blockdev-add, without node-name" },
+    { "quiesce", 0, OPT_TEXT, AT(quiesce), "SOCKET", .verbs = VERB_COPY | VERB_SNAPSHOT,
+      .help = "freeze the guest's file systems meanwhile, through its agent" },
+    { "quiesce-optional", 0, OPT_FLAG, AT(quiesce_optional), .verbs = VERB_COPY | VERB_SNAPSHOT,
+      .help = "go on without if they cannot be frozen" },
+    { "granularity", 0, OPT_SIZE, AT(granularity), "SIZE", .verbs = VERB_COPY,
+      .help = "copy in pieces of SIZE, a power of two from 512 to 64M" },
+    { "buf-size", 0, OPT_SIZE, AT(buf_size), "SIZE", .verbs = VERB_COPY,
+      .help = "have at most SIZE in flight" },
+    { "active", 0, OPT_FLAG, AT(active), .verbs = VERB_COPY | VERB_JOB_CHANGE,
+      .help = "let each of the guest's writes wait until the target has it too" },
+    { "active-late", 0, OPT_FLAG, AT(active_late), .verbs = VERB_COPY,
+      .help = "--active once in sync, where QEMU can" },
+    { "on-source-error", 0, OPT_CHOICE, AT(on_source_error), "POLICY",
+      "report|stop|ignore|enospc", .verbs = VERB_COPY,
+      .help = "--on-error for reads of the disk" },
+    { "on-target-error", 0, OPT_CHOICE, AT(on_target_error), "POLICY",
+      "report|stop|ignore|enospc", .verbs = VERB_COPY,
+      .help = "--on-error for writes to TARGET" },
     { "compress", 0, OPT_FLAG, AT(compress), .verbs = VERB_BACKUP,
       .help = "compress the data in TARGET" },
     { "legacy", 0, OPT_FLAG, AT(legacy), .verbs = VERB_COPY | VERB_BACKUP,
       .help = "use drive-mirror or drive-backup" },
-    { "quiesce", 0, OPT_TEXT, AT(quiesce), "SOCKET", .verbs = VERB_SNAPSHOT,
-      .help = "freeze the guest's file systems meanwhile, through its agent" },
-    { "quiesce-optional", 0, OPT_FLAG, AT(quiesce_optional), .verbs = VERB_SNAPSHOT,
-      .help = "go on without if they cannot be frozen" },
     { "speed", 0, OPT_RATE, AT(speed), "RATE", .verbs = VERB_OPS,
       .help = "at most RATE a second, such as 64M; 0 for no limit" },
     { "on-error", 0, OPT_CHOICE, AT(on_error), "POLICY", "report|stop|ignore|enospc",
@@ -143,8 +161,6 @@ static const struct opt_def table[] = {
       .help = "ask the guest N times (8)" },
     { "interval", 0, OPT_LIMIT, AT(interval_ms), "S", .verbs = VERB_DETACH,
       .help = "wait S seconds each time (20)" },
-    { "active", 0, OPT_FLAG, AT(active), .verbs = VERB_JOB_CHANGE,
-      .help = "the guest's writes wait until the target has them too" },
     { "force", 0, OPT_FLAG, AT(force), .verbs = VERB_QMP,
       .help = "send it although a job runs that it spoils" },
     { "dot", 0, OPT_FLAG, AT(dot), .verbs = VERB_TREE, .help = "print input for Graphviz" },
@@ -218,6 +234,7 @@ static int apply(struct cli *cli, const struct opt_def *def, const char *value, 
     const char *text = value;
     int64_t ms = 0;
     uint64_t number = 0;
+    char name[32];
     int r = 0;
 
     if (def->arg != NULL && value == NULL)
@@ -256,8 +273,11 @@ static int apply(struct cli *cli, const struct opt_def *def, const char *value, 
         return apply_given(def, value, (struct given *)(void *)at, error);
     case OPT_RATE:
     case OPT_COUNT:
-        r = def->kind == OPT_RATE ? parse_rate("--speed", value, &number, error)
-                                  : parse_count(def->name, value, &number, error);
+    case OPT_SIZE:
+        (void)snprintf(name, sizeof(name), "--%s", def->name);
+        r = def->kind == OPT_RATE   ? parse_rate("--speed", value, &number, error)
+            : def->kind == OPT_SIZE ? parse_size(name, value, &number, error)
+                                    : parse_count(def->name, value, &number, error);
         if (r == 0)
             memcpy(at, &number, sizeof(number));
         return r;

@@ -15,7 +15,12 @@ struct open_op {
     char state[32]; /* of that job */
     bool has_journal;
     bool has_probe; /* the node that looks at the target; it comes before the journal */
+    bool is_done;
+    char (*with)[9]; /* the operations that were started together with it */
+    int n_with;
 };
+
+#define WITH_MAX 256
 
 struct open_ops {
     struct open_op *v;
@@ -86,6 +91,10 @@ static int find_all(struct session *session, struct open_ops *ops, qblk_error *e
         (void)snprintf(op->job, sizeof(op->job), "%s", info.id);
         (void)snprintf(op->state, sizeof(op->state), "%s", info.status);
     }
+    for (size_t i = 0; i < ops->n; i++) {
+        ops->v[i].with = xrealloc(NULL, WITH_MAX, sizeof(*ops->v[i].with));
+        ops->v[i].n_with = qblk_group_companions(graph, ops->v[i].id, ops->v[i].with, WITH_MAX);
+    }
     (void)qblk_graph_free(graph);
     return 0;
 }
@@ -134,6 +143,7 @@ static int start_resume(struct op_run *run, const qblk_op_common *common, qblk_e
         options.how = QBLK_RESUME_PIVOT;
     else if (run->cli->opt.ending == QBLK_END_FINISH)
         options.how = QBLK_RESUME_FINISH;
+    options.group = run->many != NULL ? run->many->group : NULL;
     return qblk_resume(run->session.monitor, run->disk, &options, &run->op, error);
 }
 
@@ -148,6 +158,34 @@ static int recover_one(struct op_run *run, const struct open_op *op)
         return EXIT_DONE;
     }
     return op_continue(run, start_resume, "recover", op->id, &error);
+}
+
+static bool belongs(const struct open_op *op, const char *id)
+{
+    for (int i = 0; i < op->n_with; i++) {
+        if (strcmp(op->with[i], id) == 0)
+            return true;
+    }
+    return strcmp(op->id, id) == 0;
+}
+
+/* All that were started together with this one and are still open. */
+static int recover_together(struct op_run *run, const struct open_op *op, struct open_ops *ops)
+{
+    struct many many = { .runs = xrealloc(NULL, ops->n, sizeof(*many.runs)) };
+    qblk_error error;
+    int status;
+
+    memset(many.runs, 0, ops->n * sizeof(*many.runs));
+    for (size_t i = 0; i < ops->n; i++) {
+        if (!belongs(op, ops->v[i].id) || (!ops->v[i].has_journal && !ops->v[i].has_probe))
+            continue;
+        ops->v[i].is_done = true;
+        many.runs[many.n++].disk = ops->v[i].id;
+    }
+    status = many_continue(run, &many, start_resume, "recover", &error);
+    free(many.runs);
+    return status;
 }
 
 /* With --json the last line: what became of each operation, or the first reason for a failure. */
@@ -182,21 +220,22 @@ static bool comes_first(const struct open_op *op)
     return role != NULL && (strcmp(role, ".pull") == 0 || strcmp(role, ".backup") == 0);
 }
 
-static int recover_all(struct op_run *run, const struct open_ops *ops)
+static int recover_all(struct op_run *run, struct open_ops *ops)
 {
     struct cli *cli = run->cli;
     int status = EXIT_DONE;
     bool found = false;
 
     for (size_t k = 0; k < 2 * ops->n; k++) {
-        const struct open_op *op = &ops->v[k % ops->n];
+        struct open_op *op = &ops->v[k % ops->n];
         int r;
 
-        if (comes_first(op) != (k < ops->n) ||
+        if (op->is_done || comes_first(op) != (k < ops->n) ||
             (cli->opt.operation != NULL && strcmp(cli->opt.operation, op->id) != 0))
             continue;
         found = true;
-        r = recover_one(run, op);
+        op->is_done = true;
+        r = op->n_with > 0 ? recover_together(run, op, ops) : recover_one(run, op);
         status = status == EXIT_DONE ? r : status;
         if (run->session.die_of != 0 || run->is_timed_out)
             return status;
@@ -241,6 +280,8 @@ int run_recover(struct cli *cli)
     } else {
         status = recover_all(&run, &ops);
     }
+    for (size_t i = 0; i < ops.n; i++)
+        free(ops.v[i].with);
     free(ops.v);
     text_free(&run.results);
     return session_end(&run.session, status);

@@ -32,9 +32,13 @@ int target_path(const char *target, char **ret_path, qblk_error *error)
 
     if (*target == '\0')
         return usage_error(error, "the target is an empty name: give the file to be written");
+    if (strncmp(target, "nbd", 3) == 0 && (strstr(target, "://") != NULL || target[3] == ':')) {
+        *ret_path = xstrdup(target); /* the library takes it apart */
+        return 0;
+    }
     if (has_protocol(target))
-        return usage_error(error, "the target '%.200s' names a protocol, and only files are "
-                           "supported; for a file of that name write './%.200s'", target, target);
+        return usage_error(error, "the target '%.200s' names a protocol, and only files and nbd "
+                           "are supported; for a file of that name write './%.200s'", target, target);
     if (*name == '\0' || strcmp(name, ".") == 0 || strcmp(name, "..") == 0 || is_directory(target))
         return usage_error(error, "the target '%.400s' is a directory: give the file to be "
                            "written", target);

@@ -1,0 +1,413 @@
+#include "ops/group.h"
+
+#include <errno.h>
+#include <string.h>
+
+#include "base/err.h"
+#include "base/mem.h"
+#include "base/str.h"
+#include "ops/op.h"
+
+struct member {
+    qblk_op *op;         /* NULL once it is freed */
+    char id[9];
+    bool has_failed;     /* it turns back, or is over without success */
+    bool is_over;
+    enum engine_mode seen_mode;
+    int seen_barrier;
+    bool seen_over;
+};
+
+struct qblk_group {
+    struct monitor_child child;
+    qblk_monitor *monitor;
+    struct member *members;
+    size_t n, room;
+    int passed;
+    bool is_started;
+    bool is_given_up;
+    qblk_error cause;    /* why it is given up */
+    bool has_verdict;
+    enum group_verdict verdict;
+    qblk_ending ending;  /* that of the one that ended, with GROUP_FOLLOW */
+    bool free_asked;
+    bool is_turning;
+};
+
+static struct member *find(const qblk_group *group, const char *id)
+{
+    for (size_t i = 0; i < group->n; i++) {
+        if (strcmp(group->members[i].id, id) == 0)
+            return &group->members[i];
+    }
+    return NULL;
+}
+
+static void destroy(qblk_group *group)
+{
+    for (size_t i = 0; i < group->n; i++) {
+        if (group->members[i].op != NULL)
+            group->members[i].op->group = NULL;
+    }
+    list_remove(&group->child.link);
+    free(group->members);
+    free(group);
+}
+
+static void free_if_idle(qblk_group *group)
+{
+    if (!group->free_asked || group->is_turning)
+        return;
+    for (size_t i = 0; i < group->n; i++) {
+        if (group->members[i].op != NULL)
+            return;
+    }
+    destroy(group);
+}
+
+/* ---- what its members do --------------------------------------------------------------------- */
+
+static void see(struct member *member)
+{
+    const qblk_op *op = member->op;
+
+    if (op == NULL)
+        return;
+    member->is_over = op->is_over;
+    member->has_failed = op->engine.mode == ENGINE_UNDO || op->engine.error.code != QBLK_E_NONE ||
+                         (op->is_over && op->error.code != QBLK_E_NONE);
+}
+
+static bool has_reached(const struct member *member, int barrier)
+{
+    if ((barrier == GROUP_READY || barrier == GROUP_DECIDED) && member->op != NULL && !member->is_over &&
+        member->op->engine.cancel_asked)
+        return false;
+    return member->is_over || member->has_failed ||
+           (member->op != NULL && engine_barrier(&member->op->engine) >= barrier);
+}
+
+static bool is_resumed(const qblk_group *group)
+{
+    return group->n > 0 && group->members[0].op != NULL && group->members[0].op->is_resumed;
+}
+
+/* A failure before the decision is everybody's. Of those that are taken up each has to be asked
+ * first how far it is. */
+static void share_failure(qblk_group *group)
+{
+    if (group->passed >= GROUP_DECIDED ||
+        (is_resumed(group) && group->passed < GROUP_PLANNED))
+        return;
+    for (size_t i = 0; i < group->n && !group->is_given_up; i++) {
+        const struct member *member = &group->members[i];
+        const qblk_error *why;
+
+        if (!member->has_failed || member->op == NULL)
+            continue;
+        why = member->op->error.code != QBLK_E_NONE ? &member->op->error
+                                                     : &member->op->engine.error;
+        group->is_given_up = true;
+        (void)err_set(&group->cause, QBLK_E_CANCELLED, "given up together with disk %s: %s",
+                      member->op->disk_name, why->text);
+    }
+    for (size_t i = 0; i < group->n && group->is_given_up; i++) {
+        qblk_op *op = group->members[i].op;
+
+        if (op != NULL && !op->is_over && !group->members[i].has_failed)
+            engine_give_up(&op->engine, &group->cause);
+    }
+}
+
+static void open_barriers(qblk_group *group)
+{
+    bool all = true;
+
+    while (all && group->passed < GROUP_ENDED) {
+        for (size_t i = 0; i < group->n; i++)
+            all = all && has_reached(&group->members[i], group->passed + 1);
+        if (all)
+            group->passed++;
+    }
+    for (size_t i = 0; i < group->n; i++) {
+        if (group->members[i].op != NULL)
+            engine_pass(&group->members[i].op->engine, group->passed);
+    }
+}
+
+/* Ending them all is one burst: nothing is read in between. */
+static void turn(struct monitor_child *child)
+{
+    qblk_group *group = LIST_ENTRY(child, qblk_group, child);
+
+    if (!group->is_started)
+        return;
+    group->is_turning = true;
+    for (size_t i = 0; i < group->n; i++)
+        see(&group->members[i]);
+    share_failure(group);
+    if (!group->is_given_up)
+        open_barriers(group);
+    for (size_t i = 0; i < group->n; i++) {
+        qblk_op *op = group->members[i].op;
+
+        if (op != NULL && !op->is_over && op->graph != NULL)
+            op_run(op);
+        else if (op != NULL && !op->is_over && op->engine.cancel_asked)
+            monitor_ask_turn(group->monitor);
+    }
+    group->is_turning = false;
+    free_if_idle(group);
+}
+
+static void ended(struct monitor_child *child, const qblk_error *why)
+{
+    (void)child;
+    (void)why;
+}
+
+static void freed(struct monitor_child *child)
+{
+    destroy(LIST_ENTRY(child, qblk_group, child));
+}
+
+void group_notice(qblk_op *op)
+{
+    struct member *member = op->group != NULL ? find(op->group, op->id) : NULL;
+    int barrier = engine_barrier(&op->engine);
+
+    if (member == NULL ||
+        (member->seen_mode == op->engine.mode && member->seen_barrier == barrier &&
+         member->seen_over == op->is_over))
+        return;
+    member->seen_mode = op->engine.mode;
+    member->seen_barrier = barrier;
+    member->seen_over = op->is_over;
+    monitor_ask_turn(op->monitor);
+}
+
+/* ---- membership ------------------------------------------------------------------------------ */
+
+int group_add(qblk_group *group, qblk_op *op, qblk_error *error)
+{
+    struct member *member;
+
+    if (group->is_started || group->monitor != op->monitor)
+        return err_set(error, QBLK_E_ARGUMENT, "an operation can join a group only before that is "
+                       "started, and on the group's monitor");
+    if (find(group, op->id) != NULL)
+        return err_set(error, QBLK_E_ARGUMENT, "operation %s is in the group already", op->id);
+    if (mem_grow(&group->members, &group->room, group->n, sizeof(*group->members)) < 0)
+        return err_nomem(error);
+    member = &group->members[group->n++];
+    memset(member, 0, sizeof(*member));
+    member->op = op;
+    memcpy(member->id, op->id, sizeof(member->id));
+    op->group = group;
+    return 0;
+}
+
+void group_remove(qblk_op *op)
+{
+    qblk_group *group = op->group;
+    struct member *member = group != NULL ? find(group, op->id) : NULL;
+
+    if (member == NULL)
+        return;
+    see(member);
+    member->is_over = true;
+    member->op = NULL;
+    op->group = NULL;
+    if (!group->is_started) /* it never began, so it is nobody's companion */
+        *member = group->members[--group->n];
+    free_if_idle(group);
+}
+
+bool group_is_first(const qblk_op *op)
+{
+    return op->group == NULL || op->group->members[0].op == op;
+}
+
+bool group_is_started(const qblk_group *group)
+{
+    return group->is_started;
+}
+
+int group_list_others(const qblk_op *op, struct journal_nodes *ids)
+{
+    const qblk_group *group = op->group;
+
+    for (size_t i = 0; group != NULL && i < group->n; i++) {
+        if (strcmp(group->members[i].id, op->id) != 0 &&
+            journal_add(ids, group->members[i].id) < 0)
+            return -ENOMEM;
+    }
+    return 0;
+}
+
+/* The node that the disk of a planned operation hangs on, or "". */
+static const char *root_name(const qblk_op *op)
+{
+    return op->graph != NULL && op->root >= 0 ? qblk_graph_node(op->graph, op->root)->name : "";
+}
+
+int group_check_clash(const qblk_op *op, qblk_error *error)
+{
+    const qblk_group *group = op->group;
+
+    for (size_t i = 0; group != NULL && i < group->n; i++) {
+        const qblk_op *other = group->members[i].op;
+
+        if (other == NULL || other == op)
+            continue;
+        if (strcmp(root_name(other), root_name(op)) == 0)
+            return err_set(error, QBLK_E_ARGUMENT, "disk %s is named twice (%s)", op->disk_name,
+                           other->disk_name);
+        if (str_equal(other->to.path, op->to.path))
+            return err_set(error, QBLK_E_TARGET_INVALID, "the target %s is named for two disks, %s "
+                           "and %s", op->to.path, other->disk_name, op->disk_name);
+    }
+    return 0;
+}
+
+void group_plan_barrier(qblk_op *op, enum group_barrier barrier, const char *name)
+{
+    if (op->group != NULL)
+        plan_step(op, STEP_BARRIER, name)->barrier = (int)barrier;
+}
+
+/* ---- taken up again -------------------------------------------------------------------------- */
+
+/* Whether all that one of them names as its companions are here. */
+static bool is_complete(const qblk_group *group, const qblk_op *op)
+{
+    for (size_t i = 0; i < op->journal.with.n; i++) {
+        if (find(group, op->journal.with.v[i]) == NULL)
+            return false;
+    }
+    return true;
+}
+
+static int judge(qblk_group *group, const qblk_op *op, qblk_error *error)
+{
+    for (size_t i = 0; i < group->n; i++) {
+        const qblk_op *member = group->members[i].op;
+
+        if (member == NULL) {
+            group->verdict = GROUP_UNDO;
+            continue;
+        }
+        /* One that is gone was undone; one that cannot be understood must not be contradicted. */
+        if (member->is_over && member->error.code != QBLK_E_UNKNOWN_JOB)
+            return err_set(error, QBLK_E_BUSY, "operation %s belongs together with %s, which "
+                           "cannot be taken up: %s", op->id, member->id, member->error.text);
+        if (member->found == GROUP_FOUND_ENDED) {
+            group->verdict = GROUP_FOLLOW;
+            group->ending = member->ending;
+            group->passed = GROUP_DECIDED;
+            return 0;
+        }
+        if (member->is_over || member->found != GROUP_FOUND_JOB || !is_complete(group, member))
+            group->verdict = GROUP_UNDO;
+    }
+    return 0;
+}
+
+int group_judge(qblk_op *op, enum group_verdict *ret_verdict, qblk_ending *ret_ending,
+                qblk_error *error)
+{
+    qblk_group *group = op->group;
+    int r = 0;
+
+    if (!group->has_verdict)
+        r = judge(group, op, error);
+    if (r < 0)
+        return r;
+    group->has_verdict = true;
+    engine_pass(&op->engine, group->passed);
+    *ret_verdict = group->verdict;
+    *ret_ending = group->ending;
+    return 0;
+}
+
+/* ---- public ---------------------------------------------------------------------------------- */
+
+int qblk_group_new(qblk_monitor *monitor, qblk_group **ret_group, qblk_error *error)
+{
+    qblk_group *group;
+
+    if (monitor->state == QBLK_MONITOR_DEAD)
+        return monitor_dead(monitor, error);
+    group = mem_zalloc(sizeof(*group));
+    if (group == NULL)
+        return err_nomem(error);
+    group->monitor = monitor;
+    group->child.ended = ended;
+    group->child.freed = freed;
+    group->child.turn = turn;
+    list_append(&monitor->children, &group->child.link);
+    *ret_group = group;
+    return 0;
+}
+
+int qblk_group_start(qblk_group *group, qblk_error *error)
+{
+    if (group->is_started)
+        return err_set(error, QBLK_E_ARGUMENT, "the group has been started already");
+    if (group->n == 0)
+        return err_set(error, QBLK_E_ARGUMENT, "there is no operation in the group");
+    group->is_started = true;
+    for (size_t i = 0; i < group->n; i++)
+        op_go(group->members[i].op);
+    return 0;
+}
+
+void qblk_group_cancel(qblk_group *group)
+{
+    if (group->passed >= GROUP_DECIDED) {
+        log_debug(&group->monitor->log, "group: too late to cancel, the decision has fallen");
+        return;
+    }
+    for (size_t i = 0; i < group->n; i++) {
+        if (group->members[i].op != NULL && !group->members[i].op->is_over)
+            engine_cancel(&group->members[i].op->engine);
+    }
+    monitor_ask_turn(group->monitor);
+}
+
+void qblk_group_leave(qblk_group *group)
+{
+    for (size_t i = 0; i < group->n; i++) {
+        if (group->members[i].op != NULL)
+            op_leave_alone(group->members[i].op);
+    }
+}
+
+void qblk_group_free(qblk_group *group)
+{
+    if (group == NULL)
+        return;
+    group->free_asked = true;
+    free_if_idle(group);
+}
+
+int qblk_group_companions(const qblk_graph *graph, const char *id, char (*ret_ids)[9], int room)
+{
+    AUTO_FREE char *name = mem_printf("qblk.%.8s.journal", id);
+    int node = name != NULL ? qblk_graph_find_node(graph, name) : -1, n = 0, found = 0;
+    struct journal_nodes names = { NULL, 0, 0 };
+    struct journal journal = { 0 };
+    qblk_bitmap bitmap;
+
+    while (node >= 0 && qblk_graph_bitmap(graph, node, n++, &bitmap) > 0)
+        (void)journal_add(&names, bitmap.name);
+    if (names.n > 0)
+        (void)journal_decode(names.v, names.n, &journal, NULL);
+    for (size_t i = 0; i < journal.with.n && found < room; i++) {
+        if (strlen(journal.with.v[i]) == 8)
+            memcpy(ret_ids[found++], journal.with.v[i], 9);
+    }
+    journal_done(&journal);
+    journal_free_nodes(&names);
+    return found;
+}

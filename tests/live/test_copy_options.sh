@@ -1,0 +1,107 @@
+#!/usr/bin/env bash
+# What a copy can be told: how much, in what pieces, how writes wait, what an error does; and what makes no
+# sense is refused before QEMU is asked anything.
+. "$(dirname "$0")/lib.sh"
+
+# sent WORD...: the command that started the mirror has these
+sent() {
+    local word
+    grep -oE '> \{"execute":"(blockdev|drive)-mirror".*' err >mirror || fail "no mirror: $(cat err)"
+    for word; do
+        grep -qF "$word" mirror || fail "the mirror was not told $word: $(cat mirror)"
+    done
+}
+
+told() {
+    local words=("\"granularity\":131072" '"buf-size":4194304' '"copy-mode":"write-blocking"'
+        '"on-source-error":"enospc"' '"on-target-error":"stop"' '"speed":67108864')
+    make_chain
+    start "$1"
+    q 0 -vv copy "$disk" "$dir/copy.qcow2" --pivot --granularity 128K --buf-size 4M --active \
+        --on-error stop --on-source-error enospc --speed 64M ${2:+"$2"}
+    sent "${words[@]}" '"sync":"full"'
+    nothing_left
+    guest_write 0x61 2M 128k
+    stop_qemu
+    same copy.qcow2 qcow2
+}
+
+top() {
+    make_chain
+    start_blockdev
+    q 0 -vv copy vd0 "$dir/copy.qcow2" --pivot --sync top
+    sent '"sync":"top"'
+    chain_is copy.qcow2 mid.qcow2 base.qcow2
+    stop_qemu
+    same copy.qcow2 qcow2
+}
+
+# Only what is written from the start on reaches the target, which holds the rest already.
+none() {
+    make_chain
+    "$QEMU_IMG" convert -O qcow2 top.qcow2 copy.qcow2
+    start_blockdev
+    q 0 --json -vv copy vd0 "$dir/copy.qcow2" --sync none --reuse-external --format qcow2 --keep
+    sent '"sync":"none"'
+    guest_write 0x62 3M 128k
+    remember
+    q 6 --json recover --pivot
+    said out 'only what was written since'
+    unchanged
+    q 0 --json recover --finish
+    nothing_left
+    stop_qemu
+    same copy.qcow2 qcow2
+    same top.qcow2 qcow2
+}
+
+# Writes wait for the target once it is in sync, where QEMU can be told so then.
+active_late() {
+    make_chain
+    start_blockdev
+    q 0 -vv copy vd0 "$dir/copy.qcow2" --pivot --active-late
+    grep -q '"execute":"block-job-change"' err || fail "the job was not told: $(cat err)"
+    offered block-job-change || said err 'goes on in the background'
+    nothing_left
+    chain_is copy.qcow2
+    stop_qemu
+    same copy.qcow2 qcow2
+}
+
+senseless() {
+    make_chain
+    start_blockdev
+    remember
+    usage 'contradicts' --shallow --sync full
+    usage 'contradicts' --shallow --sync none --reuse-external
+    usage 'cannot be moved' --sync none --pivot --reuse-external
+    usage 'holds the rest' --sync none
+    usage 'full\|top\|none' --sync most
+    usage 'power of two' --granularity 100K
+    usage 'power of two' --granularity 256
+    usage 'power of two' --granularity 128M
+    usage 'not a whole number' --granularity much
+    usage 'does not hold one piece' --granularity 1M --buf-size 64K
+    usage 'more than 1G' --buf-size 2G
+    usage 'contradict' --active --active-late
+    usage 'report\|stop' --on-source-error panic
+    unchanged
+    [ ! -e copy.qcow2 ] || fail "the target is there"
+}
+
+usage() {
+    local pattern=$1
+    shift
+    q 2 -vv copy vd0 "$dir/copy.qcow2" "$@"
+    said err "$pattern"
+    ! grep -q '"execute":"query' err || fail "QEMU was asked: $(cat err)"
+}
+
+run_test "every option reaches blockdev-mirror" told blockdev ""
+run_test "every option reaches blockdev-mirror, drive" told drive ""
+run_test "every option reaches drive-mirror" told drive --legacy
+run_test "--sync top" top
+run_test "--sync none" none
+run_test "--active-late" active_late
+run_test "what makes no sense is refused" senseless
+finish

@@ -1,0 +1,84 @@
+#!/usr/bin/env bash
+# copy --finish --quiesce: the guest is frozen only around the end, once for all disks, and thawed whatever
+# happens. The agent is a fake: the real one would freeze this machine.
+. "$(dirname "$0")/lib.sh"
+
+server=$build/tests/fake/agent_server
+
+start_fake() {
+    local line
+    mkfifo ready
+    "$server" "$dir/agent" "$dir/asked" "$@" >ready 2>agent.log </dev/null &
+    agent_pid=$!
+    started="${started-} $agent_pid"
+    exec {ready}<ready
+    read -r -t "$patience" -u "$ready" line && [ "$line" = ready ] || fail "the agent did not start"
+}
+
+stop_agent() {
+    kill -TERM "$agent_pid"
+    wait "$agent_pid"
+    exec {ready}<&-
+}
+
+start_two() {
+    make_chain
+    "$QEMU_IMG" create -q -f qcow2 other.qcow2 1M
+    start_blockdev -blockdev \
+        "qcow2,node-name=other,file.driver=file,file.filename=$dir/other.qcow2" \
+        -device virtio-blk-pci,id=vd1,drive=other
+    remember
+}
+
+# times COMMAND N: the agent was asked that often
+times() {
+    [ "$(grep -c -x "$1" asked)" = "$2" ] || fail "not $2 times $1: $(tr '\n' ' ' <asked)"
+}
+
+ends() {
+    start_fake
+    start_two
+    q 0 --json -vv copy "$@" --finish --quiesce agent
+    said out '"result": ?"finished"'
+    times fsfreeze-freeze 1
+    times fsfreeze-thaw 1
+    # Ready, frozen, ended, thawed.
+    grep -oE 'guest-fsfreeze-(freeze|thaw)"|"execute":"block-job-cancel' err | uniq |
+        tr -d '"' | sed 's/.*://' | tr '\n' ' ' >order
+    [[ $(cat order) == *"freeze block-job-cancel "*thaw* ]] || fail "the order is $(cat order)"
+    nothing_left
+    unchanged
+    stop_qemu
+    same copy.qcow2 qcow2
+    stop_agent
+}
+
+refused() {
+    start_fake '*guest-fsfreeze-freeze=error:no file system can be frozen'
+    start_two
+    q 1 copy "$@" --finish --quiesce "$dir/agent"
+    unchanged
+    nothing_left
+    [ ! -e copy.qcow2 ] || fail "the target is still there"
+    q 0 copy "$@" --quiesce "$dir/agent" --quiesce-optional
+    said err 'froze'
+    unchanged
+    stop_agent
+}
+
+senseless() {
+    start_two
+    q 2 copy vd0 "$dir/copy.qcow2" --pivot --quiesce "$dir/agent"
+    said err 'which only --finish does'
+    q 2 copy vd0 "$dir/copy.qcow2" --keep --quiesce "$dir/agent"
+    q 2 copy vd0 "$dir/copy.qcow2" --quiesce-optional
+    said err 'needs --quiesce'
+    unchanged
+}
+
+run_test "frozen around the end" ends vd0 copy.qcow2
+run_test "frozen once around the end of two disks" ends vd0=copy.qcow2 vd1=copy1.qcow2
+run_test "a guest that cannot be frozen" refused vd0 copy.qcow2
+run_test "a guest that cannot be frozen, two disks" refused vd0=copy.qcow2 vd1=copy1.qcow2
+run_test "quiescing where it makes no sense" senseless
+finish
