@@ -136,7 +136,7 @@ static int keep(qblk_op *op, int node, qblk_error *error)
 static bool is_shared(qblk_op *op)
 {
     const qblk_disk *disk = qblk_graph_disk(op->graph, op->disk);
-    qblk_user user;
+    qblk_user user = { NULL, NULL, NULL };
 
     for (int k = 0; qblk_graph_user(op->graph, op->root, k, &user) > 0; k++) {
         bool is_device = strcmp(user.kind, "device") == 0 &&
@@ -146,7 +146,7 @@ static bool is_shared(qblk_op *op)
         if (!is_device) {
             engine_note(&op->engine, "node %s and what is below it stay: %s %s uses them too",
                         qblk_graph_node(op->graph, op->root)->name, user.kind,
-                        user.name[0] != '\0' ? user.name : "(of no name)");
+                        user.name[0] != '\0' ? user.name : "of no name (most likely an export)");
             return true;
         }
     }

@@ -79,10 +79,12 @@ static bool run_until(bool (*done_now)(void))
 {
     for (int i = 0; i < 20000 && monitor != NULL && !done_now(); i++) {
         struct pollfd pfd;
+        bool is_moving;
         int timeout;
 
         (void)qblk_monitor_process(monitor, 0, NULL);
-        if ((peer.fd >= 0 && peer_turn(&peer)) | agent_host_turn(&host))
+        is_moving = peer.fd >= 0 && peer_turn(&peer);
+        if (agent_host_turn(&host) || is_moving)
             continue;
         pfd = (struct pollfd){ .fd = qblk_monitor_fd(monitor),
                                .events = qblk_monitor_events(monitor) };
