@@ -113,6 +113,11 @@ typedef struct qblk_pull_options {
     const char *base;         /* keep this image and what is below it; NULL: pull everything */
     const char *backing_file; /* string to record for base instead of the computed one */
     bool no_bitmaps;          /* give up the dirty bitmaps of the images that go */
+    bool relative;            /* record a name for base that is relative to the image's directory;
+                               * refused if an image in between records an absolute one */
+    const char *into;         /* the image that takes the data; NULL: the disk's top */
+    const char *bottom;       /* instead of base: the lowest image to be pulled. What is below may be
+                               * changed by another job meanwhile. QEMU 6.0 or later */
 } qblk_pull_options;
 
 typedef struct qblk_copy_options {
@@ -149,6 +154,7 @@ typedef struct qblk_commit_options {
     const char *base;         /* the image that takes the data; NULL: the lowest of the chain */
     const char *backing_file; /* string to record for base in the image above top */
     bool no_bitmaps;          /* give up the dirty bitmaps of the images that go */
+    bool relative;            /* as for a pull: the name that the image above top records */
 } qblk_commit_options;
 
 typedef struct qblk_backup_options {
@@ -178,9 +184,9 @@ typedef struct qblk_snapshot_options {
     bool quiesce_optional; /* if the guest cannot be frozen, go on without, with a note */
 } qblk_snapshot_options;
 
-/* Pulls the data of a disk's backing images into its top image (block-stream). Afterwards the disk
- * is the top image alone, or on top of base. Never blocks. Returns 0 and the operation, which
- * belongs to the monitor and lives until qblk_op_free() or the monitor's end; -EINVAL, -ENOMEM, the
+/* Pulls the data of a disk's backing images into its top image (block-stream), or into another of the
+ * chain. Afterwards that image has no backing image, or is on top of base. Never blocks. Returns 0 and
+ * the operation, which belongs to the monitor and lives until qblk_op_free() or the monitor's end; -EINVAL, -ENOMEM, the
  * errno of a dead monitor's end. What needs QEMU to be asked is refused through on_end.
  * Since: 0.1. */
 QBLK_API int qblk_pull(qblk_monitor *monitor, const char *disk, const qblk_pull_options *options,

@@ -23,15 +23,6 @@ static int overlay_of(const qblk_op *op, int node)
     return image;
 }
 
-static bool is_below(const qblk_op *op, int node, int above)
-{
-    int image = above;
-
-    while (image >= 0 && image != node)
-        image = graph_backing_image(op->graph, image);
-    return image == node && node != above;
-}
-
 static int bottom_of(const qblk_op *op)
 {
     int image = op->top, below;
@@ -59,7 +50,11 @@ static int find_images(qblk_op *op, int *ret_top, int *ret_base, qblk_error *err
         if (base < 0)
             return base;
     }
-    if (!is_below(op, base, top))
+    if (base == top)
+        return err_set(error, QBLK_E_TARGET_INVALID, "the base and the top are the same image (node "
+                       "%s), so there is nothing to commit; name a base below it",
+                       qblk_graph_node(op->graph, base)->name);
+    if (!plan_is_below(op, base, top))
         return err_set(error, QBLK_E_TARGET_INVALID, "the base (node %s) is not below the top "
                        "(node %s) in the chain of disk %s; data can only go down",
                        qblk_graph_node(op->graph, base)->name,
@@ -67,6 +62,16 @@ static int find_images(qblk_op *op, int *ret_top, int *ret_base, qblk_error *err
     *ret_top = top;
     *ret_base = base;
     return 0;
+}
+
+/* QEMU records the format of the base in the image above the top: if it has none, its protocol's name,
+ * unless it can be told not to. */
+static bool needs_features(qblk_op *op)
+{
+    int top, base;
+
+    return find_images(op, &top, &base, NULL) == 0 && top != op->top &&
+           qblk_graph_node(op->graph, base)->is_protocol;
 }
 
 static int start(qblk_op *op, int top, int base, qblk_error *error)
@@ -81,24 +86,28 @@ static int start(qblk_op *op, int top, int base, qblk_error *error)
         .has_speed = op->common.speed > 0, .speed = (int64_t)op->common.speed,
         .has_auto_dismiss = true, .auto_dismiss = false,
     };
-    struct step *step = plan_step(op, STEP_START, "start block-commit");
-    int r = 0;
+    struct step *step;
+    int overlay = top != op->top ? overlay_of(op, top) : -1, r = 0;
 
     if (op->backing_file != NULL) {
         args.backing_file = op->backing_file;
-    } else if (top != op->top) {
-        int overlay = overlay_of(op, top);
-
-        r = plan_backing_string(op, base, qblk_graph_node(op->graph, overlay)->filename,
-                                &backing_file, error);
+    } else if (overlay >= 0) {
+        r = op->relative ? plan_relative_string(op, overlay, base, &backing_file, error)
+                         : plan_backing_string(op, base,
+                                               plan_file_name(op, overlay),
+                                               &backing_file, error);
         args.backing_file = backing_file;
     }
     if (r < 0)
         return r;
+    if (overlay >= 0 && qblk_graph_node(op->graph, base)->is_protocol)
+        args.has_backing_mask_protocol = args.backing_mask_protocol =
+            plan_masks(op, FEATURE_COMMIT_MASKS_PROTOCOL, overlay, base);
     if (op->common.on_error != NULL) {
         args.has_on_error = true;
         args.on_error = plan_on_error(op);
     }
+    step = plan_step(op, STEP_START, "start block-commit");
     step_command(&op->engine, step, &qapi_cmd_block_commit, &args);
     return 0;
 }
@@ -136,6 +145,9 @@ static int choose_ending(qblk_op *op, bool is_active, qblk_error *error)
     if (is_active && op->backing_file != NULL)
         return err_set(error, QBLK_E_ARGUMENT, "a backing file to record makes no sense when the "
                        "disk's top image is committed: no image lies above it");
+    if (is_active && op->relative)
+        return err_set(error, QBLK_E_ARGUMENT, "a relative name to record makes no sense when the "
+                       "disk's top image is committed: no image lies above it");
     if (is_active && op->ending == QBLK_END_DEFAULT)
         op->ending = QBLK_END_PIVOT;
     return 0;
@@ -162,22 +174,26 @@ static int warn(qblk_op *op, int top, int base, qblk_error *error)
 
 static int draw(qblk_op *op, int top, int base, qblk_error *error)
 {
-    struct buf text = BUF_INIT;
-    AUTO_FREE char *first = NULL;
     int r = plan_chain_text(op, NULL, op->top, &op->chain_before, error);
 
     if (r < 0)
         return r;
     if (op->ending == QBLK_END_FINISH || op->ending == QBLK_END_KEEP)
         return plan_chain_text(op, NULL, op->top, &op->chain_after, error);
-    for (int i = op->top; i >= 0 && i != top; i = graph_backing_image(op->graph, i))
-        (void)buf_addf(&text, "%s%s (%s)", text.len > 0 ? " -> " : "",
-                       qblk_graph_node(op->graph, i)->name,
-                       qblk_graph_node(op->graph, i)->filename);
-    if (text.len > 0 && (first = buf_take(&text)) == NULL)
-        return err_nomem(error);
-    buf_done(&text);
-    return plan_chain_text(op, first, base, &op->chain_after, error);
+    return plan_chain_without(op, top != op->top ? overlay_of(op, top) : -1, base, &op->chain_after,
+                              error);
+}
+
+/* QEMU wants the disk's own node for each commit, and the image above the top, whose backing image
+ * changes. A job on others further up, such as a pull, is not in the way. */
+static int check_busy(qblk_op *op, int top, int base, qblk_error *error)
+{
+    int from = top == op->top ? op->root : overlay_of(op, top);
+    int r = plan_check_busy_from(op, op->root, qblk_graph_node(op->graph, op->root)->backing, error);
+
+    if (r == 0)
+        r = plan_check_busy_from(op, from, qblk_graph_node(op->graph, base)->backing, error);
+    return r == 0 ? plan_check_users(op, top, base, error) : r;
 }
 
 static int plan(qblk_op *op, qblk_error *error)
@@ -187,9 +203,9 @@ static int plan(qblk_op *op, qblk_error *error)
     if (r < 0)
         return r;
     op->landing = qblk_graph_node(op->graph, base)->name;
-    r = plan_check_busy(op, -1, error);
+    r = choose_ending(op, top == op->top, error);
     if (r == 0)
-        r = choose_ending(op, top == op->top, error);
+        r = check_busy(op, top, base, error);
     if (r == 0)
         r = warn(op, top, base, error);
     if (r == 0)
@@ -227,6 +243,7 @@ static void plan_clean(qblk_op *op)
 const struct op_kind op_commit = {
     .name = "commit",
     .job_type = "commit",
+    .needs_features = needs_features,
     .plan = plan,
     .plan_end = plan_end,
     .plan_clean = plan_clean,
@@ -247,6 +264,9 @@ int qblk_commit(qblk_monitor *monitor, const char *disk, const qblk_commit_optio
     r = op_check_common(monitor, disk, &o.common, error);
     if (r == 0)
         r = op_check_ending(o.ending, error);
+    if (r == 0 && o.relative && o.backing_file != NULL)
+        r = err_set(error, QBLK_E_ARGUMENT, "either the backing file to record is named, or a "
+                    "relative name for it is to be found; not both");
     if (r < 0)
         return op_refused(&o.common, r);
     r = op_start(monitor, &op_commit, disk, &o.common, &op, error);
@@ -254,6 +274,7 @@ int qblk_commit(qblk_monitor *monitor, const char *disk, const qblk_commit_optio
         return r;
     op->ending = o.ending;
     op->no_bitmaps = o.no_bitmaps;
+    op->relative = o.relative;
 
     const struct op_string strings[] = {
         { &op->commit_top, o.top },

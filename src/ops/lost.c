@@ -69,7 +69,7 @@ static void tell_chain(qblk_op *op)
          * the guest flushes: a QEMU that dies in between leaves an image without either. */
         engine_note(&op->engine, "disk %s: the images below still hold all that was to be pulled: "
                     "keep them. What was pulled so far stays, and pulling again goes on from "
-                    "there; but if QEMU has died and the top image names no backing file, or "
+                    "there; but if QEMU has died and the image filled names no backing file, or "
                     "another, bring the old one back with \"qemu-img rebase -u -b FILE -F FORMAT\" "
                     "before anything else", op->disk_name);
     else if (op->kind == &op_commit)

@@ -107,6 +107,7 @@ static void destroy(qblk_op *op)
         jobs_unlisten(op->monitor, op->listener);
     if (op->reading != NULL)
         graph_read_abandon(op->reading);
+    features_abandon(&op->asking);
     (void)qblk_graph_free(op->graph);
     if (op->nodes != NULL)
         codec_reply_clear(&qapi_cmd_query_named_block_nodes, op->nodes);
@@ -127,6 +128,8 @@ static void destroy(qblk_op *op)
     target_done(&op->to);
     free_parts(op);
     free(op->base);
+    free(op->into);
+    free(op->bottom);
     free(op->commit_top);
     free(op->backing_file);
     free(op->sync);
@@ -175,7 +178,7 @@ static void child_turn(struct monitor_child *child)
     }
     if (op->stillborn.code != QBLK_E_NONE)
         op_refuse(op, &op->stillborn);
-    else if (op->graph != NULL || op->is_left)
+    else if (op->is_planned || op->is_left)
         op_run(op);
     else if (op->engine.cancel_asked)
         cancel_early(op);
@@ -306,15 +309,8 @@ void op_refuse(qblk_op *op, const qblk_error *error)
 
 static int plan(qblk_op *op, qblk_error *error)
 {
-    int r;
+    int r = op->is_resumed ? resume_plan(op, error) : op->kind->plan(op, error);
 
-    if (op->is_resumed)
-        r = resume_plan(op, error);
-    else
-        r = plan_find_disk(op, error);
-    if (r < 0 || op->is_resumed)
-        return r < 0 ? r : engine_ready(&op->engine, error);
-    r = op->kind->plan(op, error);
     return r < 0 ? r : engine_ready(&op->engine, error);
 }
 
@@ -351,6 +347,34 @@ static int tell_plan(qblk_op *op, qblk_error *error)
     return 0;
 }
 
+/* Everything is known: plans, tells the plan, and sets off. */
+static void go(qblk_op *op)
+{
+    qblk_error mine;
+
+    if (plan(op, &mine) < 0 || tell_plan(op, &mine) < 0) {
+        op_refuse(op, &mine);
+        return;
+    }
+    op->is_planned = true;
+    if (op->common.dry_run)
+        op_end(op, QBLK_RESULT_PLANNED, NULL);
+    else
+        op_run(op);
+}
+
+static void take_features(void *arg, const qblk_error *error)
+{
+    qblk_op *op = arg;
+
+    if (op->is_over)
+        return;
+    if (error != NULL)
+        op_refuse(op, error);
+    else
+        go(op);
+}
+
 static void take_graph(void *arg, qblk_graph *graph, const qblk_error *error)
 {
     qblk_op *op = arg;
@@ -364,14 +388,19 @@ static void take_graph(void *arg, qblk_graph *graph, const qblk_error *error)
         op_refuse(op, error);
         return;
     }
-    if (plan(op, &mine) < 0 || tell_plan(op, &mine) < 0) {
+    if (!op->is_resumed && plan_find_disk(op, &mine) < 0) {
         op_refuse(op, &mine);
         return;
     }
-    if (op->common.dry_run)
-        op_end(op, QBLK_RESULT_PLANNED, NULL);
-    else
-        op_run(op);
+    if (op->is_resumed || op->kind->needs_features == NULL || features_known(op->monitor) ||
+        !op->kind->needs_features(op)) {
+        go(op);
+        return;
+    }
+    op->asking.fn = take_features;
+    op->asking.arg = op;
+    if (features_ask(op->monitor, &op->asking, &mine) < 0)
+        op_refuse(op, &mine);
 }
 
 void op_drop(qblk_op *op)

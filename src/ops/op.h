@@ -3,6 +3,7 @@
 #define QBLK_SRC_OPS_OP_H
 
 #include "graph/graph.h"
+#include "monitor/features.h"
 #include "monitor/monitor.h"
 #include "ops/engine.h"
 #include "ops/group.h"
@@ -68,6 +69,9 @@ struct op_part {
 struct op_kind {
     const char *name;     /* the word in the journal and in reports, and the role of its main job */
     const char *job_type; /* QEMU's word for its main job; NULL: it has none */
+    /* Whether the plan depends on what QEMU can do (features.h), so that it has to be asked first.
+     * The disk is found. May be NULL. */
+    bool (*needs_features)(qblk_op *op);
     int (*plan)(qblk_op *op, qblk_error *error);
     /* Taken up again: the steps from the start of its main job on. NULL: it has no job. */
     void (*plan_end)(qblk_op *op);
@@ -106,6 +110,8 @@ struct qblk_op {
     qblk_op_common common;
     char *disk_name, *base, *commit_top, *backing_file, *sync;
     char *on_source_error, *on_target_error; /* NULL: as common.on_error */
+    char *into, *bottom; /* of a pull */
+    bool relative;
     struct target to;
     void *own;           /* what its kind alone knows of, in one piece; freed with the operation */
     struct op_part *parts; /* of an operation on several disks; then to holds nothing but names */
@@ -124,6 +130,7 @@ struct qblk_op {
 
     /* what is there */
     struct graph_reading *reading;
+    struct features_asking asking;
     qblk_graph *graph;
     int disk;
     int root, top;       /* nodes of the disk: what the device uses; the format node */
@@ -144,6 +151,7 @@ struct qblk_op {
     struct job_listener *listener; /* freed by the monitor, once nobody walks its list */
 
     /* how it goes */
+    bool is_planned;
     bool is_pumping;
     bool is_left;
     bool is_idle;        /* left before anything was changed: its id means nothing */
@@ -193,10 +201,8 @@ void lost_tell(qblk_op *op);
 
 /* plan.c: parts that plans have in common. All return 0 or a negative errno and *error. */
 int plan_find_disk(qblk_op *op, qblk_error *error);
-int plan_check_busy(qblk_op *op, int stop, qblk_error *error);
 /* The same for one part. */
 int plan_find_part(qblk_op *op, struct op_part *part, qblk_error *error);
-int plan_check_part_busy(qblk_op *op, const struct op_part *part, int stop, qblk_error *error);
 /* Whether the node query is safe just now; QBLK_E_HAZARD naming the job in the way. doing is what
  * needs it, for the text. */
 int plan_check_hazard(qblk_op *op, const char *doing, qblk_error *error);
@@ -214,18 +220,11 @@ void plan_survey(qblk_op *op);
 void plan_dismiss(qblk_op *op);
 /* A step that removes a node; that it cannot go is only a note. */
 void plan_delete(qblk_op *op, const char *node);
-/* Puts the nodes of the images below the disk's own, down to above stop, that nothing but the chain
- * uses into the journal's list of old nodes; to be called before the journal is opened. */
-int plan_list_pulled(qblk_op *op, int stop, qblk_error *error);
+/* Puts the nodes of the images below into, down to above stop, that nothing but the chain uses into the
+ * journal's list of old nodes; to be called before the journal is opened. */
+int plan_list_pulled(qblk_op *op, int into, int stop, qblk_error *error);
 /* Steps that remove the journal's old nodes. */
 void plan_delete_old(qblk_op *op);
-/* The string that the image at image_path has to record for the image backing. */
-int plan_backing_string(const qblk_op *op, int backing, const char *image_path, char **ret_text,
-                        qblk_error *error);
-/* A chain in one line: first (or nothing), then the image below and what is under it. */
-int plan_chain_text(const qblk_op *op, const char *first, int below, char **ret_text,
-                    qblk_error *error);
-
 /* The same for an image that is replaced: whatever uses it now moves on with it, and so does not
  * count. */
 int plan_list_replaced(qblk_op *op, int node, int stop, qblk_error *error);
@@ -238,6 +237,39 @@ int plan_on_error_find(const char *word);
 enum qapi_blockdev_on_error plan_on_error(const qblk_op *op);
 /* A step that adds the node, and removes it again if undone. */
 struct step *plan_add(qblk_op *op, const char *name, const struct qapi_blockdev_options *options);
+
+/* busy.c: refuses with QBLK_E_BUSY, naming who is in the way and what frees the disk. */
+/* Jobs on the disk's nodes from the uppermost, or that one, down to above stop (-1: all), and on filters
+ * above. */
+int plan_check_busy(qblk_op *op, int stop, qblk_error *error);
+int plan_check_busy_from(qblk_op *op, int from, int stop, qblk_error *error);
+int plan_check_part_busy(qblk_op *op, const struct op_part *part, int stop, qblk_error *error);
+/* Users of the images from top down to base, other than the chain, that a commit would harm. */
+int plan_check_users(const qblk_op *op, int top, int base, qblk_error *error);
+
+/* chain.c: names of images. All return 0 or a negative errno and *error. */
+/* The name of the file that an image is in, also where QEMU tells a json: name for it. Borrowed. */
+const char *plan_file_name(const qblk_op *op, int image);
+/* The string that the image at image_path has to record for the image backing. */
+int plan_backing_string(const qblk_op *op, int backing, const char *image_path, char **ret_text,
+                        qblk_error *error);
+/* The same as a name relative to the image's own directory. For an image of the disk's chain: made
+ * from what the images between record, refused if one of them records an absolute name. */
+int plan_relative_string(const qblk_op *op, int image, int backing, char **ret_text,
+                         qblk_error *error);
+/* For a new image at that absolute path: the base name of backing, or the way there from directory
+ * to directory; refused if that cannot be known. */
+int plan_relative_path(const char *image, const char *backing, char **ret_text, qblk_error *error);
+/* Whether QEMU is to record "raw" as the format of backing, which has none, in image; if it cannot, that
+ * becomes a note. */
+bool plan_masks(qblk_op *op, enum feature feature, int image, int backing);
+/* Whether the image is below that other one in the disk's chain. */
+bool plan_is_below(const qblk_op *op, int image, int above);
+/* A chain in one line: first (or nothing), then the image below and what is under it. */
+int plan_chain_text(const qblk_op *op, const char *first, int below, char **ret_text,
+                    qblk_error *error);
+/* The disk's chain down to last (-1: none of it), and then what is from next on. */
+int plan_chain_without(const qblk_op *op, int last, int next, char **ret_text, qblk_error *error);
 
 /* target.c: an image that copy, backup or snapshot writes to. */
 /* Its node names, in the operation of that id; number 0 is the first. */

@@ -83,39 +83,6 @@ int plan_check_hazard(qblk_op *op, const char *doing, qblk_error *error)
     return 0;
 }
 
-int plan_check_part_busy(qblk_op *op, const struct op_part *part, int stop, qblk_error *error)
-{
-    const char *node = NULL, *how, *id = graph_job_on(op->graph, part->root, stop, &node);
-    qblk_job_info info = QBLK_INIT(qblk_job_info);
-    qblk_job *job;
-    char owner[9];
-    int r;
-
-    if (id == NULL)
-        return 0;
-    job = qblk_job_find(op->monitor, id);
-    if (job != NULL)
-        qblk_job_get_info(job, &info);
-    how = job != NULL && info.state == QBLK_JOB_CONCLUDED ? "dismiss" : "cancel";
-    r = err_set(error, QBLK_E_BUSY, "disk %s is busy: node %s is held by %s job %s (%s), which "
-                "belongs to %s%s; wait for it with \"qblk job wait %s\" or free the disk with "
-                "\"qblk job %s %s\"", part->disk_name, node,
-                job != NULL && info.type != NULL ? info.type : "a",
-                id, job != NULL && info.status != NULL ? info.status : "state unknown",
-                str_our_name(id, owner) != NULL ? "qblk operation " : "somebody else",
-                str_our_name(id, owner) != NULL ? owner : "", id, how, id);
-    if (error != NULL)
-        (void)snprintf(error->job, sizeof(error->job), "%s", id);
-    return r;
-}
-
-int plan_check_busy(qblk_op *op, int stop, qblk_error *error)
-{
-    struct op_part part = own_part(op);
-
-    return plan_check_part_busy(op, &part, stop, error);
-}
-
 /* ---- steps ---------------------------------------------------------------------------------- */
 
 struct step *plan_step(qblk_op *op, enum step_kind kind, const char *name)
@@ -270,16 +237,16 @@ static int list_below(qblk_op *op, int *list, int room, int n, int node, int sto
     return 0;
 }
 
-int plan_list_pulled(qblk_op *op, int stop, qblk_error *error)
+int plan_list_pulled(qblk_op *op, int into, int stop, qblk_error *error)
 {
     int room = qblk_graph_node_count(op->graph);
     AUTO_FREE int *list = mem_zalloc(((size_t)room + 1) * sizeof(*list));
 
     if (list == NULL)
         return err_nomem(error);
-    /* The top image lets go of them, so it does not count as their user. It stays. */
-    list[0] = op->top;
-    return list_below(op, list, room, 1, graph_backing_image(op->graph, op->top), stop, error);
+    /* The image that takes their data lets go of them, so it does not count as their user. */
+    list[0] = into;
+    return list_below(op, list, room, 1, graph_backing_image(op->graph, into), stop, error);
 }
 
 int plan_list_replaced(qblk_op *op, int node, int stop, qblk_error *error)

@@ -264,7 +264,7 @@ static void hear(qblk_job *job, void *arg)
             return;
     }
     engine_hear_job(&op->engine, &info);
-    if (op->graph != NULL)
+    if (op->is_planned)
         op_run(op);
 }
 

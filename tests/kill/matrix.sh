@@ -30,19 +30,23 @@ shift $((OPTIND - 1))
 patterns=("$@")
 
 operations=(pull-whole pull-base copy-finish copy-pivot copy-keep copy-shallow-pivot
-    copy-legacy-pivot backup-full backup-top commit-middle
-    commit-pivot copy-legacy-finish copy-reuse-pivot copy-raw-pivot refused-copy
-    snapshot-one snapshot-three snapshot-reuse)
+    copy-legacy-pivot backup-full backup-top commit-middle pull-into pull-bottom
+    commit-bitmaps pull-bitmaps commit-pivot copy-legacy-finish copy-reuse-pivot copy-raw-pivot
+    refused-copy snapshot-one snapshot-three snapshot-reuse)
 
 # What is asked, the command that starts the job, how the result is called, the images that the
 # disk's or the target's image no longer needs, and the image that the guest uses afterwards; further
 # disks, each on an image of its own, and the files that are made for them.
 define() {
-    extra='' more_targets=''
+    extra='' more_targets='' bitmap=''
     start='' done_as='' alone='' disk_image=top.qcow2 target=copy.qcow2 touch='' reused='' image=''
     case $1 in
     pull-whole) args=(pull vd0) start=block-stream done_as=completed alone="base mid" ;;
     pull-base) args=(pull vd0 --base base) start=block-stream done_as=completed alone=mid ;;
+    pull-into) args=(pull vd0 --into mid) start=block-stream done_as=completed alone=base ;;
+    pull-bottom) args=(pull vd0 --bottom mid) start=block-stream done_as=completed alone=mid ;;
+    pull-bitmaps) args=(pull vd0 --base base) start=block-stream done_as=completed alone=mid
+        bitmap=top ;;
     copy-finish) args=(copy vd0 "$PWD/copy.qcow2" --finish) done_as=finished ;;
     copy-pivot) args=(copy vd0 "$PWD/copy.qcow2" --pivot) done_as=pivoted ;;
     copy-keep) args=(copy vd0 "$PWD/copy.qcow2" --keep) done_as=kept ;;
@@ -60,6 +64,8 @@ define() {
         alone=mid ;;
     commit-pivot) args=(commit vd0 --pivot) start=block-commit done_as=pivoted alone="top mid"
         image=base.qcow2 ;;
+    commit-bitmaps) args=(commit vd0 --pivot) start=block-commit done_as=pivoted alone="top mid"
+        image=base.qcow2 bitmap=base ;;
     snapshot-one) args=(snapshot "vd0=$PWD/copy.qcow2") ;;
     snapshot-three) args=(snapshot "vd0=$PWD/copy.qcow2" "d1=$PWD/copy1.qcow2" "d2=$PWD/copy2.qcow2")
         extra="d1 d2" more_targets="copy1.qcow2 copy2.qcow2" ;;
@@ -79,7 +85,7 @@ define() {
     esac
     case $1 in
     pull-* | commit-middle) image=top.qcow2 ;;
-    commit-pivot) disk_image=$image ;;
+    commit-pivot | commit-bitmaps) disk_image=$image ;;
     *) image=$target ;;
     esac
     [ -n "$alone" ] || alone="base mid top"
@@ -135,6 +141,23 @@ start_scratch() {
         -blockdev "qcow2,node-name=top,file=top-file,backing=mid" \
         -device virtio-blk-device,id=vd0,drive=top "${more[@]}" >qemu.log 2>&1 </dev/null &
     qemu_pid=$!
+    [ -z "$bitmap" ] || add_bitmaps
+}
+
+# A bitmap b in the top image, and a write that it knows of: 64 KiB that read the same.
+add_bitmaps() {
+    "$rawqmp" m1 run '{"execute": "block-dirty-bitmap-add", "arguments": {"node": "top", "name": "b",
+        "persistent": true, "granularity": 65536}}' >/dev/null || fail "no bitmap"
+    "$rawqmp" m1 hmp 'qemu-io -d /machine/peripheral/vd0 "write -P 0x34 768k 64k"' >/dev/null ||
+        fail "the guest cannot write"
+}
+
+# It says neither less nor more than that at the node where it has to be.
+see_bitmap() {
+    [ -n "$bitmap" ] || return 0
+    "$rawqmp" m1 run '{"execute": "query-named-block-nodes", "arguments": {"flat": true}}' >nodes
+    grep -oE '\{[^{}]*"name": ?"b"[^{}]*\}' nodes >bitmap
+    grep -qE '"count": ?65536[,}]' bitmap || fail "the bitmap is not what it was: $(cat bitmap)"
 }
 
 # state FILE: jobs, nodes and edges, without what is drawn by lot
@@ -210,6 +233,7 @@ see_extra() {
 see_before() {
     local file
     expect_state "$template/before.$op" before
+    see_bitmap
     see_disk
     same top.qcow2 qcow2 written.raw
     see_extra
@@ -228,6 +252,7 @@ see_before() {
 see_after() {
     local file
     expect_state "$template/after.${1:-$op}" "after an undisturbed run"
+    see_bitmap
     see_disk
     [ "$disk_image" != top.qcow2 ] || same top.qcow2 qcow2 written.raw
     # The new image has to do without those that it replaces.

@@ -252,6 +252,29 @@ dry_run() {
     remember
     q 0 --dry-run commit vd0 --base @2
     [ "$(grep -c '"block-dirty-bitmap-merge"' out)" = 2 ] || fail "not two transactions"
+    as_planned commit vd0 --base @2
+}
+
+# as_planned ARG...: what a dry run tells is what the operation then sends, in that order
+as_planned() {
+    q 0 --json --dry-run "$@"
+    commands plan >planned
+    q 0 --json "$@"
+    commands step >sent
+    [ -s planned ] || fail "a dry run told no command"
+    cmp -s planned sent || fail "not as planned: $(diff planned sent | head -n 6)"
+}
+
+# commands EVENT: those in such events of --json output, without the id of the operation; the survey of
+# what is left is only sent if something is
+commands() {
+    grep "^{\"event\": \"$1\"" out | sed 's/"command": /\n&/g' | grep '^"command": {' |
+        grep -v x-debug-query-block-graph | sed -E 's/, "(undo|agent)": .*//; s/qblk\.[0-9a-f]{8}/qblk.ID/g'
+}
+
+no_bitmaps() {
+    tracked blockdev
+    remember
     q 0 --dry-run commit vd0 --base @2 --no-bitmaps
     ! grep -q '"block-dirty-bitmap-merge"' out || fail "--no-bitmaps has no effect"
     unchanged
@@ -279,4 +302,5 @@ for world in blockdev drive; do
 done
 run_test "a kept copy takes them along when it is recovered" copy_by_recover
 run_test "a raw copy cannot, and says so" copy_to_raw
+run_test "--no-bitmaps leaves them" no_bitmaps
 finish

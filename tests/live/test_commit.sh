@@ -139,7 +139,7 @@ refusals() {
     start_blockdev
     remember
     refused 6 'not below' vd0 --top @2 --base @1
-    refused 6 'not below' vd0 --base @0
+    refused 6 'the same image' vd0 --base @0
     refused 6 'deeper than the chain' vd0 --base @3
     refused 6 'nonesuch' nonesuch
     refused 2 'ends by itself' vd0 --top @1 --pivot

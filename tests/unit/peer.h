@@ -28,6 +28,7 @@ struct peer_node {
     bool is_implicit; /* goes with its last user */
     char *bitmaps[70];
     size_t n_bitmaps;
+    const char *more_bitmaps; /* told too: elements of a JSON list */
 };
 
 struct peer_job {
@@ -70,6 +71,7 @@ struct peer {
     size_t hang_up_at;          /* the n-th command ends the connection: */
     bool hang_up_after;         /* ...after it was carried out, else before */
     bool is_holding;            /* jobs other than "create" make no progress */
+    const char *schema;         /* the reply to query-qmp-schema: a JSON list; NULL: refused */
     const char *fail_job;       /* jobs of that type fail */
     bool keeps_size;            /* block_resize succeeds and does nothing */
     bool guest_refuses;         /* to unplug */

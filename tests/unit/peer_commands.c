@@ -315,6 +315,8 @@ const char *peer_carry_out(struct peer *peer, const char *name, json_t *args, ch
         peer_add_nodes(peer, result);
     else if (strcmp(name, "x-debug-query-block-graph") == 0)
         peer_add_debug(peer, result);
+    else if (strcmp(name, "query-qmp-schema") == 0 && peer->schema != NULL)
+        peer_append(result, "%s", peer->schema);
     else if (strcmp(name, "blockdev-add") == 0)
         return do_add(peer, args);
     else if (strcmp(name, "blockdev-del") == 0)

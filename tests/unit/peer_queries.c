@@ -71,7 +71,10 @@ static void add_node_info(struct peer *peer, char **to, const struct peer_node *
                "\"busy\": false, \"granularity\": 65536, \"count\": 0}",
                i == 0 ? ", \"dirty-bitmaps\": [" : ", ", node->bitmaps[i], lives, lives);
     }
-    peer_append(to, "%s}", node->n_bitmaps > 0 ? "]" : "");
+    if (node->more_bitmaps != NULL)
+        peer_append(to, "%s%s", node->n_bitmaps == 0 ? ", \"dirty-bitmaps\": [" : ", ",
+                    node->more_bitmaps);
+    peer_append(to, "%s}", node->n_bitmaps > 0 || node->more_bitmaps != NULL ? "]" : "");
 }
 
 void peer_add_nodes(struct peer *peer, char **to)

@@ -34,7 +34,10 @@ struct options {
     uint64_t speed;
     const char *on_error;
     qblk_ending ending;
+    const char *into;
+    const char *bottom;
     bool no_bitmaps;
+    bool relative;
     bool shallow;
     bool reuse;
     bool legacy;

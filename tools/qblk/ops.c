@@ -15,6 +15,9 @@ static int start_pull(struct op_run *run, const qblk_op_common *common, qblk_err
     options.base = run->cli->opt.base;
     options.backing_file = run->cli->opt.backing_file;
     options.no_bitmaps = run->cli->opt.no_bitmaps;
+    options.relative = run->cli->opt.relative;
+    options.into = run->cli->opt.into;
+    options.bottom = run->cli->opt.bottom;
     return qblk_pull(run->session.monitor, run->disk, &options, &run->op, error);
 }
 
@@ -29,6 +32,7 @@ static int start_commit(struct op_run *run, const qblk_op_common *common, qblk_e
     options.base = opt->base;
     options.backing_file = opt->backing_file;
     options.no_bitmaps = opt->no_bitmaps;
+    options.relative = opt->relative;
     return qblk_commit(run->session.monitor, run->disk, &options, &run->op, error);
 }
 
@@ -74,13 +78,24 @@ static int start_backup(struct op_run *run, const qblk_op_common *common, qblk_e
 
 int run_pull(struct cli *cli)
 {
+    const struct options *opt = &cli->opt;
     qblk_error error;
+    int r = 0;
 
-    if (cli->opt.backing_file != NULL && cli->opt.base == NULL) {
-        (void)usage_error(&error, "--backing-file needs --base: without a base the image has no "
-                          "backing file any more");
+    if (opt->base != NULL && opt->bottom != NULL)
+        r = usage_error(&error, "--base and --bottom exclude one another: the base is the image below "
+                        "the bottom");
+    else if (opt->backing_file != NULL && opt->bottom != NULL)
+        r = usage_error(&error, "--backing-file needs --base: with --bottom QEMU itself sees what is "
+                        "below it when the job ends");
+    else if (opt->backing_file != NULL && opt->base == NULL)
+        r = usage_error(&error, "--backing-file needs --base: without a base the image has no "
+                        "backing file any more");
+    else if (opt->relative && opt->base == NULL)
+        r = usage_error(&error, "--relative needs --base: it says how the name of the base is to be "
+                        "recorded");
+    if (r < 0)
         return report_error(cli, &error);
-    }
     return op_run(cli, start_pull, "pull", "pulled", NULL);
 }
 
