@@ -181,14 +181,15 @@ typedef struct qblk_snapshot_options {
     bool no_bitmaps;       /* do not let dirty bitmaps go on in the overlays */
     const char *quiesce;   /* socket of the guest agent, an absolute path: the guest's file systems are
                             * frozen while the snapshots are taken; NULL: they are not */
+    bool relative;         /* record the image below by its name relative to the overlay's directory */
     bool quiesce_optional; /* if the guest cannot be frozen, go on without, with a note */
 } qblk_snapshot_options;
 
 /* Pulls the data of a disk's backing images into its top image (block-stream), or into another of the
  * chain. Afterwards that image has no backing image, or is on top of base. Never blocks. Returns 0 and
- * the operation, which belongs to the monitor and lives until qblk_op_free() or the monitor's end; -EINVAL, -ENOMEM, the
- * errno of a dead monitor's end. What needs QEMU to be asked is refused through on_end.
- * Since: 0.1. */
+ * the operation, which belongs to the monitor and lives until qblk_op_free() or the monitor's end;
+ * -EINVAL, -ENOMEM, the errno of a dead monitor's end. What needs QEMU to be asked is refused through
+ * on_end. Since: 0.1. */
 QBLK_API int qblk_pull(qblk_monitor *monitor, const char *disk, const qblk_pull_options *options,
                        qblk_op **ret_op, qblk_error *error) QBLK_MUST_CHECK;
 

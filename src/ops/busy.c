@@ -79,16 +79,16 @@ int plan_check_busy_from(qblk_op *op, int from, int stop, qblk_error *error)
     return id == NULL ? 0 : job_in_the_way(op, op->disk_name, id, node, error);
 }
 
+int plan_check_part_busy(qblk_op *op, const struct op_part *part, qblk_error *error)
+{
+    const char *node = NULL, *id = graph_job_on(op->graph, part->root, -1, &node);
+
+    return id == NULL ? 0 : job_in_the_way(op, part->disk_name, id, node, error);
+}
+
 int plan_check_busy(qblk_op *op, int stop, qblk_error *error)
 {
     return plan_check_busy_from(op, op->root, stop, error);
-}
-
-int plan_check_part_busy(qblk_op *op, const struct op_part *part, int stop, qblk_error *error)
-{
-    const char *node = NULL, *id = graph_job_on(op->graph, part->root, stop, &node);
-
-    return id == NULL ? 0 : job_in_the_way(op, part->disk_name, id, node, error);
 }
 
 /* ---- others ---------------------------------------------------------------------------------- */

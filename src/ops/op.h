@@ -243,7 +243,8 @@ struct step *plan_add(qblk_op *op, const char *name, const struct qapi_blockdev_
  * above. */
 int plan_check_busy(qblk_op *op, int stop, qblk_error *error);
 int plan_check_busy_from(qblk_op *op, int from, int stop, qblk_error *error);
-int plan_check_part_busy(qblk_op *op, const struct op_part *part, int stop, qblk_error *error);
+/* The same for all of a part's disk. */
+int plan_check_part_busy(qblk_op *op, const struct op_part *part, qblk_error *error);
 /* Users of the images from top down to base, other than the chain, that a commit would harm. */
 int plan_check_users(const qblk_op *op, int top, int base, qblk_error *error);
 

@@ -22,14 +22,12 @@ static const struct op_part *part_of(const qblk_op *op, const struct target *to)
     return part;
 }
 
-/* The names of the image that QEMU knows: its own, and that of the file it is in. */
+/* QEMU may tell a json: name for the image itself. */
 static bool is_name_of(const qblk_op *op, int image, const char *recorded)
 {
-    const qblk_node *node = qblk_graph_node(op->graph, image);
-    const qblk_node *file = qblk_graph_node(op->graph, node->file);
-
-    return recorded != NULL && (target_is_same_file(node->filename, recorded) ||
-                                (file != NULL && target_is_same_file(file->filename, recorded)));
+    return recorded != NULL &&
+           (target_is_same_file(plan_file_name(op, image), recorded) ||
+            str_equal(qblk_graph_node(op->graph, image)->filename, recorded));
 }
 
 const char *overlay_backing_format(const qblk_op *op, int image)
@@ -44,7 +42,7 @@ int overlay_judge(const qblk_op *op, const struct target *to,
 {
     const struct op_part *part = part_of(op, to);
     const struct qapi_image_info *image = &seen->image;
-    const char *below = qblk_graph_node(op->graph, part->top)->filename;
+    const char *below = plan_file_name(op, part->top);
     const char *format = overlay_backing_format(op, part->top);
 
     if (image->backing_filename == NULL)
@@ -75,7 +73,7 @@ static int see_overlay(const qblk_op *op, const struct op_part *part,
     const char *want = part->to.backing_string;
     const char *file = part->to.path != NULL ? part->to.path : image->filename;
     const char *below = part->top >= 0 && !op->is_resumed
-                            ? qblk_graph_node(op->graph, part->top)->filename : "FILE";
+                            ? plan_file_name(op, part->top) : "FILE";
 
     if (image->backing_filename != NULL && (want == NULL || str_equal(image->backing_filename, want)))
         return 0;

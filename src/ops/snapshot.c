@@ -46,7 +46,7 @@ static int check_disk(qblk_op *op, struct op_part *part, qblk_error *error)
     if (qblk_graph_disk(op->graph, part->disk)->is_read_only)
         return err_set(error, QBLK_E_TARGET_INVALID, "disk %s is read-only: nothing is written to "
                        "it that a snapshot could keep apart; leave it out", part->disk_name);
-    return plan_check_part_busy(op, part, -1, error);
+    return plan_check_part_busy(op, part, error);
 }
 
 /* What its overlay has to be like. */
@@ -63,6 +63,9 @@ static int suit(qblk_op *op, struct op_part *part, qblk_error *error)
         return err_nomem(error);
     if (to->reuse)
         return 0;
+    if (op->relative)
+        return plan_relative_path(to->path, plan_file_name(op, part->top), &to->backing_string,
+                                  error);
     return plan_backing_string(op, part->top, to->path, &to->backing_string, error);
 }
 
@@ -272,17 +275,23 @@ const struct op_kind op_snapshot = {
 /* ---- public ---------------------------------------------------------------------------------- */
 
 static int check_arguments(const qblk_monitor *monitor, const qblk_snapshot_disk *disks, size_t n,
-                           const qblk_op_common *common, qblk_error *error)
+                           const qblk_snapshot_options *o, qblk_error *error)
 {
     int r = 0;
 
+    if (o->reuse && o->relative)
+        return err_set(error, QBLK_E_ARGUMENT, "a relative name can be recorded in a new overlay "
+                       "only, not in one that was prepared");
     if (n == 0 || n > JOURNAL_DISKS_MAX)
         return err_set(error, QBLK_E_ARGUMENT, "a snapshot is of 1 to %d disks, not of %zu",
                        JOURNAL_DISKS_MAX, n);
     for (size_t i = 0; i < n && r == 0; i++) {
-        r = op_check_common(monitor, disks[i].disk, common, error);
+        r = op_check_common(monitor, disks[i].disk, &o->common, error);
         if (r == 0)
             r = op_check_target(disks[i].file, NULL, error);
+        if (r == 0 && disks[i].file[0] != '/')
+            r = err_set(error, QBLK_E_ARGUMENT, "the overlay %s names a protocol, and an overlay is "
+                        "made in a file only", disks[i].file);
     }
     return r;
 }
@@ -313,13 +322,14 @@ int qblk_snapshot(qblk_monitor *monitor, const qblk_snapshot_disk *disks, size_t
 
     if (r < 0)
         return r;
-    r = check_arguments(monitor, disks, n, &o.common, error);
+    r = check_arguments(monitor, disks, n, &o, error);
     if (r < 0)
         return op_refused(&o.common, r);
     r = op_start(monitor, &op_snapshot, disks[0].disk, &o.common, &op, error);
     if (r < 0)
         return r;
     op->no_bitmaps = o.no_bitmaps;
+    op->relative = o.relative;
     r = take_disks(op, disks, n, o.reuse, error);
     if (r == 0)
         r = guest_want(op, o.quiesce, o.quiesce_optional, error);

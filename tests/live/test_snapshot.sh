@@ -11,6 +11,11 @@ overlay_ok() {
     grep -q "^backing file format: $3\$" <<<"$said" || fail "$1 does not record $3: $said"
 }
 
+# disk_moves: a disk that only its node names goes by the name of its overlay after a snapshot.
+disk_moves() {
+    [ "$world" != qsd ] || disk=$(sed -nE 's/.*"node": ?"(qblk[^"]*)".*/\1/p' out | tail -n 1)
+}
+
 one_disk() {
     make_chain
     start "$1"
@@ -23,7 +28,7 @@ one_disk() {
     result target "$dir/snap.qcow2"
     said out '"disks": ?\[\{"disk": ?"[a-z0-9]+", ?"target": ?"[^"]*/snap.qcow2", ?"node": ?"qblk\.[0-9a-f]{8}\.target"\}\]'
     nothing_left
-    [ "$world" != qsd ] || disk=$(sed -nE 's/.*"node": ?"(qblk[^"]*)".*/\1/p' out | tail -n 1)
+    disk_moves
     chain_is snap.qcow2 top.qcow2 mid.qcow2 base.qcow2
     guest_write 0x62 1M 128k
     guest_write 0x63 6M 64k
@@ -192,6 +197,37 @@ prepared() {
     same snap.qcow2 qcow2
 }
 
+# What is recorded is relative, and both can be moved.
+relative() {
+    local said
+    make_chain
+    start "$1"
+    mkdir moved sub
+    q 0 --json snapshot "$disk=snap.qcow2" --relative
+    result result completed
+    nothing_left
+    disk_moves
+    q 0 --json snapshot "$disk=sub/snap2.qcow2" --relative
+    result result completed
+    disk_moves
+    q 0 --json snapshot "$disk=snap3.qcow2"
+    result result completed
+    guest_write 0x6b 3M 64k
+    stop_qemu
+    same snap3.qcow2 qcow2
+    overlay_ok snap3.qcow2 sub/snap2.qcow2 qcow2
+    said=$(info snap.qcow2)
+    grep -qE '^backing file: top.qcow2( |$)' <<<"$said" || fail "wrong name: $said"
+    said=$(info sub/snap2.qcow2)
+    grep -qE '^backing file: \.\./snap.qcow2( |$)' <<<"$said" || fail "wrong name: $said"
+    "$QEMU_IMG" commit -q snap3.qcow2 || fail "qemu-img commit failed"
+    mv top.qcow2 snap.qcow2 sub moved
+    same moved/sub/snap2.qcow2 qcow2
+    world=none
+    start_qemu
+    q 2 snapshot vd0=x.qcow2 --relative --reuse-external
+}
+
 # An empty file, that somebody has made with the rights that it needs, is used, and kept on failure.
 empty_file() {
     make_chain
@@ -285,7 +321,7 @@ refusals() {
     refused 6 'in use by this QEMU' "vd0=link.qcow2"
     refused 6 'in use by this QEMU' --reuse-external "vd0=mid.qcow2"
     refused 6 'cannot be looked at' --reuse-external "vd0=none.qcow2"
-    refused 1 'not in qcow2 format' --reuse-external "vd0=reference.raw"
+    refused 6 'not in qcow2 format' --reuse-external "vd0=reference.raw"
     refused 6 'records no backing file' --reuse-external "vd0=busy.qcow2"
     refused 6 'but the top image of disk vd0 is' --reuse-external "vd0=wrong.qcow2"
     refused 6 'virtual size' --reuse-external "vd0=big.qcow2"
@@ -492,6 +528,7 @@ for world in blockdev drive qsd; do
     run_test "snapshot upon snapshot, and a start from the last, $world" twice "$world"
     run_test "snapshot of three disks, one of them raw, $world" three_disks "$world"
     run_test "snapshot into a prepared overlay, $world" prepared "$world"
+    run_test "snapshot with a relative name, $world" relative "$world"
     run_test "the second of three files cannot be made, $world" no_second_file "$world"
 done
 run_test "a throttle filter stays above the overlay" with_throttle

@@ -23,6 +23,7 @@ static int start_snapshot(struct op_run *run, const qblk_op_common *common, qblk
     options.common = *common;
     options.reuse = run->cli->opt.reuse;
     options.no_bitmaps = run->cli->opt.no_bitmaps;
+    options.relative = run->cli->opt.relative;
     options.quiesce = args->quiesce;
     options.quiesce_optional = run->cli->opt.quiesce_optional;
     return qblk_snapshot(run->session.monitor, args->disks, args->n, &options, &run->op, error);
@@ -44,12 +45,15 @@ static int add(struct snapshot_args *args, const char *disk, size_t disk_len, co
     return 0;
 }
 
-/* The record in QEMU names the socket for whoever comes after us, from whatever directory. */
-static int read_quiesce(const struct options *opt, struct snapshot_args *args, qblk_error *error)
+/* The record in QEMU names the agent's socket for whoever comes after us, from whatever directory. */
+static int read_options(const struct options *opt, struct snapshot_args *args, qblk_error *error)
 {
     struct text path = { NULL, 0, 0 };
     char *here = NULL;
 
+    if (opt->relative && opt->reuse)
+        return usage_error(error, "--relative and --reuse-external exclude one another: an overlay that "
+                           "was prepared records what it records");
     if (opt->quiesce == NULL)
         return opt->quiesce_optional
                    ? usage_error(error, "--quiesce-optional needs --quiesce SOCKET") : 0;
@@ -89,7 +93,7 @@ int run_snapshot(struct cli *cli)
 
     args.disks = xrealloc(NULL, (size_t)cli->n_args, sizeof(*args.disks));
     args.owned = xrealloc(NULL, (size_t)cli->n_args, 2 * sizeof(*args.owned));
-    if (read_args(cli, &args, &error) < 0 || read_quiesce(&cli->opt, &args, &error) < 0)
+    if (read_args(cli, &args, &error) < 0 || read_options(&cli->opt, &args, &error) < 0)
         status = report_error(cli, &error);
     else
         status = op_run_whole(&run, start_snapshot, "snapshot", args.disks[0].disk);
