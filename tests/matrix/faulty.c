@@ -3,8 +3,8 @@
  * name.
  *
  * The file that FAULTY_RULE names holds the rule: NAME OFFSET ERRNO. A write that reaches beyond
- * OFFSET of a file whose path ends in NAME fails with ERRNO. Without such a file every write works,
- * so that taking it away makes room.
+ * OFFSET of a file whose path ends in NAME fails with ERRNO; with an OFFSET of -1 a flush of it does.
+ * Without such a file all works, so that taking it away makes room.
  */
 #include <dlfcn.h>
 #include <errno.h>
@@ -17,7 +17,7 @@
 #include <sys/uio.h>
 #include <unistd.h>
 
-/* Sets errno if this write is to fail. */
+/* Sets errno if this write, or flush if end is -1, is to fail. */
 static bool is_faulty(int fd, off64_t end) {
     const char *rule_path = getenv("FAULTY_RULE");
     char rule[256], link[32], path[512], name[128];
@@ -32,7 +32,9 @@ static bool is_faulty(int fd, off64_t end) {
     if (size <= 0)
         return false;
     rule[size] = '\0';
-    if (sscanf(rule, "%127s %lld %d", name, &limit, &code) != 3 || end <= limit)
+    if (sscanf(rule, "%127s %lld %d", name, &limit, &code) != 3)
+        return false;
+    if (limit < 0 ? end >= 0 : end <= limit)
         return false;
     snprintf(link, sizeof(link), "/proc/self/fd/%d", fd);
     size = readlink(link, path, sizeof(path) - 1);
@@ -68,4 +70,14 @@ __attribute__((visibility("default"))) ssize_t pwritev64(int fd, const struct io
     if (!next)
         *(void **)&next = dlsym(RTLD_NEXT, "pwritev64");
     return next(fd, part, n, offset);
+}
+
+__attribute__((visibility("default"))) int fdatasync(int fd) {
+    static int (*next)(int);
+
+    if (is_faulty(fd, -1))
+        return -1;
+    if (!next)
+        *(void **)&next = dlsym(RTLD_NEXT, "fdatasync");
+    return next(fd);
 }

@@ -12,6 +12,7 @@
 #   create         the target cannot even be made
 #   read, write    blkdebug makes a read or write of an image fail, at the first place that the job
 #                  comes to, in the middle, or at the last; a target's writes fail in QEMU itself
+#   flush          the target cannot be flushed
 #   ctrl-c, cancel before the job is ready, by the user or by somebody else
 #   ready-cancel   by somebody else, between READY and the end
 #   kept-...       kept ready, then undone, cancelled by somebody else, or ended
@@ -32,11 +33,13 @@ if [ -z "${MATRIX_MOUNTS-}" ]; then
 fi
 
 . "$(dirname "$0")/../live/lib.sh"
-. "$(dirname "$0")/cells.sh"
+. "$(dirname "$0")/operations.sh"
+. "$(dirname "$0")/worlds.sh"
+. "$(dirname "$0")/outcomes.sh"
 
 faulty_so=$build/tests/matrix/faulty.so
 [ -e "$faulty_so" ] || { echo "not ok setup: no $faulty_so; run make live-bins"; exit 1; }
-outcomes=(success refused create read-start read-middle read-end write-start write-middle write-end
+outcomes=(success refused create read-start read-middle read-end write-start write-middle write-end flush
     ctrl-c cancel ready-cancel kept-undo kept-cancel kept-end full)
 worlds=(blockdev drive)
 may_mount='' slice='' workers=2 table=$root/build/check/matrix.table
@@ -54,7 +57,7 @@ patterns=("$@")
 
 cell() {
     define "$1"
-    world=$2 with_faulty='' faulty_disk=''
+    world=$2 with_faulty='' faulty_disk='' second_job=''
     case $3 in
     read-* | write-*) "run_${3%-*}" "${3#*-}" ;;
     *) "run_$3" ;;
