@@ -79,6 +79,9 @@ typedef struct qblk_job_info {
     uint64_t errors;          /* I/O errors that QEMU reported for it so far */
     bool is_stall_known; /* while stalled: reason, node and op are all that can be known of them; they
                           * come a moment after the stall itself, and on_state tells that too */
+    int64_t told_us;          /* the time of day by QEMU's clock, us since 1970, at the event that
+                               * told of the last change; 0: it was found by asking. To be shown,
+                               * not to be counted with: that clock may jump */
 } qblk_job_info;
 
 /* Each may be NULL. For one job, in this order: on_job first of all, on_state any number of times,

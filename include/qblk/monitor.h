@@ -17,7 +17,8 @@ typedef enum qblk_monitor_state {
     QBLK_MONITOR_GREETING,    /* connected, the greeting has not come */
     QBLK_MONITOR_NEGOTIATING, /* qmp_capabilities sent */
     QBLK_MONITOR_READY,       /* commands are answered, events come */
-    QBLK_MONITOR_DEAD         /* over; qblk_monitor_free() is all that is left */
+    QBLK_MONITOR_DEAD,        /* over; qblk_monitor_free() is all that is left */
+    QBLK_MONITOR_AWAY         /* lost after it was ready, and being made again (reconnect_ms) */
 } qblk_monitor_state;
 
 /* Each may be NULL. Order: on_ready at most once, on_event any number of times, on_end at most
@@ -50,7 +51,24 @@ typedef struct qblk_monitor_options {
     void *arg;               /* handed to every callback of ops and to on_log */
     /* The one log: TRACE is every message in and out, DEBUG every change of state. */
     void (*on_log)(qblk_log_level level, const char *text, void *arg);
+    int negotiation_ms;      /* how long qmp_capabilities may take; 0: 30000, -1: for ever */
+    int reconnect_ms;        /* _connect: for how long a connection that was ready and is lost is
+                              * tried to be made again, each time; 0: not at all, -1: for ever. See
+                              * below */
+    /* The connection is lost, error says why, and is being made again; it is there again. */
+    void (*on_lost)(qblk_monitor *monitor, const qblk_error *error, void *arg);
+    void (*on_back)(qblk_monitor *monitor, void *arg);
 } qblk_monitor_options;
+
+/* A connection that comes back. With reconnect_ms a loss does not end the monitor: its state is AWAY
+ * while it is tried again, first after 5 ms, then after twice as long each time, up to a second. QEMU
+ * may be the same or another one at the same path. Nothing is sent a second time: every command that
+ * had not been answered ends with QBLK_E_LOST, and whether QEMU carried it out has to be looked up;
+ * commands given while the monitor is away wait until it is back. Jobs are read anew: one that has
+ * ended meanwhile ends with its outcome if QEMU still knows it, and as QBLK_OUTCOME_LOST if it
+ * does not. Events that QEMU sent meanwhile are gone; qblk_monitor_next_event() says so once, by
+ * -ENOBUFS. If reconnect_ms pass, or something else than QMP answers, the monitor ends as always, by
+ * on_end. */
 
 /* Starts connecting to the UNIX socket at path. Never blocks. Sends (later) qmp_capabilities.
  * options may be NULL. Returns 0; -ENAMETOOLONG (path over 107 bytes), -EINVAL, -ENOENT or

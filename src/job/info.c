@@ -60,6 +60,7 @@ void qblk_job_get_info(const qblk_job *job, qblk_job_info *ret_info)
     info.stall_op = job->is_stalled ? job->stall_op : NULL;
     info.errors = job->errors;
     info.is_stall_known = job->is_stalled && job->is_reason_read && job->is_place_sought;
+    info.told_us = job->told_us;
 
     /* An older caller gets the members it knows, a newer one zeros for those that we do not. */
     if (size > sizeof(info)) {

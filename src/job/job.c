@@ -18,7 +18,6 @@ qblk_job *job_new(qblk_monitor *owner, const char *id, const char *type, const s
     if (job == NULL)
         return NULL;
     list_init(&job->link);
-    list_init(&job->due_link);
     list_init(&job->work);
     job->owner = owner;
     job->log = log;
@@ -37,7 +36,6 @@ qblk_job *job_free(qblk_job *job)
     if (job == NULL)
         return NULL;
     list_remove(&job->link);
-    list_remove(&job->due_link);
     list_remove(&job->work);
     free(job->id);
     free(job->type);

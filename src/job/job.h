@@ -2,6 +2,7 @@
 #ifndef QBLK_SRC_JOB_JOB_H
 #define QBLK_SRC_JOB_JOB_H
 
+#include "base/heap.h"
 #include "base/list.h"
 #include "base/log.h"
 #include "job/fsm.h"
@@ -20,7 +21,8 @@ enum job_said { JOB_SAID_NOTHING, JOB_SAID_COMPLETED, JOB_SAID_FAILED, JOB_SAID_
 
 struct qblk_job {
     /* The set's: order, hash chain, timers, a pass over many, and what is still to be told. */
-    struct list link, due_link, work;
+    struct list link, work;
+    struct heap_node due_node; /* in the set's heap while due is not 0; the key is the time, ms */
     qblk_job *chain;
     bool is_announced, is_changed, end_due, gone_due;
 
@@ -48,6 +50,7 @@ struct qblk_job {
     uint64_t current, total, speed;
     uint64_t sample, rate; /* progress at sample_ms, and what it made of that */
     int64_t sample_ms;
+    int64_t told_us;      /* of the event that told of the last change, 0: none did */
     bool has_sample;
 
     bool is_ready, is_listed, auto_finalize, auto_dismiss;
@@ -58,7 +61,6 @@ struct qblk_job {
     char operation[9];
 
     unsigned due;
-    int64_t due_ms;
     int step_ms;
     uint64_t due_epoch;   /* of the readings: armed in */
     uint64_t heard_epoch; /* last heard of in */

@@ -31,7 +31,6 @@ struct job_set *job_set_new(qblk_monitor *owner, const struct job_set_ops *ops, 
     if (set == NULL)
         return NULL;
     list_init(&set->jobs);
-    list_init(&set->due);
     list_init(&set->dead);
     set->owner = owner;
     if (ops != NULL)
@@ -48,16 +47,30 @@ struct job_set *job_set_new(qblk_monitor *owner, const struct job_set_ops *ops, 
     return set;
 }
 
+static void disarm(qblk_job *job, unsigned why)
+{
+    if (job->due == 0)
+        return;
+    job->due &= ~why;
+    if (job->due == 0)
+        heap_remove(&job->set->due, &job->due_node);
+}
+
 static void bury(struct job_set *set)
 {
-    while (!list_is_empty(&set->dead))
-        (void)job_free(LIST_ENTRY(set->dead.next, qblk_job, link));
+    while (!list_is_empty(&set->dead)) {
+        qblk_job *job = LIST_ENTRY(set->dead.next, qblk_job, link);
+
+        disarm(job, ~0u);
+        (void)job_free(job);
+    }
 }
 
 void job_set_free(struct job_set *set)
 {
     if (set == NULL)
         return;
+    bury(set);
     while (!list_is_empty(&set->jobs)) {
         qblk_job *job = LIST_ENTRY(set->jobs.next, qblk_job, link);
 
@@ -66,7 +79,6 @@ void job_set_free(struct job_set *set)
             set->ops.on_gone(set->arg, job);
         (void)job_free(job);
     }
-    bury(set);
     free(set->io_node);
     free(set->slots);
     free(set);
@@ -90,6 +102,11 @@ qblk_job *job_set_next(const struct job_set *set, const qblk_job *job)
     if (link == &set->jobs)
         return NULL;
     return LIST_ENTRY(link, qblk_job, link);
+}
+
+bool job_set_has_open(const struct job_set *set)
+{
+    return set->n_open > 0;
 }
 
 static void insert(struct job_set *set, qblk_job *job)
@@ -151,6 +168,7 @@ static qblk_job *add(struct job_set *set, const char *id, const char *type)
     insert(set, job);
     list_append(&set->jobs, &job->link);
     set->n_jobs++;
+    set->n_open++;
     return job;
 }
 
@@ -171,6 +189,9 @@ void set_leave(struct job_set *set)
 /* Tells what became of a job, in the promised order; it may be on the list of the dead after. */
 void set_deliver(struct job_set *set, qblk_job *job)
 {
+    /* A reading that adds the outcome to an end that was heard leaves it its time. */
+    if (set->told_us != 0 || job->is_changed)
+        job->told_us = set->told_us;
     if (!job->is_announced) {
         job->is_announced = true;
         job->is_changed = false;
@@ -212,22 +233,16 @@ static void arm(struct job_set *set, qblk_job *job, enum job_due why, int first_
 
     if (job->due == 0) {
         job->step_ms = STEP_FIRST_MS;
-        job->due_ms = due_ms;
-        list_append(&set->due, &job->due_link);
+        heap_push(&set->due, &job->due_node, due_ms);
     }
     if (is_new || first_ms == 0) {
         job->due_epoch = set->epoch;
-        if (due_ms < job->due_ms)
-            job->due_ms = due_ms;
+        if (due_ms < job->due_node.key) {
+            heap_remove(&set->due, &job->due_node);
+            heap_push(&set->due, &job->due_node, due_ms);
+        }
     }
     job->due |= (unsigned)why;
-}
-
-static void disarm(qblk_job *job, unsigned why)
-{
-    job->due &= ~why;
-    if (job->due == 0)
-        list_remove(&job->due_link);
 }
 
 void job_set_expect_null(qblk_job *job)
@@ -259,12 +274,8 @@ int job_set_timeout_ms(const struct job_set *set, int64_t now_ms)
         return 0;
     if (set->retry_due)
         left = set->retry_ms - now_ms;
-    LIST_FOR_EACH (link, &set->due) {
-        const qblk_job *job = LIST_ENTRY(link, qblk_job, due_link);
-
-        if (job->due_ms - now_ms < left)
-            left = job->due_ms - now_ms;
-    }
+    if (set->due.top != NULL && set->due.top->key - now_ms < left)
+        left = set->due.top->key - now_ms;
     if (left == INT64_MAX)
         return -1;
     return left <= 0 ? 0 : left > INT_MAX ? INT_MAX : (int)left;
@@ -273,13 +284,25 @@ int job_set_timeout_ms(const struct job_set *set, int64_t now_ms)
 /* The reading that has just ended did not settle what these wait for. */
 void set_postpone(struct job_set *set)
 {
-    LIST_FOR_EACH (link, &set->due) {
-        qblk_job *job = LIST_ENTRY(link, qblk_job, due_link);
+    struct heap_node *passed = NULL, *next;
 
-        if (job->due_epoch >= set->epoch || job->due_ms > set->now_ms)
-            continue;
-        job->due_ms = set->now_ms + job->step_ms;
-        job->step_ms = job->step_ms * 2 < STEP_LAST_MS ? job->step_ms * 2 : STEP_LAST_MS;
+    while (set->due.top != NULL && set->due.top->key <= set->now_ms) {
+        struct heap_node *node = set->due.top;
+
+        heap_remove(&set->due, node);
+        node->next = passed;
+        passed = node;
+    }
+    for (; passed != NULL; passed = next) {
+        qblk_job *job = HEAP_ENTRY(passed, qblk_job, due_node);
+        int64_t due_ms = passed->key;
+
+        next = passed->next;
+        if (job->due_epoch < set->epoch) {
+            due_ms = set->now_ms + job->step_ms;
+            job->step_ms = job->step_ms * 2 < STEP_LAST_MS ? job->step_ms * 2 : STEP_LAST_MS;
+        }
+        heap_push(&set->due, passed, due_ms);
     }
 }
 
@@ -288,6 +311,8 @@ void set_postpone(struct job_set *set)
 static void end(qblk_job *job, bool settled)
 {
     job->end_due = job->end_due || settled;
+    if (settled)
+        job->set->n_open--;
     disarm(job, JOB_DUE_START | JOB_DUE_END | JOB_DUE_STOP);
 }
 
@@ -468,6 +493,11 @@ void job_set_block_event(struct job_set *set, const struct block_event_data *eve
     set_leave(set);
 }
 
+void job_set_told(struct job_set *set, int64_t told_us)
+{
+    set->told_us = told_us;
+}
+
 void job_set_io_error(struct job_set *set, const char *node, int64_t now_ms)
 {
     set->now_ms = now_ms;
@@ -485,6 +515,14 @@ void job_set_place(struct job_set *set, qblk_job *job, const char *node, int64_t
     job_note_place(job, node);
     set_deliver(set, job);
     set_leave(set);
+}
+
+void job_set_lost(struct job_set *set)
+{
+    set->is_reading = false;
+    LIST_FOR_EACH (link, &set->jobs)
+        LIST_ENTRY(link, qblk_job, link)->reply_due = false;
+    job_set_ask(set, JOB_WANT_ALL);
 }
 
 void job_set_hangup(struct job_set *set, const char *why, int64_t now_ms)

@@ -82,6 +82,8 @@ qblk_job *job_set_started(struct job_set *set, const char *id, const char *type,
 void job_set_replied(struct job_set *set, const char *id, const qblk_error *refused,
                      int64_t now_ms);
 
+/* QEMU's clock, in us, at the event that is heard next; 0: no event, or one without its time. */
+void job_set_told(struct job_set *set, int64_t told_us);
 void job_set_status(struct job_set *set, const char *id, const char *status, int64_t now_ms);
 void job_set_block_event(struct job_set *set, const struct block_event_data *event,
                          int64_t now_ms);
@@ -109,6 +111,9 @@ enum job_want job_set_wants(const struct job_set *set, int64_t now_ms);
 int job_set_timeout_ms(const struct job_set *set, int64_t now_ms);
 void job_set_ask(struct job_set *set, enum job_want what); /* ask from outside */
 
+/* The connection is lost and may come back: nothing that was asked will be answered, everything is to
+ * be read anew. */
+void job_set_lost(struct job_set *set);
 /* The connection is over: every job that has not ended ends as LOST. */
 void job_set_hangup(struct job_set *set, const char *why, int64_t now_ms);
 
@@ -119,5 +124,7 @@ void job_verb_sent(qblk_job *job, qblk_job_verb verb);
 
 qblk_job *job_set_find(const struct job_set *set, const char *id);
 qblk_job *job_set_next(const struct job_set *set, const qblk_job *job);
+/* Whether there is a job that has not ended. */
+bool job_set_has_open(const struct job_set *set);
 
 #endif

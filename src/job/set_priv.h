@@ -10,12 +10,13 @@ struct job_set {
     void *arg;
     const struct log *log;
     struct list jobs; /* in the order they were seen */
-    struct list due;  /* those with a timer */
+    struct heap due;  /* those with a timer, by its time */
     struct list dead; /* told of, freed when the outermost call returns */
     qblk_job **slots;
-    size_t n_slots, n_jobs;
+    size_t n_slots, n_jobs, n_open;
     int depth;
     int64_t now_ms; /* the last that was said */
+    int64_t told_us; /* of the event that is being heard */
     char *io_node;
     bool is_over;
 

@@ -106,6 +106,9 @@ int qblk_monitor_send_fd(qblk_monitor *monitor, int fd, qblk_error *error)
 
     if (monitor->state == QBLK_MONITOR_DEAD || monitor->free_asked)
         return monitor_dead(monitor, error);
+    if (monitor->is_away)
+        return err_set(error, QBLK_E_LOST, "descriptor %d is not passed: the connection to %s was lost "
+                       "and is being made again", fd, monitor->path);
     if (fd < 0)
         return err_sys(error, EBADF, "cannot pass descriptor %d", fd);
     /* A descriptor travels with a byte; a blank between commands means nothing to QEMU. */

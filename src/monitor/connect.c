@@ -1,5 +1,7 @@
 /* Making the connection: to a path, over a descriptor, by listening. */
 #include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/random.h>
 #include <unistd.h>
@@ -11,9 +13,11 @@
 
 #define DEFAULT_MESSAGE_MAX ((size_t)64 << 20)
 #define DEFAULT_GREETING_MS 1000
+#define DEFAULT_NEGOTIATION_MS 30000
 /* Nothing announces a socket that begins to listen, so it is tried: at once often, then less. */
 #define RETRY_FIRST_MS 5
 #define RETRY_LAST_MS 100
+#define RETRY_ENDLESS_MS 1000 /* where many may do so at once, or for ever */
 
 static int client_write(void *arg, const char *data, size_t len, int fd, qblk_error *error)
 {
@@ -31,10 +35,13 @@ static void client_ready(void *arg)
     qblk_monitor *monitor = arg;
 
     monitor->state = QBLK_MONITOR_READY;
+    monitor->retry_ms = 0;
     log_debug(&monitor->log, "monitor %s: ready, QEMU %u.%u.%u", monitor->path,
               monitor->client.version / 1000000, monitor->client.version / 1000 % 1000,
               monitor->client.version % 1000);
-    if (monitor->options.ops.on_ready != NULL)
+    if (monitor->is_away)
+        reconnect_done(monitor);
+    else if (monitor->options.ops.on_ready != NULL)
         monitor->options.ops.on_ready(monitor, monitor->options.arg);
 }
 
@@ -60,6 +67,8 @@ static void take_options(qblk_monitor_options *to, const qblk_monitor_options *f
         memcpy(to, from, from->size < sizeof(*to) ? from->size : sizeof(*to));
     if (to->greeting_ms == 0)
         to->greeting_ms = DEFAULT_GREETING_MS;
+    if (to->negotiation_ms == 0)
+        to->negotiation_ms = DEFAULT_NEGOTIATION_MS;
     if (to->max_message == 0)
         to->max_message = DEFAULT_MESSAGE_MAX;
     if (to->max_output == 0)
@@ -68,12 +77,22 @@ static void take_options(qblk_monitor_options *to, const qblk_monitor_options *f
         to->max_events = DEFAULT_MESSAGE_MAX;
 }
 
+/* Until the handshake is done a reply to an earlier client may come: the id must not be one that anybody
+ * else has used. */
+static void draw_caps_id(char caps_id[16])
+{
+    uint32_t random = 0;
+
+    if (getrandom(&random, sizeof(random), GRND_NONBLOCK) != (ssize_t)sizeof(random))
+        random = (uint32_t)monitor_now_ms() ^ (uint32_t)getpid() << 16;
+    (void)snprintf(caps_id, 16, "qblk-%08" PRIx32, random);
+}
+
 static qblk_monitor *monitor_new(const char *path, const qblk_monitor_options *options,
                                  qblk_error *error)
 {
     qblk_monitor *monitor = mem_zalloc(sizeof(*monitor));
-    char caps_id[16] = "qblk-";
-    uint32_t random = 0;
+    char caps_id[16];
 
     if (monitor == NULL || (monitor->path = mem_strdup(path)) == NULL) {
         free(monitor);
@@ -85,6 +104,7 @@ static qblk_monitor *monitor_new(const char *path, const qblk_monitor_options *o
     monitor->log.arg = monitor->options.arg;
     monitor->fd = monitor->listener = -1;
     monitor->connect_deadline = monitor->greeting_deadline = monitor->retry_at = -1;
+    monitor->negotiation_deadline = -1;
     monitor->queue_events = monitor->options.queue_events;
     frames_init(&monitor->in, monitor->options.max_message);
     outq_init(&monitor->out, monitor->options.max_output);
@@ -92,12 +112,7 @@ static qblk_monitor *monitor_new(const char *path, const qblk_monitor_options *o
     list_init(&monitor->job_listeners);
     list_init(&monitor->children);
     list_init(&monitor->timers);
-    /* Until the handshake is done a reply to an earlier client may come: the id must not be one
-     * that anybody else has used. */
-    if (getrandom(&random, sizeof(random), GRND_NONBLOCK) != (ssize_t)sizeof(random))
-        random = (uint32_t)monitor_now_ms() ^ (uint32_t)getpid() << 16;
-    for (int i = 0; i < 8; i++)
-        caps_id[5 + i] = "0123456789abcdef"[random >> (4 * i) & 15];
+    draw_caps_id(caps_id);
     client_init(&monitor->client, &client_ops, monitor, &monitor->log, caps_id,
                 monitor->options.oob);
     return monitor;
@@ -131,14 +146,26 @@ void connect_established(qblk_monitor *monitor, int fd)
     monitor->fd = fd;
     monitor->state = QBLK_MONITOR_GREETING;
     monitor->retry_at = -1;
-    monitor->greeting_deadline = monitor_deadline(monitor->options.greeting_ms);
+    if (monitor->is_away) {
+        char caps_id[16];
+
+        draw_caps_id(caps_id);
+        client_restart(&monitor->client, caps_id);
+        monitor->greeting_deadline = monitor->connect_deadline;
+    } else {
+        monitor->greeting_deadline = monitor_deadline(monitor->options.greeting_ms);
+    }
     monitor_changed(monitor);
 }
 
 static void fail_connect(qblk_monitor *monitor, qblk_error *error)
 {
+    qblk_error last = *error;
+
     if (error->code == QBLK_E_MONITOR_BUSY)
         error->err = EBUSY; /* however it was noticed */
+    if (monitor->is_away)
+        reconnect_give_up(monitor, &last, error);
     if (error->code == QBLK_E_NO_MONITOR && monitor->options.wait_ms > 0)
         err_prefix(error, "waited %d ms", monitor->options.wait_ms);
     monitor_doom(monitor, error);
@@ -150,9 +177,12 @@ static void accept_turn(qblk_monitor *monitor, int64_t now)
     int fd = unixsock_accept(monitor->listener, &error);
 
     if (fd >= 0) {
+        int listener = monitor->listener;
+
         watch_forget_own(monitor);
-        (void)close(monitor->listener);
         monitor->listener = -1;
+        ev_changed(monitor);
+        (void)close(listener);
         (void)unlink(monitor->path);
         monitor->is_listening = false;
         connect_established(monitor, fd);
@@ -169,7 +199,21 @@ static bool is_passing(int r, const qblk_monitor *monitor)
 {
     if (r == -EAGAIN) /* the listener's queue is full: a client is being served */
         return true;
-    return (r == -ENOENT || r == -ECONNREFUSED) && monitor->options.wait_ms != 0;
+    return (r == -ENOENT || r == -ECONNREFUSED) &&
+           (monitor->options.wait_ms != 0 || monitor->is_away);
+}
+
+void connect_retry(qblk_monitor *monitor, int64_t now)
+{
+    bool is_patient = monitor->is_away || monitor->connect_deadline < 0;
+    int last = is_patient ? RETRY_ENDLESS_MS : RETRY_LAST_MS;
+
+    monitor->retry_ms = monitor->retry_ms == 0 ? RETRY_FIRST_MS : monitor->retry_ms * 2;
+    if (monitor->retry_ms > last)
+        monitor->retry_ms = last;
+    monitor->retry_at = now + monitor->retry_ms;
+    if (monitor->connect_deadline >= 0 && monitor->retry_at > monitor->connect_deadline)
+        monitor->retry_at = monitor->connect_deadline;
 }
 
 void connect_turn(qblk_monitor *monitor, int64_t now)
@@ -196,10 +240,7 @@ void connect_turn(qblk_monitor *monitor, int64_t now)
         fail_connect(monitor, &error);
         return;
     }
-    monitor->retry_ms = monitor->retry_ms == 0 ? RETRY_FIRST_MS : monitor->retry_ms * 2;
-    if (monitor->retry_ms > RETRY_LAST_MS)
-        monitor->retry_ms = RETRY_LAST_MS;
-    monitor->retry_at = now + monitor->retry_ms;
+    connect_retry(monitor, now);
 }
 
 int qblk_monitor_connect(qblk_monitor **ret_monitor, const char *path,
@@ -215,6 +256,7 @@ int qblk_monitor_connect(qblk_monitor **ret_monitor, const char *path,
     monitor = monitor_new(path, options, error);
     if (monitor == NULL)
         return refuse(options, NULL, -ENOMEM);
+    monitor->can_return = monitor->options.reconnect_ms != 0;
     if (monitor->options.wait_ms > 0)
         monitor->connect_deadline = monitor_deadline(monitor->options.wait_ms);
     connect_turn(monitor, monitor_now_ms());

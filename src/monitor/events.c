@@ -73,7 +73,7 @@ static bool find(void *arg)
             return true;
         }
     }
-    return wanted->monitor->events_dropped;
+    return wanted->monitor->events_dropped || wanted->monitor->has_gap;
 }
 
 int qblk_monitor_next_event(qblk_monitor *monitor, const char *const *patterns, int timeout_ms,
@@ -99,8 +99,14 @@ int qblk_monitor_next_event(qblk_monitor *monitor, const char *const *patterns, 
     if (r < 0)
         return err_copy(error, &why);
     if (wanted.found == NULL) {
-        monitor->events_dropped = false;
-        (void)err_set(error, QBLK_E_LIMIT, "events were dropped: more than %zu bytes of them "
+        bool has_gap = monitor->has_gap && !monitor->events_dropped;
+
+        monitor->events_dropped = monitor->has_gap = false;
+        if (has_gap)
+            (void)err_set(error, QBLK_E_LIMIT, "events may have been missed: the connection to %s "
+                          "was lost for a while", monitor->path);
+        else
+            (void)err_set(error, QBLK_E_LIMIT, "events were dropped: more than %zu bytes of them "
                       "waited to be taken; raise max_events or take them sooner",
                       monitor->options.max_events);
         if (error != NULL)

@@ -246,27 +246,13 @@ static void read_if_wanted(qblk_monitor *monitor, int64_t now)
         monitor_doom(monitor, &error);
 }
 
-static bool has_active_job(const qblk_monitor *monitor)
-{
-    const qblk_job *job = NULL;
-
-    while ((job = job_set_next(monitor->jobs, job)) != NULL) {
-        qblk_job_info info = QBLK_INIT(qblk_job_info);
-
-        qblk_job_get_info(job, &info);
-        if (info.outcome == QBLK_OUTCOME_NONE)
-            return true;
-    }
-    return false;
-}
-
 void jobs_turn(qblk_monitor *monitor, int64_t now)
 {
     if (monitor->jobs == NULL)
         return;
     if (monitor->progress_ms > 0 && now >= monitor->progress_at) {
         monitor->progress_at = now + monitor->progress_ms;
-        if (has_active_job(monitor))
+        if (job_set_has_open(monitor->jobs))
             job_set_ask(monitor->jobs, JOB_WANT_JOBS);
     }
     read_if_wanted(monitor, now);
@@ -278,7 +264,7 @@ int jobs_timeout(const qblk_monitor *monitor, int64_t now)
 
     if (monitor->readings == 0)
         timeout = job_set_timeout_ms(monitor->jobs, now);
-    if (monitor->progress_ms > 0 && has_active_job(monitor)) {
+    if (monitor->progress_ms > 0 && job_set_has_open(monitor->jobs)) {
         int64_t left = monitor->progress_at > now ? monitor->progress_at - now : 0;
 
         if (timeout < 0 || left < timeout)
@@ -292,9 +278,11 @@ int jobs_timeout(const qblk_monitor *monitor, int64_t now)
 static void hear_status(qblk_monitor *monitor, const char *text)
 {
     struct qapi_job_status_change_event data;
+    int64_t told_us = 0;
 
-    if (codec_event(&qapi_event_job_status_change, text, &data, NULL, NULL) < 0)
+    if (codec_event(&qapi_event_job_status_change, text, &data, &told_us, NULL) < 0)
         return;
+    job_set_told(monitor->jobs, told_us);
     job_set_status(monitor->jobs, data.id, data.status, monitor_now_ms());
     codec_clear(qapi_event_job_status_change.data, &data);
 }
@@ -302,9 +290,11 @@ static void hear_status(qblk_monitor *monitor, const char *text)
 static void hear_ready(qblk_monitor *monitor, const char *text)
 {
     struct qapi_block_job_ready_event data;
+    int64_t told_us = 0;
 
-    if (codec_event(&qapi_event_block_job_ready, text, &data, NULL, NULL) < 0)
+    if (codec_event(&qapi_event_block_job_ready, text, &data, &told_us, NULL) < 0)
         return;
+    job_set_told(monitor->jobs, told_us);
     struct block_event_data event = { .kind = BLOCK_READY, .id = data.device, .type = data.type,
                                       .len = data.len, .offset = data.offset,
                                       .speed = data.speed };
@@ -316,9 +306,11 @@ static void hear_ready(qblk_monitor *monitor, const char *text)
 static void hear_pending(qblk_monitor *monitor, const char *text)
 {
     struct qapi_block_job_pending_event data;
+    int64_t told_us = 0;
 
-    if (codec_event(&qapi_event_block_job_pending, text, &data, NULL, NULL) < 0)
+    if (codec_event(&qapi_event_block_job_pending, text, &data, &told_us, NULL) < 0)
         return;
+    job_set_told(monitor->jobs, told_us);
     struct block_event_data event = { .kind = BLOCK_PENDING, .id = data.id, .type = data.type };
 
     job_set_block_event(monitor->jobs, &event, monitor_now_ms());
@@ -328,9 +320,11 @@ static void hear_pending(qblk_monitor *monitor, const char *text)
 static void hear_completed(qblk_monitor *monitor, const char *text)
 {
     struct qapi_block_job_completed_event data;
+    int64_t told_us = 0;
 
-    if (codec_event(&qapi_event_block_job_completed, text, &data, NULL, NULL) < 0)
+    if (codec_event(&qapi_event_block_job_completed, text, &data, &told_us, NULL) < 0)
         return;
+    job_set_told(monitor->jobs, told_us);
     struct block_event_data event = { .kind = BLOCK_COMPLETED, .id = data.device,
                                       .type = data.type, .len = data.len, .offset = data.offset,
                                       .speed = data.speed, .error = data.error };
@@ -342,9 +336,11 @@ static void hear_completed(qblk_monitor *monitor, const char *text)
 static void hear_cancelled(qblk_monitor *monitor, const char *text)
 {
     struct qapi_block_job_cancelled_event data;
+    int64_t told_us = 0;
 
-    if (codec_event(&qapi_event_block_job_cancelled, text, &data, NULL, NULL) < 0)
+    if (codec_event(&qapi_event_block_job_cancelled, text, &data, &told_us, NULL) < 0)
         return;
+    job_set_told(monitor->jobs, told_us);
     struct block_event_data event = { .kind = BLOCK_CANCELLED, .id = data.device,
                                       .type = data.type, .len = data.len, .offset = data.offset,
                                       .speed = data.speed };
@@ -356,9 +352,11 @@ static void hear_cancelled(qblk_monitor *monitor, const char *text)
 static void hear_error(qblk_monitor *monitor, const char *text)
 {
     struct qapi_block_job_error_event data;
+    int64_t told_us = 0;
 
-    if (codec_event(&qapi_event_block_job_error, text, &data, NULL, NULL) < 0)
+    if (codec_event(&qapi_event_block_job_error, text, &data, &told_us, NULL) < 0)
         return;
+    job_set_told(monitor->jobs, told_us);
     struct block_event_data event = { .kind = BLOCK_ERROR, .id = data.device,
                                       .operation = data.operation, .action = data.action };
 
@@ -369,9 +367,11 @@ static void hear_error(qblk_monitor *monitor, const char *text)
 static void hear_io_error(qblk_monitor *monitor, const char *text)
 {
     struct qapi_block_io_error_event data;
+    int64_t told_us = 0;
 
-    if (codec_event(&qapi_event_block_io_error, text, &data, NULL, NULL) < 0)
+    if (codec_event(&qapi_event_block_io_error, text, &data, &told_us, NULL) < 0)
         return;
+    job_set_told(monitor->jobs, told_us);
     if (data.node_name != NULL)
         job_set_io_error(monitor->jobs, data.node_name, monitor_now_ms());
     codec_clear(qapi_event_block_io_error.data, &data);
@@ -393,6 +393,7 @@ void jobs_hear(qblk_monitor *monitor, const char *name, const char *text)
     for (size_t i = 0; i < sizeof(hearers) / sizeof(hearers[0]); i++) {
         if (strcmp(hearers[i].name, name) == 0) {
             hearers[i].hear(monitor, text);
+            job_set_told(monitor->jobs, 0);
             break;
         }
     }
@@ -404,6 +405,14 @@ void jobs_hangup(qblk_monitor *monitor, const qblk_error *why)
 {
     if (monitor->jobs != NULL)
         job_set_hangup(monitor->jobs, why->text, monitor_now_ms());
+}
+
+void jobs_lost(qblk_monitor *monitor)
+{
+    monitor->readings = 0;
+    monitor->reading_failed = false;
+    if (monitor->jobs != NULL)
+        job_set_lost(monitor->jobs);
 }
 
 void jobs_done(qblk_monitor *monitor)
@@ -444,6 +453,7 @@ int qblk_jobs_track(qblk_monitor *monitor, const qblk_jobs_ops *ops, void *arg,
                     qblk_error *error)
 {
     struct job_listener *listener = NULL;
+    bool is_first = monitor->jobs == NULL;
     int r = 0;
 
     if (ops != NULL && (ops->size == 0 || ops->size > sizeof(*ops)))
@@ -466,8 +476,11 @@ int qblk_jobs_track(qblk_monitor *monitor, const qblk_jobs_ops *ops, void *arg,
     listener->is_owned = true;
     listener->is_new = true;
     jobs_listen(monitor, listener);
-    /* Callbacks never run inside the call that registers them: known jobs are told by a reading. */
-    job_set_ask(monitor->jobs, JOB_WANT_ALL);
+    /* Callbacks never run inside the call that registers them: known jobs are told by a reading. The
+     * first one is under way already. */
+    if (!is_first)
+        job_set_ask(monitor->jobs, JOB_WANT_ALL);
+    monitor_changed(monitor);
     return 0;
 }
 

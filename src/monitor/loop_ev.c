@@ -7,15 +7,16 @@
 #include "monitor/monitor.h"
 #include <qblk/ev.h>
 
-/* ev_prepare recomputes fd, events and time once a turn, in one place, whatever changed them. */
+/* What the loop waits for is brought up to date after each process() and whenever something changes
+ * outside of one, and not once a turn: with many monitors on a loop a turn costs what happens in it. */
 struct ev_attachment {
     ev_io io;
     ev_timer timer;
-    ev_prepare prepare;
     struct ev_loop *loop;
     qblk_monitor *monitor;
     int fd;
     int events;
+    int64_t time; /* that the timer is set to, as monitor_now_ms() counts; -1: it is not */
 };
 
 static void set_io(struct ev_attachment *at, int fd, int events)
@@ -31,22 +32,30 @@ static void set_io(struct ev_attachment *at, int fd, int events)
     }
 }
 
-static void on_prepare(struct ev_loop *loop, ev_prepare *watcher, int revents)
+/* libev rounds down, which would turn the loop idly until the millisecond is over. It also counts
+ * from the time it knows, which may be a while ago: a timer that is early is set again. */
+static void set_timer(struct ev_attachment *at)
 {
-    struct ev_attachment *at = watcher->data;
-    short want = qblk_monitor_events(at->monitor);
     int timeout = qblk_monitor_timeout(at->monitor);
+    int64_t time = monitor_deadline(timeout);
 
-    (void)revents;
+    if (time == at->time)
+        return;
+    ev_timer_stop(at->loop, &at->timer);
+    at->time = time;
+    if (timeout < 0)
+        return;
+    ev_timer_set(&at->timer, timeout > 0 ? timeout / 1000.0 + 0.001 : 0.0, 0.0);
+    ev_timer_start(at->loop, &at->timer);
+}
+
+static void update(struct ev_attachment *at)
+{
+    short want = qblk_monitor_events(at->monitor);
+
     set_io(at, qblk_monitor_fd(at->monitor),
            ((want & POLLIN) != 0 ? EV_READ : 0) | ((want & POLLOUT) != 0 ? EV_WRITE : 0));
-    ev_timer_stop(loop, &at->timer);
-    if (timeout >= 0) {
-        /* libev rounds down, which would turn the loop idly until the millisecond is over. */
-        ev_now_update(loop);
-        ev_timer_set(&at->timer, timeout > 0 ? timeout / 1000.0 + 0.001 : 0.0, 0.0);
-        ev_timer_start(loop, &at->timer);
-    }
+    set_timer(at);
 }
 
 static void on_io(struct ev_loop *loop, ev_io *watcher, int revents)
@@ -62,10 +71,11 @@ static void on_io(struct ev_loop *loop, ev_io *watcher, int revents)
 
 static void on_timer(struct ev_loop *loop, ev_timer *watcher, int revents)
 {
-    const struct ev_attachment *at = watcher->data;
+    struct ev_attachment *at = watcher->data;
 
     (void)loop;
     (void)revents;
+    at->time = -1;
     (void)qblk_monitor_process(at->monitor, 0, NULL);
 }
 
@@ -84,11 +94,10 @@ int qblk_monitor_attach_ev(qblk_monitor *monitor, struct ev_loop *loop, qblk_err
     at->fd = -1;
     ev_io_init(&at->io, on_io, -1, 0);
     ev_timer_init(&at->timer, on_timer, 0.0, 0.0);
-    ev_prepare_init(&at->prepare, on_prepare);
-    at->io.data = at->timer.data = at->prepare.data = at;
-    ev_prepare_start(loop, &at->prepare);
-    ev_unref(loop); /* the prepare watcher alone must not keep the loop alive */
+    at->io.data = at->timer.data = at;
+    at->time = -1;
     monitor->ev = at;
+    ev_changed(monitor);
     return 0;
 }
 
@@ -101,8 +110,6 @@ void ev_forget(qblk_monitor *monitor)
     monitor->ev = NULL;
     ev_io_stop(at->loop, &at->io);
     ev_timer_stop(at->loop, &at->timer);
-    ev_ref(at->loop);
-    ev_prepare_stop(at->loop, &at->prepare);
     free(at);
 }
 
@@ -115,7 +122,10 @@ void ev_changed(qblk_monitor *monitor)
 {
     struct ev_attachment *at = monitor->ev;
 
-    /* A closed descriptor must leave the loop before its number is used again. */
-    if (at != NULL && at->fd >= 0 && at->fd != qblk_monitor_fd(monitor))
-        set_io(at, -1, 0);
+    if (at == NULL)
+        return;
+    if (monitor->depth == 0)
+        update(at);
+    else if (at->fd >= 0 && at->fd != qblk_monitor_fd(monitor))
+        set_io(at, -1, 0); /* it must leave the loop before it is closed and its number used again */
 }

@@ -34,7 +34,8 @@ const char *qblk_version(void)
 
 qblk_monitor_state qblk_monitor_get_state(const qblk_monitor *monitor)
 {
-    return monitor->state;
+    return monitor->is_away && monitor->state != QBLK_MONITOR_DEAD ? QBLK_MONITOR_AWAY
+                                                                   : monitor->state;
 }
 
 unsigned qblk_monitor_qemu_version(const qblk_monitor *monitor)
@@ -63,16 +64,19 @@ void monitor_doom(qblk_monitor *monitor, const qblk_error *why)
     }
 }
 
-static void close_sockets(qblk_monitor *monitor)
+void monitor_close(qblk_monitor *monitor)
 {
+    int fd = monitor->fd, listener = monitor->listener;
+
     watch_forget_own(monitor);
-    if (monitor->fd >= 0)
-        (void)close(monitor->fd);
-    if (monitor->listener >= 0)
-        (void)close(monitor->listener);
+    monitor->fd = monitor->listener = -1;
+    ev_changed(monitor);
+    if (fd >= 0)
+        (void)close(fd);
+    if (listener >= 0)
+        (void)close(listener);
     if (monitor->is_listening)
         (void)unlink(monitor->path);
-    monitor->fd = monitor->listener = -1;
     monitor->is_listening = false;
 }
 
@@ -81,10 +85,14 @@ static void die(qblk_monitor *monitor, const qblk_error *why)
 {
     if (monitor->state == QBLK_MONITOR_DEAD)
         return;
+    if (reconnect_is_meant(monitor, why)) {
+        reconnect_begin(monitor, why);
+        return;
+    }
     log_debug(&monitor->log, "monitor %s: dead: %s", monitor->path, why->text);
     monitor->state = QBLK_MONITOR_DEAD;
     monitor->why = *why;
-    close_sockets(monitor);
+    monitor_close(monitor);
     client_hangup(&monitor->client, &monitor->why);
     jobs_hangup(monitor, &monitor->why);
     /* A child may take itself or another one out while it hears: start over until all have. */
@@ -177,7 +185,7 @@ static void destroy(qblk_monitor *monitor)
     events_done(monitor);
     frames_done(&monitor->in);
     outq_done(&monitor->out);
-    close_sockets(monitor);
+    monitor_close(monitor);
     free(monitor->path);
     free(monitor);
     if (release != NULL)
@@ -271,6 +279,8 @@ int qblk_monitor_timeout(const qblk_monitor *monitor)
         timeout = until(timeout, monitor->retry_at, now);
     } else if (monitor->state == QBLK_MONITOR_GREETING) {
         timeout = until(timeout, monitor->greeting_deadline, now);
+    } else if (monitor->state == QBLK_MONITOR_NEGOTIATING) {
+        timeout = until(timeout, monitor->negotiation_deadline, now);
     }
     if (monitor->jobs != NULL && monitor->state == QBLK_MONITOR_READY) {
         int due = jobs_timeout(monitor, now);
@@ -325,8 +335,11 @@ static bool deliver(qblk_monitor *monitor)
             return false;
         }
         if (monitor->state == QBLK_MONITOR_GREETING &&
-            monitor->client.state != CLIENT_GREETING)
+            monitor->client.state != CLIENT_GREETING) {
             monitor->state = QBLK_MONITOR_NEGOTIATING;
+            monitor->negotiation_deadline = monitor->is_away
+                ? monitor->connect_deadline : monitor_deadline(monitor->options.negotiation_ms);
+        }
     }
     return false;
 }
@@ -380,6 +393,21 @@ static void read_turn(qblk_monitor *monitor)
     monitor->has_more = true;
 }
 
+/* Whoever is away has waited for this as long as it may. */
+static void die_late(qblk_monitor *monitor, const qblk_error *error)
+{
+    qblk_error why = *error;
+
+    if (monitor->is_away)
+        reconnect_give_up(monitor, error, &why);
+    die(monitor, &why);
+}
+
+static bool is_late(int64_t deadline)
+{
+    return deadline >= 0 && monitor_now_ms() >= deadline;
+}
+
 static void greeting_late(qblk_monitor *monitor)
 {
     qblk_error error;
@@ -391,7 +419,16 @@ static void greeting_late(qblk_monitor *monitor)
         (void)err_set(&error, QBLK_E_MONITOR_BUSY, "the monitor %s is busy: connected, but no "
                       "greeting came. QEMU serves one client a monitor; end the other one, or "
                       "give QEMU a second -qmp socket", monitor->path);
-    die(monitor, &error);
+    die_late(monitor, &error);
+}
+
+static void negotiation_late(qblk_monitor *monitor)
+{
+    qblk_error error;
+
+    (void)err_set(&error, QBLK_E_TIMEOUT, "%s greeted, and then did not answer qmp_capabilities; its "
+                  "main loop may hang", monitor->path);
+    die_late(monitor, &error);
 }
 
 int qblk_monitor_process(qblk_monitor *monitor, short revents, qblk_error *error)
@@ -408,9 +445,10 @@ int qblk_monitor_process(qblk_monitor *monitor, short revents, qblk_error *error
         monitor_flush(monitor);
         read_turn(monitor);
     }
-    if (monitor->state == QBLK_MONITOR_GREETING && monitor->greeting_deadline >= 0 &&
-        monitor_now_ms() >= monitor->greeting_deadline)
+    if (monitor->state == QBLK_MONITOR_GREETING && is_late(monitor->greeting_deadline))
         greeting_late(monitor);
+    else if (monitor->state == QBLK_MONITOR_NEGOTIATING && is_late(monitor->negotiation_deadline))
+        negotiation_late(monitor);
     if (!monitor->free_asked)
         watch_turn(monitor);
     if (monitor->state != QBLK_MONITOR_DEAD && !monitor->free_asked)
@@ -421,8 +459,8 @@ int qblk_monitor_process(qblk_monitor *monitor, short revents, qblk_error *error
         die(monitor, &monitor->doom);
     if (monitor->state == QBLK_MONITOR_DEAD)
         r = err_copy(error, &monitor->why);
-    monitor_changed(monitor);
-    (void)leave(monitor);
+    if (leave(monitor))
+        monitor_changed(monitor);
     return r;
 }
 
@@ -504,11 +542,12 @@ int qblk_monitor_wait_ready(qblk_monitor *monitor, int timeout_ms, qblk_error *e
         [QBLK_MONITOR_NEGOTIATING] = "QEMU does not answer; its main loop may hang",
         [QBLK_MONITOR_READY] = "",
         [QBLK_MONITOR_DEAD] = "",
+        [QBLK_MONITOR_AWAY] = "the connection was lost and is being made again",
     };
     int r = monitor_block(monitor, is_ready, monitor, monitor_deadline(timeout_ms), error);
 
     if (r == -ETIMEDOUT && monitor->state != QBLK_MONITOR_DEAD)
         (void)err_set(error, QBLK_E_TIMEOUT, "the monitor %s was not ready in %d ms: %s",
-                      monitor->path, timeout_ms, waited_for[monitor->state]);
+                      monitor->path, timeout_ms, waited_for[qblk_monitor_get_state(monitor)]);
     return r;
 }

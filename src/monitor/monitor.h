@@ -21,8 +21,13 @@ struct ev_attachment;
 struct monitor_child {
     struct list link;
     bool is_due; /* turn() is to run */
+    bool is_to_hear; /* of a loss, or a return */
     /* The connection is over. Called once, inside process(). */
     void (*ended)(struct monitor_child *child, const qblk_error *why);
+    /* The connection is lost and being made again: replies that were awaited come as QBLK_E_LOST right
+     * after this; it is there again. Inside process(). May be NULL. */
+    void (*lost)(struct monitor_child *child, const qblk_error *why);
+    void (*back)(struct monitor_child *child);
     /* After monitor_ask_turn(): inside process(), so that callbacks may run. May be NULL. */
     void (*turn)(struct monitor_child *child);
     /* An event of QEMU's, inside process(). Remember it, ask for a turn, and call nothing that frees
@@ -84,11 +89,15 @@ struct qblk_monitor {
     bool is_listening;        /* made by _listen: the file at path is ours until the peer comes */
     int64_t connect_deadline; /* ms on the monotonic clock, -1: never */
     int64_t greeting_deadline;
+    int64_t negotiation_deadline;
     int64_t retry_at;         /* next attempt to connect */
     int retry_ms;
     bool has_doom;            /* death was found outside process(); it is dealt with there */
     qblk_error doom;
-    qblk_error why;           /* of the end */
+    qblk_error why;           /* of the end; while is_away of the loss */
+    bool can_return;          /* made by _connect with reconnect_ms */
+    bool is_away;             /* lost, and being made again */
+    bool gave_up;
 
     bool has_more;            /* the last turn stopped reading before the socket was empty */
     struct frames in;
@@ -99,6 +108,7 @@ struct qblk_monitor {
     struct list events;       /* of struct queued_event */
     size_t event_bytes;
     bool events_dropped;
+    bool has_gap;             /* the connection was lost since next_event() was last asked */
 
     struct job_set *jobs;     /* NULL until tracking begins */
     struct list job_listeners;
@@ -175,7 +185,18 @@ int64_t watch_next_time(const qblk_monitor *monitor);   /* -1: never */
 void watch_turn(qblk_monitor *monitor);
 void watch_forget_own(qblk_monitor *monitor);           /* before the connection is closed */
 
+void monitor_close(qblk_monitor *monitor); /* the connection's descriptor */
+
+/* reconnect.c */
+/* Whether the monitor is to live on after that. */
+bool reconnect_is_meant(const qblk_monitor *monitor, const qblk_error *why);
+void reconnect_begin(qblk_monitor *monitor, const qblk_error *why);
+void reconnect_done(qblk_monitor *monitor); /* the handshake is done */
+/* The error for a monitor that does not come back, last being why not. */
+void reconnect_give_up(qblk_monitor *monitor, const qblk_error *last, qblk_error *ret_why);
+
 /* connect.c */
+void connect_retry(qblk_monitor *monitor, int64_t now);
 void connect_turn(qblk_monitor *monitor, int64_t now);
 void connect_established(qblk_monitor *monitor, int fd);
 
@@ -189,6 +210,7 @@ void jobs_hear(qblk_monitor *monitor, const char *name, const char *text);
 void jobs_turn(qblk_monitor *monitor, int64_t now); /* readings and progress that are due */
 int jobs_timeout(const qblk_monitor *monitor, int64_t now);
 void jobs_hangup(qblk_monitor *monitor, const qblk_error *why);
+void jobs_lost(qblk_monitor *monitor); /* the connection comes back, perhaps */
 void jobs_done(qblk_monitor *monitor);
 void jobs_listen(qblk_monitor *monitor, struct job_listener *listener);
 void jobs_unlisten(qblk_monitor *monitor, struct job_listener *listener);

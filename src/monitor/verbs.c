@@ -156,6 +156,7 @@ int qblk_job_act(qblk_job *job, qblk_job_verb verb, uint64_t value, qblk_act_fn 
         return r;
     }
     job_verb_sent(job, verb);
+    monitor_changed(call.monitor);
     return 0;
 }
 

@@ -10,18 +10,8 @@
 #include "base/str.h"
 #include "qmp/waiter.h"
 
-#define KEEP_ROOM 4096 /* what the two buffers may hold while nothing happens */
 #define SHOWN_ROOM 84
 #define SHORT_IDS 9 /* 1 to 9 */
-
-/* Empties a buffer, and gives its memory back if a large message was in it. */
-static void relax(struct buf *buf)
-{
-    if (buf->room > KEEP_ROOM)
-        buf_done(buf);
-    else
-        buf_reset(buf);
-}
 
 static void set_state(struct client *client, enum client_state state)
 {
@@ -44,16 +34,12 @@ void client_init(struct client *client, const struct client_ops *ops, void *arg,
     (void)snprintf(client->caps_id, sizeof(client->caps_id), "%s", caps_id);
     list_init(&client->waiters);
     list_init(&client->held);
-    buf_init(&client->in);
-    buf_init(&client->out);
 }
 
 void client_done(struct client *client)
 {
     waiter_free_all(&client->waiters);
     waiter_free_all(&client->held);
-    buf_done(&client->in);
-    buf_done(&client->out);
     client->in_flight = 0;
     client->held_bytes = 0;
     client->state = CLIENT_DEAD;
@@ -61,45 +47,45 @@ void client_done(struct client *client)
 
 /* ---- sending ------------------------------------------------------------------------------ */
 
-/* Writes what was put together in client->out. */
-static int write_out(struct client *client, int fd, qblk_error *error)
+/* Writes what was put together in out, and empties it. */
+static int write_out(struct client *client, struct buf *out, int fd, qblk_error *error)
 {
     int r;
 
-    if (buf_ok(&client->out) < 0) {
+    if (buf_ok(out) < 0) {
         r = err_nomem(error);
     } else {
-        r = client->ops->write(client->arg, client->out.data, client->out.len, fd, error);
+        r = client->ops->write(client->arg, out->data, out->len, fd, error);
         if (r == 0)
-            log_message(client->log, '>', client->out.data, client->out.len);
+            log_message(client->log, '>', out->data, out->len);
     }
-    relax(&client->out);
+    buf_done(out);
     return r;
 }
 
 static int write_command(struct client *client, uint32_t id, const char *body, size_t len, int fd,
                          qblk_error *error)
 {
-    struct buf *out = &client->out;
+    struct buf out = BUF_INIT;
 
     while (len > 0 && strchr(" \t\r\n", body[len - 1]) != NULL)
         len--;
-    (void)buf_add(out, body, len);
+    (void)buf_add(&out, body, len);
     /* Only an object without members ends in its opening brace. */
-    (void)buf_addf(out, "%s\"id\":%lu}", len > 0 && body[len - 1] == '{' ? "" : ",",
+    (void)buf_addf(&out, "%s\"id\":%lu}", len > 0 && body[len - 1] == '{' ? "" : ",",
                    (unsigned long)id);
-    return write_out(client, fd, error);
+    return write_out(client, &out, fd, error);
 }
 
 static int write_capabilities(struct client *client, qblk_error *error)
 {
-    struct buf *out = &client->out;
+    struct buf out = BUF_INIT;
 
-    (void)buf_adds(out, "{\"execute\":\"qmp_capabilities\"");
+    (void)buf_adds(&out, "{\"execute\":\"qmp_capabilities\"");
     if (client->has_oob)
-        (void)buf_adds(out, ",\"arguments\":{\"enable\":[\"oob\"]}");
-    (void)buf_addf(out, ",\"id\":\"%s\"}", client->caps_id);
-    return write_out(client, -1, error);
+        (void)buf_adds(&out, ",\"arguments\":{\"enable\":[\"oob\"]}");
+    (void)buf_addf(&out, ",\"id\":\"%s\"}", client->caps_id);
+    return write_out(client, &out, -1, error);
 }
 
 /* Whether a command of that kind must wait now, not looking at those that wait already. */
@@ -116,8 +102,8 @@ static bool is_in_use(struct client *client, uint32_t id)
 }
 
 /* One digit where one is free: each byte costs QEMU a system call. An id is free again once its own
- * reply has come. Where a command was ended by a reply without id, its own may still come: then
- * every id is used once. */
+ * reply has come. Where a command was ended by a reply without id, or by the end of a connection, its
+ * own may still come: then every id is used once. */
 static uint32_t draw_id(struct client *client)
 {
     uint32_t id;
@@ -271,6 +257,36 @@ void client_hangup(struct client *client, const qblk_error *why)
     }
 }
 
+void client_lost(struct client *client, const qblk_error *why)
+{
+    struct waiter *waiter;
+    qblk_error copy = *why;
+
+    set_state(client, CLIENT_GREETING);
+    /* What was not written yet is lost as well: it was meant to come after what was. All stay in a
+     * list until they hear, so that they can be abandoned. */
+    while ((waiter = waiter_first(&client->held)) != NULL) {
+        list_remove(&waiter->link);
+        list_append(&client->waiters, &waiter->link);
+    }
+    client->in_flight = 0;
+    client->held_bytes = 0;
+    client->has_oob = false;
+    while ((waiter = waiter_first(&client->waiters)) != NULL) {
+        list_remove(&waiter->link);
+        waiter_tell(waiter, NULL, &copy);
+    }
+}
+
+void client_restart(struct client *client, const char *caps_id)
+{
+    set_state(client, CLIENT_GREETING);
+    client->has_oob = false;
+    client->blamed = false;
+    client->was_blamed = true;
+    (void)snprintf(client->caps_id, sizeof(client->caps_id), "%s", caps_id);
+}
+
 /* ---- receiving ---------------------------------------------------------------------------- */
 
 static void log_dropped(const struct client *client, const char *what, const struct msg *msg)
@@ -352,7 +368,7 @@ static uint32_t id_number(struct msg_span id)
 static void answer(struct client *client, struct waiter *waiter, const struct msg *msg)
 {
     struct msg_span user_id = { waiter->text, waiter->user_id_len };
-    struct buf text = client->in; /* taken, so that a message inside a callback finds another */
+    struct buf text = BUF_INIT;
     qblk_error error;
 
     count_out(client, waiter);
@@ -361,16 +377,13 @@ static void answer(struct client *client, struct waiter *waiter, const struct ms
         waiter_free(waiter);
         return;
     }
-    buf_init(&client->in);
     if (msg_without_id(msg, user_id, &text) < 0) {
         (void)err_nomem(&error);
         waiter_tell(waiter, NULL, &error);
     } else {
         waiter_tell(waiter, text.data, NULL);
     }
-    relax(&text);
-    buf_done(&client->in);
-    client->in = text;
+    buf_done(&text);
 }
 
 static void on_reply(struct client *client, const struct msg *msg)
@@ -402,20 +415,17 @@ static void on_reply(struct client *client, const struct msg *msg)
 
 static int on_event(struct client *client, const struct msg *msg, qblk_error *error)
 {
-    struct buf text = client->in;
+    struct buf text = BUF_INIT;
     int r = 0;
 
     if (client->ops->event == NULL)
         return 0;
-    buf_init(&client->in);
     /* An event must not be lost in silence: without memory for it the connection is over. */
     if (buf_add(&text, msg->text, msg->len) == 0)
         client->ops->event(client->arg, msg->event, text.data, text.len);
     else
         r = err_nomem(error);
-    relax(&text);
-    buf_done(&client->in);
-    client->in = text;
+    buf_done(&text);
     return r;
 }
 

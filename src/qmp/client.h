@@ -55,8 +55,6 @@ struct client {
     unsigned in_flight;    /* in-band commands written and not answered */
     bool blamed;           /* an error without id has ended a command since the last proper reply */
     bool was_blamed;       /* ... ever */
-    struct buf in;         /* a message on its way to a callback */
-    struct buf out;        /* a command on its way to ops.write */
 };
 
 /* caps_id: what nobody else has used, such as "qblk-5f2a90c1". ops and log are borrowed. */
@@ -86,6 +84,12 @@ int client_bad_bytes(const struct client *client, qblk_error *error);
  * QBLK_E_PROTOCOL or QBLK_E_MEMORY; the caller then hangs up. The client may be hung up by a
  * callback, not freed. */
 int client_message(struct client *client, const char *text, size_t len, qblk_error *error);
+
+/* The connection is lost and may come back: whoever waits hears why, once. What is submitted from now
+ * on is held until the client is ready again. */
+void client_lost(struct client *client, const qblk_error *why);
+/* A new connection begins, with its greeting. No id of an earlier one is used again. */
+void client_restart(struct client *client, const char *caps_id);
 
 /* The connection is over: every waiter hears why, once, and the state is CLIENT_DEAD. */
 void client_hangup(struct client *client, const qblk_error *why);

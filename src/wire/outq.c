@@ -8,8 +8,6 @@
 #include "base/mem.h"
 #include "wire/unixsock.h"
 
-#define KEEP_ROOM 4096 /* an empty queue holds no more than this */
-
 struct outq_fd {
     struct list link;
     size_t at; /* goes with this byte of the buffer */
@@ -147,9 +145,6 @@ int outq_flush(struct outq *queue, int socket)
             return (int)n;
     }
     queue->sent = 0;
-    if (queue->bytes.room > KEEP_ROOM)
-        buf_done(&queue->bytes);
-    else
-        buf_reset(&queue->bytes);
+    buf_done(&queue->bytes); /* an idle connection holds nothing */
     return 1;
 }

@@ -713,23 +713,6 @@ START_TEST(events_come_in_order_with_replies)
 }
 END_TEST
 
-START_TEST(little_is_held_after_a_large_message)
-{
-    struct buf text = BUF_INIT;
-
-    ready(false);
-    ck_assert_int_eq(buf_adds(&text, "{\"event\": \"BIG\", \"data\": \""), 0);
-    for (int i = 0; i < 100000; i++)
-        ck_assert_int_eq(buf_addc(&text, 'x'), 0);
-    ck_assert_int_eq(buf_adds(&text, "\"}"), 0);
-    say(text.data);
-    ck_assert_uint_le(client.in.room, 4096);
-    submit_as(text.data, "a", "", false, -1);
-    ck_assert_uint_le(client.out.room, 4096);
-    buf_done(&text);
-}
-END_TEST
-
 /* ---- the end, and callbacks that call back ------------------------------------------------ */
 
 START_TEST(a_hangup_tells_every_waiter_once)
@@ -1120,7 +1103,6 @@ static TCase *oob_case(void)
     tcase_add_test(tc, an_abandoned_command_keeps_its_place_in_the_window);
     tcase_add_test(tc, an_error_without_id_makes_room_in_the_window);
     tcase_add_test(tc, events_come_in_order_with_replies);
-    tcase_add_test(tc, little_is_held_after_a_large_message);
     return tc;
 }
 

@@ -483,6 +483,58 @@ START_TEST(completed_without_concluded_is_asked_for_at_growing_distances)
 }
 END_TEST
 
+/* The time limit of a test is the measure: with a search of all timers this takes minutes. */
+START_TEST(many_jobs_that_wait_cost_no_more_each_than_few)
+{
+    struct job_set *many = job_set_new(NULL, NULL, NULL, NULL);
+    struct block_event_data event = { .kind = BLOCK_COMPLETED, .type = "mirror" };
+    char id[16];
+
+    ck_assert_ptr_nonnull(many);
+    event.id = id;
+    for (int i = 0; i < 100000; i++) {
+        (void)snprintf(id, sizeof(id), "job%d", i);
+        ck_assert_ptr_nonnull(job_set_started(many, id, "mirror", now + i / 10));
+        job_set_status(many, id, "created", now + i / 10);
+        job_set_status(many, id, "running", now + i / 10);
+        job_set_replied(many, id, NULL, now + i / 10);
+        job_set_block_event(many, &event, now + i / 10);
+        ck_assert_int_eq(job_set_timeout_ms(many, now + i / 10), i < 200 ? 20 - i / 10 : 0);
+    }
+    ck_assert(job_set_has_open(many));
+    /* Each is asked about again later, the ones whose time had not come at their own. */
+    job_set_reading_begin(many, JOB_WANT_JOBS);
+    job_set_reading_failed(many, now + 9999);
+    ck_assert_int_eq(job_set_timeout_ms(many, now + 9999), 1);
+    job_set_hangup(many, "gone", now);
+    ck_assert(!job_set_has_open(many));
+    ck_assert_int_eq(job_set_timeout_ms(many, now), -1);
+    job_set_free(many);
+}
+END_TEST
+
+START_TEST(a_change_has_the_time_of_the_event_that_told_it)
+{
+    qblk_job *job;
+
+    read_all("a", "running", NULL);
+    job = job_set_find(set, "a");
+    ck_assert_int_eq(info_of(job).told_us, 0);
+    job_set_told(set, 1000001);
+    heard("a", "paused");
+    job_set_told(set, 0);
+    ck_assert_int_eq(info_of(job).told_us, 1000001);
+    read_all("a", "running", NULL);
+    ck_assert_int_eq(info_of(job).told_us, 0);
+    job_set_told(set, 2000002);
+    heard("a", "concluded");
+    job_set_told(set, 0);
+    read_all("a", "concluded", NULL); /* adds the outcome */
+    ck_assert_int_eq(info_of(job).outcome, QBLK_OUTCOME_COMPLETED);
+    ck_assert_int_eq(info_of(job).told_us, 2000002);
+}
+END_TEST
+
 START_TEST(a_dismissal_whose_null_is_lost_is_asked_about)
 {
     read_all("a", "concluded", NULL);
@@ -987,6 +1039,8 @@ int main(void)
     tcase_add_test(tcase, query_block_jobs_adds_what_it_alone_knows);
     tcase_add_test(tcase, unknown_statuses_are_kept_and_asked_about_once);
     tcase_add_test(tcase, completed_without_concluded_is_asked_for_at_growing_distances);
+    tcase_add_test(tcase, many_jobs_that_wait_cost_no_more_each_than_few);
+    tcase_add_test(tcase, a_change_has_the_time_of_the_event_that_told_it);
     tcase_add_test(tcase, a_dismissal_whose_null_is_lost_is_asked_about);
     tcase_add_test(tcase, outcomes_are_told_apart);
     tcase_add_test(tcase, what_vanishes_unread_ends_by_what_was_heard);

@@ -232,7 +232,8 @@ START_TEST(a_job_that_is_gone_between_is_told_so_after_a_surprise)
     track(&seen[0]);
     run(is_synced);
     peer.n_jobs = 0;
-    send(START_STREAM); /* a job that is new makes the set look again */
+    /* A job that is new makes the set look again. */
+    send("{\"execute\":\"block-stream\",\"arguments\":{\"job-id\":\"k\",\"device\":\"top\"}}");
     run(is_gone);
     ck_assert_int_eq(seen[0].ends, 1);
     ck_assert_int_eq(seen[0].outcome, QBLK_OUTCOME_LOST);

@@ -69,6 +69,8 @@ struct options {
     bool keep_nodes;
     uint64_t tries; /* 0: as many as usual */
     int64_t interval_ms;
+    const char *glob;
+    int64_t reconnect_ms; /* 0: not at all, or the verb's own */
 };
 
 struct verb;

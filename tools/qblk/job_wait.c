@@ -1,7 +1,7 @@
 /* The verbs job wait and job watch. */
 #include <stdio.h>
-#include <time.h>
 
+#include "change.h"
 #include "follow.h"
 #include "json.h"
 #include "report.h"
@@ -167,44 +167,13 @@ int run_job_wait(struct cli *cli)
 
 /* ---- job watch ----------------------------------------------------------------------------- */
 
-static void watch_stall(struct text *line, const qblk_job_info *info)
-{
-    text_add(line, "stalled (");
-    stall_add_where(line, info);
-    text_add(line, "): ");
-    stall_add_advice(line, info);
-}
-
 static void watch_line(struct follow *follow, const qblk_job_info *info, bool is_gone)
 {
     struct text line = { NULL, 0, 0 };
-    struct text plain = { NULL, 0, 0 };
-    struct timespec now = { 0, 0 };
-    struct tm tm;
-    char clock[16] = "";
 
-    (void)clock_gettime(CLOCK_REALTIME, &now);
-    if (localtime_r(&now.tv_sec, &tm) != NULL)
-        (void)strftime(clock, sizeof(clock), "%H:%M:%S", &tm);
-    text_addf(&line, "%s.%03ld %s %s ", clock, now.tv_nsec / 1000000, info->id,
-              info->type != NULL && *info->type != '\0' ? info->type : "-");
-    if (is_gone)
-        text_add(&line, "gone");
-    else if (info->outcome != QBLK_OUTCOME_NONE && info->state == QBLK_JOB_GONE)
-        text_add(&line, qblk_job_state_name(QBLK_JOB_CONCLUDED)); /* its end and that in one */
-    else if (info->is_stalled)
-        watch_stall(&line, info);
-    else
-        text_add(&line, qblk_job_state_name(info->state));
-    if (info->outcome != QBLK_OUTCOME_NONE && !is_gone)
-        text_addf(&line, " %s%s%s", qblk_job_outcome_name(info->outcome),
-                  info->error != NULL ? ": " : "", info->error != NULL ? info->error : "");
-    else if (info->total > 0 && !is_gone && !info->is_stalled)
-        text_addf(&line, " %d%%", info->current >= info->total
-                  ? 100 : (int)((double)info->current / (double)info->total * 100));
-    text_add_plain(&plain, line.s, false);
-    text_free(&line);
-    out_line(follow->cli, &plain);
+    text_add_clock(&line);
+    add_job_change(&line, info, is_gone);
+    out_plain(follow->cli, &line);
 }
 
 static bool all_ended(const struct follow *follow)

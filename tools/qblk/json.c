@@ -123,6 +123,16 @@ void json_raw(struct text *text, const char *key, const char *value)
     rawjson_compact(text, value, strlen(value)); /* one line, whatever it was */
 }
 
+void json_time(struct text *text, const char *key, int64_t us)
+{
+    if (us <= 0) {
+        json_null(text, key);
+        return;
+    }
+    add_key(text, key);
+    text_addf(text, "%" PRId64 ".%06d", us / 1000000, (int)(us % 1000000));
+}
+
 void json_event(struct text *text, const char *name)
 {
     struct timespec now = { 0, 0 };

@@ -21,6 +21,9 @@ void json_null(struct text *text, const char *key);
 /* value is JSON already; what is not valid is written as a string. NULL: null. */
 void json_raw(struct text *text, const char *key, const char *value);
 
+/* A time of day in us since 1970, as seconds; 0: null. */
+void json_time(struct text *text, const char *key, int64_t us);
+
 /* Opens {"event": name, "time": now}; to be closed by the caller. */
 void json_event(struct text *text, const char *name);
 

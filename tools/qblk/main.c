@@ -66,6 +66,9 @@ const struct verb verbs[] = {
     { "job finalize", VERB_JOB_END, 1, 1, "ID", "Let a pending job end", NULL, run_job_act },
     { "job dismiss", VERB_JOB_QUICK, 1, 1, "ID", "Make QEMU forget a job that is over", NULL,
       run_job_act },
+    { "watch", VERB_WATCH, 0, -1, "[SOCKET...]", "Print each change of the jobs of many QEMUs",
+      "Follows the monitors at the sockets given and at all that match --glob, as they come and go,\n"
+      "until interrupted. It serves as the one client of each.", run_watch },
     { "recover", VERB_RECOVER, 0, 0, "", "Finish or undo what a client has left open",
       "What is open is read from QEMU itself; each operation ends as its owner meant it to.",
       run_recover },

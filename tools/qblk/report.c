@@ -64,6 +64,15 @@ void out_line(struct cli *cli, struct text *line)
     text_free(line);
 }
 
+void out_plain(struct cli *cli, struct text *line)
+{
+    struct text plain = { NULL, 0, 0 };
+
+    text_add_plain(&plain, text_str(line), false);
+    text_free(line);
+    out_line(cli, &plain);
+}
+
 static void err_line(struct cli *cli, const char *s)
 {
     struct text line = { NULL, 0, 0 };

@@ -17,6 +17,8 @@ int own_error(qblk_error *error, qblk_error_kind kind, qblk_error_code code, con
 void out_text(struct cli *cli, const char *s);
 /* The same with a newline behind it; the text is freed. */
 void out_line(struct cli *cli, struct text *line);
+/* The same with what could steer a terminal made visible. */
+void out_plain(struct cli *cli, struct text *line);
 
 /* For people, on stderr: "qblk: ...", and under --json also as a line {"event": "note"} or
  * {"event": "warning"}. note() is silenced by -q. */

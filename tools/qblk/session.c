@@ -46,6 +46,22 @@ static void on_event(qblk_monitor *monitor, const char *name, const char *json, 
         session->ops->on_event(session, name, json, session->arg);
 }
 
+static void on_away(qblk_monitor *monitor, const qblk_error *error, void *arg)
+{
+    const struct session *session = arg;
+
+    (void)monitor;
+    note(session->cli, "%s; trying again", error->text);
+}
+
+static void on_back(qblk_monitor *monitor, void *arg)
+{
+    const struct session *session = arg;
+
+    (void)monitor;
+    note(session->cli, "the connection is back");
+}
+
 static void on_lost(qblk_monitor *monitor, const qblk_error *error, void *arg)
 {
     struct session *session = arg;
@@ -56,16 +72,22 @@ static void on_lost(qblk_monitor *monitor, const qblk_error *error, void *arg)
         session->ops->on_lost(session, error, session->arg);
 }
 
+void session_begin(struct session *session, struct cli *cli, const struct session_ops *ops,
+                   void *arg)
+{
+    memset(session, 0, sizeof(*session));
+    session->cli = cli;
+    session->ops = ops;
+    session->arg = arg;
+}
+
 int session_open(struct session *session, struct cli *cli, const struct session_ops *ops, void *arg,
                  qblk_error *error)
 {
     qblk_monitor_options options = QBLK_INIT(qblk_monitor_options);
     const char *socket = cli->opt.socket;
 
-    memset(session, 0, sizeof(*session));
-    session->cli = cli;
-    session->ops = ops;
-    session->arg = arg;
+    session_begin(session, cli, ops, arg);
     if (socket == NULL)
         socket = getenv("QBLK_SOCKET");
     if (socket == NULL || *socket == '\0')
@@ -73,6 +95,9 @@ int session_open(struct session *session, struct cli *cli, const struct session_
                            "environment variable QBLK_SOCKET");
     options.wait_ms = (int)cli->opt.wait_ms;
     options.arg = session;
+    options.reconnect_ms = (int)cli->opt.reconnect_ms;
+    options.on_lost = on_away;
+    options.on_back = on_back;
     if (cli->opt.verbose > 0)
         options.on_log = on_log;
     if (ops != NULL) {
@@ -114,12 +139,13 @@ static void on_deadline(struct ev_loop *loop, ev_timer *watcher, int revents)
 int session_loop(struct session *session, qblk_error *error)
 {
     static const int numbers[3] = { SIGINT, SIGTERM, SIGHUP };
-    int r;
+    int r = 0;
 
     session->loop = ev_loop_new(EVFLAG_AUTO);
     if (session->loop == NULL)
         return own_error(error, QBLK_KIND_FAILED, QBLK_E_SYSTEM, "cannot make an event loop");
-    r = qblk_monitor_attach_ev(session->monitor, session->loop, error);
+    if (session->monitor != NULL)
+        r = qblk_monitor_attach_ev(session->monitor, session->loop, error);
     if (r < 0)
         return r;
     for (int i = 0; i < 3; i++) {

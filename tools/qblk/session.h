@@ -33,6 +33,11 @@ struct session {
     bool is_timed_out;
 };
 
+/* Without a connection, for a verb that makes its own; ops as below, of which on_event and on_lost
+ * are not called. */
+void session_begin(struct session *session, struct cli *cli, const struct session_ops *ops,
+                   void *arg);
+
 /* Connects and waits for the handshake. ops may be NULL (a verb of blocking calls). On failure
  * there is nothing to end. */
 int session_open(struct session *session, struct cli *cli, const struct session_ops *ops, void *arg,

@@ -29,6 +29,7 @@ struct cli;
 #define VERB_RESIZE (1u << 25)
 #define VERB_THROTTLE (1u << 26)
 #define VERB_DETACH (1u << 27)
+#define VERB_WATCH (1u << 30)
 #define VERB_OPS (VERB_PULL | VERB_COPY | VERB_BACKUP | VERB_COMMIT)
 #define VERB_SMALL (VERB_RESIZE | VERB_THROTTLE | VERB_DETACH) /* operations without a job */
 #define VERB_ALL (~0u)
@@ -62,6 +63,7 @@ int run_job_info(struct cli *cli);
 int run_job_wait(struct cli *cli);
 int run_job_watch(struct cli *cli);
 int run_job_act(struct cli *cli);
+int run_watch(struct cli *cli);
 int run_recover(struct cli *cli);
 int run_events(struct cli *cli);
 int run_qmp(struct cli *cli);

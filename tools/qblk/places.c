@@ -1,0 +1,296 @@
+#include "places.h"
+
+#include <errno.h>
+#include <fnmatch.h>
+#include <glob.h>
+#include <limits.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/inotify.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "report.h"
+
+#define CHANGES (IN_CREATE | IN_MOVED_TO | IN_DELETE | IN_MOVED_FROM | IN_ONLYDIR)
+
+struct pattern {
+    char *text;
+    bool is_glob;
+};
+
+/* A watched directory: what stands in front of a name there, "", "/" or "dir/", in as many ways as
+ * patterns have of saying it. */
+struct dir {
+    char **fronts;
+    int n_fronts;
+};
+
+struct places {
+    const struct places_ops *ops;
+    void *arg;
+    struct ev_loop *loop;
+    ev_io io;
+    int fd;
+    struct pattern *patterns;
+    int n_patterns;
+    struct dir *dirs; /* by inotify's number */
+    int n_dirs;
+};
+
+static bool is_socket(const char *path)
+{
+    struct stat st;
+
+    return stat(path, &st) == 0 && S_ISSOCK(st.st_mode);
+}
+
+/* ---- directories ----------------------------------------------------------------------------- */
+
+static int watch_dir(struct places *places, const char *front)
+{
+    int wd = inotify_add_watch(places->fd, *front != '\0' ? front : ".", CHANGES);
+    struct dir *dir;
+
+    if (wd < 0)
+        return -errno;
+    while (places->n_dirs <= wd) {
+        places->dirs = xrealloc(places->dirs, (size_t)places->n_dirs + 1, sizeof(*places->dirs));
+        places->dirs[places->n_dirs++] = (struct dir){ NULL, 0 };
+    }
+    dir = &places->dirs[wd];
+    for (int i = 0; i < dir->n_fronts; i++)
+        if (strcmp(dir->fronts[i], front) == 0)
+            return 0;
+    dir->fronts = xrealloc(dir->fronts, (size_t)dir->n_fronts + 1, sizeof(*dir->fronts));
+    dir->fronts[dir->n_fronts++] = xstrdup(front);
+    return 0;
+}
+
+static void forget_dir(struct dir *dir)
+{
+    for (int i = 0; i < dir->n_fronts; i++)
+        free(dir->fronts[i]);
+    free(dir->fronts);
+    *dir = (struct dir){ NULL, 0 };
+}
+
+static int dir_error(const char *dir, int err, qblk_error *error)
+{
+    return own_error(error, err == ENOSPC ? QBLK_KIND_FAILED : QBLK_KIND_USAGE,
+                     err == ENOSPC ? QBLK_E_SYSTEM : QBLK_E_ARGUMENT,
+                     "directory %s cannot be watched for sockets: %s%s", *dir != '\0' ? dir : ".",
+                     strerror(err), err == ENOENT ? "; make it first" : "");
+}
+
+/* Watches each directory that the first n bytes of the pattern, up to a slash, stand for. */
+static int watch_level(struct places *places, const struct pattern *pattern, size_t n,
+                       qblk_error *error)
+{
+    char *front = xstrndup(pattern->text, n);
+    glob_t found = { .gl_pathc = 0 };
+    int r = 0;
+
+    if (!pattern->is_glob || n == 0) {
+        r = watch_dir(places, front);
+        if (r < 0)
+            r = dir_error(front, -r, error);
+    } else if (glob(front, GLOB_NOSORT | GLOB_ONLYDIR, NULL, &found) == 0) {
+        for (size_t i = 0; i < found.gl_pathc; i++) {
+            r = watch_dir(places, found.gl_pathv[i]);
+            if (r == -ENOSPC || found.gl_pathc == 1)
+                break;
+            r = 0; /* gone again, or not ours to look into */
+        }
+        if (r < 0)
+            r = dir_error(found.gl_pathv[0], -r, error);
+    } else if (strpbrk(front, "*?[") == NULL) {
+        r = dir_error(front, ENOENT, error);
+    }
+    globfree(&found);
+    free(front);
+    return r;
+}
+
+/* Each directory in which a name can appear that the pattern, or a part of it, matches. */
+static int watch_dirs(struct places *places, const struct pattern *pattern, qblk_error *error)
+{
+    const char *wild = pattern->is_glob ? strpbrk(pattern->text, "*?[") : NULL;
+    const char *at = pattern->text, *end;
+    int r = 0;
+
+    do {
+        end = strchr(at, '/');
+        if (end == NULL || (wild != NULL && wild < end))
+            r = watch_level(places, pattern, (size_t)(at - pattern->text), error);
+        at = end != NULL ? end + 1 : NULL;
+    } while (r == 0 && at != NULL);
+    return r;
+}
+
+/* ---- what is there --------------------------------------------------------------------------- */
+
+static void tell_found(struct places *places, const struct pattern *pattern)
+{
+    glob_t found = { .gl_pathc = 0 };
+
+    if (!pattern->is_glob) {
+        if (access(pattern->text, F_OK) == 0)
+            places->ops->appeared(pattern->text, places->arg);
+        return;
+    }
+    if (glob(pattern->text, 0, NULL, &found) == 0) {
+        for (size_t i = 0; i < found.gl_pathc; i++)
+            if (is_socket(found.gl_pathv[i]))
+                places->ops->appeared(found.gl_pathv[i], places->arg);
+    }
+    globfree(&found);
+}
+
+static void look_again(struct places *places)
+{
+    for (int i = 0; i < places->n_patterns; i++) {
+        qblk_error error;
+
+        (void)watch_dirs(places, &places->patterns[i], &error);
+        tell_found(places, &places->patterns[i]);
+    }
+}
+
+static bool is_meant(const struct places *places, const char *path, bool *ret_is_named)
+{
+    *ret_is_named = false;
+    for (int i = 0; i < places->n_patterns && !*ret_is_named; i++)
+        *ret_is_named = !places->patterns[i].is_glob && strcmp(places->patterns[i].text, path) == 0;
+    for (int i = 0; i < places->n_patterns && !*ret_is_named; i++) {
+        const struct pattern *pattern = &places->patterns[i];
+
+        if (pattern->is_glob && fnmatch(pattern->text, path, FNM_PATHNAME | FNM_PERIOD) == 0)
+            return true;
+    }
+    return *ret_is_named;
+}
+
+static void hear_name(struct places *places, const char *front, const struct inotify_event *event)
+{
+    char path[PATH_MAX];
+    bool is_named;
+
+    if ((size_t)snprintf(path, sizeof(path), "%s%s", front, event->name) >= sizeof(path) ||
+        !is_meant(places, path, &is_named))
+        return;
+    if ((event->mask & (IN_DELETE | IN_MOVED_FROM)) != 0)
+        places->ops->vanished(path, places->arg);
+    else if (is_named || is_socket(path))
+        places->ops->appeared(path, places->arg);
+}
+
+/* Returns whether all has to be looked at again. */
+static bool hear(struct places *places, const struct inotify_event *event)
+{
+    struct dir *dir;
+
+    if ((event->mask & IN_Q_OVERFLOW) != 0)
+        return true;
+    if (event->wd < 0 || event->wd >= places->n_dirs)
+        return false;
+    dir = &places->dirs[event->wd];
+    if ((event->mask & IN_IGNORED) != 0) {
+        if (dir->n_fronts > 0)
+            places->ops->dir_gone(dir->fronts[0], places->arg);
+        forget_dir(dir);
+        return false;
+    }
+    if ((event->mask & IN_ISDIR) != 0)
+        return (event->mask & (IN_CREATE | IN_MOVED_TO)) != 0;
+    for (int i = 0; i < dir->n_fronts && event->len > 0; i++)
+        hear_name(places, dir->fronts[i], event);
+    return false;
+}
+
+static void on_change(struct ev_loop *loop, ev_io *watcher, int revents)
+{
+    _Alignas(struct inotify_event) char data[65536];
+    struct places *places = watcher->data;
+    bool is_unclear = false;
+    ssize_t n = read(places->fd, data, sizeof(data));
+
+    (void)loop;
+    (void)revents;
+    for (ssize_t at = 0; at < n;) {
+        struct inotify_event event;
+        const void *from = data + at;
+
+        memcpy(&event, from, sizeof(event));
+        is_unclear = hear(places, from) || is_unclear;
+        at += (ssize_t)(sizeof(event) + event.len);
+    }
+    if (is_unclear)
+        look_again(places);
+}
+
+/* ---- public ---------------------------------------------------------------------------------- */
+
+int places_open(struct places **ret_places, struct ev_loop *loop, const struct places_ops *ops,
+                void *arg, qblk_error *error)
+{
+    struct places *places = xrealloc(NULL, 1, sizeof(*places));
+
+    memset(places, 0, sizeof(*places));
+    places->fd = inotify_init1(IN_NONBLOCK | IN_CLOEXEC);
+    if (places->fd < 0) {
+        int r = own_error(error, QBLK_KIND_FAILED, QBLK_E_SYSTEM, "no inotify: %s", strerror(errno));
+
+        free(places);
+        return r;
+    }
+    places->ops = ops;
+    places->arg = arg;
+    places->loop = loop;
+    ev_io_init(&places->io, on_change, places->fd, EV_READ);
+    places->io.data = places;
+    ev_io_start(loop, &places->io);
+    *ret_places = places;
+    return 0;
+}
+
+char *places_path(const char *text)
+{
+    char *copy = xstrdup(text), *to = copy;
+
+    for (const char *from = text; *from != '\0'; from++)
+        if (from[0] != '/' || from[1] != '/')
+            *to++ = *from;
+    *to = '\0';
+    return copy;
+}
+
+int places_add(struct places *places, const char *pattern, bool is_glob, qblk_error *error)
+{
+    struct pattern *added;
+    int r;
+
+    places->patterns = xrealloc(places->patterns, (size_t)places->n_patterns + 1, sizeof(*added));
+    added = &places->patterns[places->n_patterns++];
+    *added = (struct pattern){ places_path(pattern), is_glob };
+    r = watch_dirs(places, added, error);
+    if (r == 0)
+        tell_found(places, added);
+    return r;
+}
+
+void places_close(struct places *places)
+{
+    if (places == NULL)
+        return;
+    ev_io_stop(places->loop, &places->io);
+    (void)close(places->fd);
+    for (int i = 0; i < places->n_dirs; i++)
+        forget_dir(&places->dirs[i]);
+    free(places->dirs);
+    for (int i = 0; i < places->n_patterns; i++)
+        free(places->patterns[i].text);
+    free(places->patterns);
+    free(places);
+}
