@@ -145,6 +145,15 @@ typedef struct qblk_copy_options {
     bool quiesce_optional; /* go on if the guest cannot be frozen */
 } qblk_copy_options;
 
+typedef struct qblk_swap_options {
+    size_t size;
+    qblk_op_common common;
+    const char *format; /* of the target, as for copy */
+    uint64_t resize;    /* bytes that the disk is to have afterwards; 0: as now, or, on a raw target that
+                         * is bigger, all of that */
+    bool no_bitmaps;
+} qblk_swap_options;
+
 typedef struct qblk_commit_options {
     size_t size;
     qblk_op_common common;
@@ -205,6 +214,13 @@ QBLK_API int qblk_commit(qblk_monitor *monitor, const char *disk,
  * nbd+unix:///export?socket=/path), which is there already. Otherwise as qblk_pull(). Since: 0.1. */
 QBLK_API int qblk_copy(qblk_monitor *monitor, const char *disk, const char *target,
                        const qblk_copy_options *options, qblk_op **ret_op,
+                       qblk_error *error) QBLK_MUST_CHECK;
+
+/* Moves a disk to an image that is there (a copy that pivots), and gives it another size then. The target
+ * has the disk's size; a raw one may be bigger, with QEMU 6.1 or later. If the resizing fails the result
+ * is FAILED, the error saying that the disk has moved. Otherwise as qblk_copy(). Since: 0.1. */
+QBLK_API int qblk_swap(qblk_monitor *monitor, const char *disk, const char *target,
+                       const qblk_swap_options *options, qblk_op **ret_op,
                        qblk_error *error) QBLK_MUST_CHECK;
 
 /* Backs a disk up as of now (blockdev-backup), to a target as above. Since: 0.1. */

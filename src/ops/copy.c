@@ -97,6 +97,8 @@ static void plan_active(qblk_op *op)
 /* The images that the disk has left, or the target's nodes; drive-mirror's go by themselves. */
 static void plan_clean(qblk_op *op)
 {
+    if (op->ending == QBLK_END_PIVOT && op->kind == &op_swap)
+        swap_plan_grow(op);
     if (op->ending == QBLK_END_PIVOT)
         plan_delete_old(op);
     else if (!op->legacy)
@@ -182,6 +184,8 @@ static int plan_steps(qblk_op *op, int backing, qblk_error *error)
 
     group_plan_barrier(op, GROUP_PLANNED, "wait until the other disks have been looked at");
     target_plan_look(op, &op->to);
+    if (op->kind == &op_swap)
+        swap_plan_look(op);
     r = plan_open_journal(op, intents[op->ending], error);
     if (r < 0)
         return r;
@@ -192,6 +196,8 @@ static int plan_steps(qblk_op *op, int backing, qblk_error *error)
         r = target_plan(op, &op->to, backing, error);
         if (r < 0)
             return r;
+        if (op->kind == &op_swap)
+            swap_plan_node(op);
         start_modern(op);
     }
     plan_end(op);

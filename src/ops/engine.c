@@ -506,6 +506,7 @@ static void reply_forward(struct engine *engine, const char *reply, const qblk_e
         if (r == 0)
             r = step->check(engine->arg, engine, reply, &mine);
         if (r < 0 && engine->is_past) {
+            err_prefix(&mine, "%s", engine->steps[engine->at].name);
             if (engine->error.code == QBLK_E_NONE)
                 engine->error = mine;
             r = 0;

@@ -102,6 +102,16 @@ bool journal_has_opt(const struct journal *journal, const char *word)
     return false;
 }
 
+uint64_t journal_opt_number(const struct journal *journal, const char *word)
+{
+    for (const char *p = journal->opts; p != NULL; p = strchr(p, ',')) {
+        p += *p == ',';
+        if (str_starts(p, word) && p[strlen(word)] >= '0' && p[strlen(word)] <= '9')
+            return strtoull(p + strlen(word), NULL, 10);
+    }
+    return 0;
+}
+
 /* ---- writing -------------------------------------------------------------------------------- */
 
 static void put_value(struct buf *out, const char *value)

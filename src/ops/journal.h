@@ -16,7 +16,7 @@
  *   text        = field *( " " field )
  *   field       = key "=" value                             value: bytes, with %, blank, control and
  *                                                           non-ASCII bytes as %XX
- *   keys        op      pull | copy | backup | commit | snapshot
+ *   keys        op      pull | copy | swap | backup | commit | snapshot
  *               disk    the disk as it was named
  *               intent  finish | pivot | keep; of a commit below the disk's top: merge
  *               old     nodes that a pull or a pivot makes useless, comma-separated, in the order
@@ -32,7 +32,8 @@
  *                       as it does: once all their jobs are ready, none earlier; comma-separated
  *               opts    what else was asked, in words, comma-separated: blockdev (the target is one
  *                       node, without a file node), no-pivot (the target holds only what was written
- *                       meanwhile), active-late; unknown words are ignored
+ *                       meanwhile), active-late, resize=N (swap: the disk's size then);
+ *                       unknown words are ignored
  *               Unknown keys are ignored.
  *
  * How far it is believed, since anybody who may talk to QEMU can write one, and what was true once need
@@ -60,6 +61,7 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 
 #include "base/buf.h"
 #include <qblk/base.h>
@@ -99,6 +101,8 @@ void journal_free_nodes(struct journal_nodes *nodes);
 
 /* Adds a word to the options. 0 or -ENOMEM. */
 int journal_opt(struct journal *journal, const char *word);
+/* The number behind the word, such as "resize="; 0 if there is none. */
+uint64_t journal_opt_number(const struct journal *journal, const char *word);
 bool journal_has_opt(const struct journal *journal, const char *word);
 
 /* The file that the operation makes for its disk of that number, or NULL. */

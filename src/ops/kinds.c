@@ -3,7 +3,7 @@
 
 #include "ops/op.h"
 
-const struct op_kind *const op_kinds[] = { &op_pull, &op_copy, &op_backup, &op_commit,
+const struct op_kind *const op_kinds[] = { &op_pull, &op_copy, &op_swap, &op_backup, &op_commit,
                                          &op_snapshot, NULL };
 
 const struct op_kind *op_kind_find(const char *name)

@@ -25,7 +25,7 @@ static const char *overlay_worth(const qblk_op *op, bool is_made)
 static const char *worth(const qblk_op *op, bool is_made)
 {
     const struct engine *engine = &op->engine;
-    bool is_pivot = op->kind == &op_copy && op->ending == QBLK_END_PIVOT;
+    bool is_pivot = (op->kind == &op_copy || op->kind == &op_swap) && op->ending == QBLK_END_PIVOT;
 
     if (op->kind == &op_snapshot)
         return overlay_worth(op, is_made);

@@ -88,7 +88,7 @@ struct op_kind {
     bool has_endings;     /* it can end in more than one way: op->ending, if that is not DEFAULT */
 };
 
-extern const struct op_kind op_pull, op_copy, op_backup, op_commit, op_snapshot;
+extern const struct op_kind op_pull, op_copy, op_swap, op_backup, op_commit, op_snapshot;
 /* These have no journal: one command, or waiting, is all there is to them. */
 extern const struct op_kind op_resize, op_throttle, op_detach;
 
@@ -295,6 +295,13 @@ void target_plan_legacy(qblk_op *op, const struct target *to, void (*start)(qblk
 int target_record(qblk_op *op, const struct target *to, qblk_error *error);
 /* Steps that remove the target's nodes after success. */
 void target_plan_removal(qblk_op *op, const struct target *to);
+
+/* swap.c: what it needs of copy.c and target.c; nothing is done for another kind. */
+/* The look at a raw target has found it bigger than the disk. Whether it may be. */
+int swap_take_bigger(qblk_op *op, uint64_t have, qblk_error *error);
+void swap_plan_look(qblk_op *op); /* after the look */
+void swap_plan_node(qblk_op *op); /* after the target's node */
+void swap_plan_grow(qblk_op *op); /* after the pivot */
 
 /* remote.c: targets that are no files. */
 /* Whether the text is meant as a URI of an NBD server. */

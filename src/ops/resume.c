@@ -229,7 +229,8 @@ static int plan_on(qblk_op *op, qblk_error *error)
     if (r < 0)
         return r;
     plan_rest(op, has_job ? &info : NULL);
-    r = engine_ready(&op->engine, error);
+    if (r == 0)
+        r = engine_ready(&op->engine, error);
     return r == 0 ? op_face_steps(op, error) : r;
 }
 

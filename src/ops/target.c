@@ -36,11 +36,11 @@ void target_done(struct target *to)
 {
     free(to->path);
     free(to->format);
-    free(to->backing_string);
     free(to->nbd.host);
     free(to->nbd.port);
     free(to->nbd.socket);
     free(to->nbd.export_name);
+    free(to->backing_string);
     memset(to, 0, sizeof(*to));
 }
 
@@ -348,6 +348,7 @@ static int plan_new_image(qblk_op *op, const struct target *to, int backing,
 /* The size of a reused image is only known once it is open. */
 static int check_size(void *arg, struct engine *engine, const char *reply, qblk_error *error)
 {
+    qblk_op *op = arg;
     const struct target *to = engine_subject(engine);
     uint64_t have = 0;
     struct qapi_block_device_info_list list;
@@ -367,6 +368,8 @@ static int check_size(void *arg, struct engine *engine, const char *reply, qblk_
     if (!found)
         return err_set(error, QBLK_E_PROTOCOL, "QEMU does not list node %s, which it has just "
                        "added", to->names.look);
+    if (have > to->size && is_raw(to) && op->kind == &op_swap)
+        return swap_take_bigger(op, have, error);
     if (have != to->size)
         return err_set(error, QBLK_E_SIZE_MISMATCH, "the target %s has a virtual size of %llu "
                        "bytes, disk %s one of %llu; they must be equal: resize the target with "

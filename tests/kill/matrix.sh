@@ -32,13 +32,13 @@ patterns=("$@")
 operations=(pull-whole pull-base copy-finish copy-pivot copy-keep copy-shallow-pivot
     copy-legacy-pivot backup-full backup-top commit-middle pull-into pull-bottom
     commit-bitmaps pull-bitmaps commit-pivot copy-legacy-finish copy-reuse-pivot copy-raw-pivot
-    refused-copy snapshot-one snapshot-three snapshot-reuse)
+    refused-copy copy-two-pivot swap-pivot snapshot-one snapshot-three snapshot-reuse)
 
 # What is asked, the command that starts the job, how the result is called, the images that the
 # disk's or the target's image no longer needs, and the image that the guest uses afterwards; further
 # disks, each on an image of its own, and the files that are made for them.
 define() {
-    extra='' more_targets='' bitmap=''
+    extra='' more_targets='' bitmap='' members=1
     start='' done_as='' alone='' disk_image=top.qcow2 target=copy.qcow2 touch='' reused='' image=''
     case $1 in
     pull-whole) args=(pull vd0) start=block-stream done_as=completed alone="base mid" ;;
@@ -57,6 +57,10 @@ define() {
         done_as=pivoted reused=yes ;;
     copy-raw-pivot) args=(copy vd0 "$PWD/copy.raw" --format raw --pivot)
         done_as=pivoted target=copy.raw ;;
+    # Two operations: the client is at the start of a job once both have been told to start.
+    copy-two-pivot) args=(copy "vd0=$PWD/copy.qcow2" "d1=$PWD/copy1.qcow2" --pivot)
+        done_as=pivoted extra=d1 more_targets=copy1.qcow2 members=2 ;;
+    swap-pivot) args=(swap vd0 "$PWD/copy.qcow2" --resize 2M) done_as=pivoted reused=yes ;;
     copy-legacy-pivot) args=(copy vd0 "$PWD/copy.qcow2" --legacy --pivot) done_as=pivoted ;;
     backup-full) args=(backup vd0 "$PWD/copy.qcow2") done_as=completed ;;
     backup-top) args=(backup vd0 "$PWD/copy.qcow2" --sync top) done_as=completed alone=top ;;
@@ -75,7 +79,7 @@ define() {
     esac
     case $1 in
     copy-legacy*) start=drive-mirror ;;
-    *copy*) start=blockdev-mirror ;;
+    *copy* | swap*) start=blockdev-mirror ;;
     backup*) start=blockdev-backup ;;
     snapshot*) start=transaction done_as=completed disk_image=$target alone=' ' ;;
     esac
@@ -208,6 +212,11 @@ told() {
     grep -qE "^> $2" "$1"
 }
 
+# all_told REPORT WORD: the same, of each of the operations
+all_told() {
+    [ "$(grep -cE "^> $2" "$1")" -ge "$members" ]
+}
+
 expect_state() {
     state now
     cmp -s "$1" now || fail "after $result the graph is not as $2:" \
@@ -301,10 +310,12 @@ judge() {
         allowed=before:nothing
         # A look at the target comes first; it is nobody's business whether it left a node.
         ! told report 'blockdev-add .*\.(probe|look)$' || allowed="before:nothing before:undone"
+    elif told report "blockdev-del$journal" && ! all_told report "blockdev-del$journal"; then
+        allowed=after:$done_as
     elif told report "blockdev-del$journal"; then
         allowed=after:nothing
         [ -z "$last" ] || allowed="after:nothing after:$done_as"
-    elif told report "$start "; then
+    elif all_told report "$start "; then
         allowed=after:$done_as
         [[ $last != *"$start "* ]] || allowed="after:$done_as before:undone"
     else

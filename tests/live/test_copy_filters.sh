@@ -6,10 +6,10 @@
 filtered() {
     local filters
     case $1 in
-    throttle) filters=(-object throttle-group,id=tg -blockdev
+    throttle) filters=(-object "throttle-group,id=tg" -blockdev
         "throttle,node-name=upper,throttle-group=tg,file=top") ;;
     copy-on-read) filters=(-blockdev "copy-on-read,node-name=upper,file=top") ;;
-    both) filters=(-object throttle-group,id=tg -blockdev
+    both) filters=(-object "throttle-group,id=tg" -blockdev
         "copy-on-read,node-name=lower,file=top" -blockdev
         "throttle,node-name=upper,throttle-group=tg,file=lower") ;;
     esac

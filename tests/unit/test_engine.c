@@ -31,7 +31,7 @@ static struct step *add(enum step_kind kind, const char *name, const char *undo)
 {
     struct step *step = engine_add(&engine, kind, name);
 
-    if (kind != STEP_READY && kind != STEP_ENDED && kind != STEP_MARK)
+    if (kind != STEP_READY && kind != STEP_ENDED && kind != STEP_MARK && kind != STEP_BARRIER)
         step->command = mem_strdup(name);
     step->undo = mem_strdup(undo);
     return step;
@@ -629,6 +629,90 @@ static void add_agent(TCase *tc)
     tcase_add_loop_test(tc, a_guest_is_mended_first_even_if_all_is_to_be_undone, 0, 2);
 }
 
+/* ---- barriers -------------------------------------------------------------------------------- */
+
+/* A copy that waits for others: before its target is made, and with its job ready. */
+static void plan_held(void)
+{
+    (void)add(STEP_CALL, "open", "close");
+    add(STEP_BARRIER, "others open", NULL)->barrier = 1;
+    (void)add(STEP_CALL, "node", "del-node");
+    (void)add(STEP_START, "mirror", NULL);
+    (void)add(STEP_READY, "ready", NULL);
+    add(STEP_BARRIER, "others ready", NULL)->barrier = 2;
+    (void)add(STEP_VERB, "complete", NULL);
+    (void)add(STEP_ENDED, "ended", NULL);
+    add(STEP_BARRIER, "others done", NULL)->barrier = 3;
+    (void)add(STEP_CLEAN, "close-at-end", NULL);
+}
+
+static void to_barrier(int number)
+{
+    plan_held();
+    ck_assert_int_eq(run(NULL), ACT_WAIT);
+    if (number > 1) {
+        engine_pass(&engine, 1);
+        ck_assert_int_eq(run(NULL), ACT_WAIT);
+        hear(JOB, QBLK_JOB_READY, QBLK_OUTCOME_NONE, true);
+        ck_assert_int_eq(run(NULL), ACT_WAIT);
+    }
+    ck_assert_int_eq(engine_barrier(&engine), number);
+    path[0] = '\0';
+}
+
+START_TEST(a_barrier_holds_until_it_is_opened)
+{
+    to_barrier(2);
+    ck_assert_int_eq(run(NULL), ACT_WAIT);
+    ck_assert_str_eq(path, "");
+    engine_pass(&engine, 2);
+    ck_assert_int_eq(run(NULL), ACT_WAIT);
+    ck_assert_str_eq(path, "complete");
+    hear(JOB, QBLK_JOB_CONCLUDED, QBLK_OUTCOME_COMPLETED, true);
+    ck_assert_int_eq(run(NULL), ACT_WAIT);
+    ck_assert_int_eq(engine_barrier(&engine), 3);
+    engine_cancel(&engine); /* too late: it has ended well */
+    ck_assert_int_eq(run(NULL), ACT_WAIT);
+    engine_pass(&engine, 3);
+    ck_assert_int_eq(run(NULL), ACT_OVER);
+    ck_assert_str_eq(path, "complete | close-at-end");
+    ck_assert_int_eq(engine.error.code, QBLK_E_NONE);
+}
+END_TEST
+
+START_TEST(who_is_given_up_at_a_barrier_undoes_and_names_the_cause)
+{
+    qblk_error cause;
+
+    (void)err_set(&cause, QBLK_E_CANCELLED, "given up together with disk vd1");
+    to_barrier(1);
+    engine_give_up(&engine, &cause);
+    ck_assert_int_eq(run(NULL), ACT_OVER);
+    ck_assert_str_eq(path, "close");
+    ck_assert_str_eq(engine.error.text, cause.text);
+    teardown();
+    setup();
+    to_barrier(2);
+    engine_give_up(&engine, &cause);
+    ck_assert_int_eq(run(NULL), ACT_WAIT);
+    ck_assert_str_eq(path, CANCEL_MAIN);
+    hear(JOB, QBLK_JOB_CONCLUDED, QBLK_OUTCOME_CANCELLED, true);
+    ck_assert_int_eq(run(NULL), ACT_OVER);
+    ck_assert_str_eq(path, CANCEL_MAIN " | " DISMISS_MAIN " | del-node | close");
+    ck_assert_str_eq(engine.error.text, cause.text);
+}
+END_TEST
+
+START_TEST(a_job_that_fails_at_a_barrier_is_undone)
+{
+    to_barrier(2);
+    hear(JOB, QBLK_JOB_CONCLUDED, QBLK_OUTCOME_FAILED, true);
+    ck_assert_int_eq(run(NULL), ACT_OVER);
+    ck_assert_str_eq(path, DISMISS_MAIN " | del-node | close");
+    ck_assert_int_eq(engine.error.code, QBLK_E_JOB_FAILED);
+}
+END_TEST
+
 int main(void)
 {
     const TTest *const tests[] = {
@@ -665,6 +749,9 @@ int main(void)
     tcase_add_test(tcase, a_point_that_is_refused_undoes_all);
     tcase_add_test(tcase, a_cancel_counts_until_the_point_is_given_out);
     add_agent(tcase);
+    tcase_add_test(tcase, a_barrier_holds_until_it_is_opened);
+    tcase_add_test(tcase, who_is_given_up_at_a_barrier_undoes_and_names_the_cause);
+    tcase_add_test(tcase, a_job_that_fails_at_a_barrier_is_undone);
     suite_add_tcase(suite, tcase);
     runner = srunner_create(suite);
     srunner_run_all(runner, CK_NORMAL);

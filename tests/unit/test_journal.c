@@ -207,6 +207,33 @@ START_TEST(running_out_of_memory_leaves_nothing_behind)
 }
 END_TEST
 
+START_TEST(companions_and_options_come_back)
+{
+    struct journal in, out;
+    char **names;
+    int n;
+
+    fill(&in, NULL, 0);
+    ck_assert_int_eq(journal_add(&in.with, "01234567"), 0);
+    ck_assert_int_eq(journal_add(&in.with, "89abcdef"), 0);
+    ck_assert_int_eq(journal_opt(&in, "active-late"), 0);
+    ck_assert_int_eq(journal_opt(&in, "resize=4096"), 0);
+    n = journal_encode(&in, &names, NULL);
+    ck_assert_int_eq(n, 1);
+    ck_assert_int_eq(journal_decode(names, (size_t)n, &out, NULL), 0);
+    ck_assert_uint_eq(out.with.n, 2);
+    ck_assert_str_eq(out.with.v[1], "89abcdef");
+    ck_assert(journal_has_opt(&out, "active-late"));
+    ck_assert(!journal_has_opt(&out, "active"));
+    ck_assert(!journal_has_opt(&out, "late"));
+    ck_assert_uint_eq(journal_opt_number(&out, "resize="), 4096);
+    ck_assert_uint_eq(journal_opt_number(&out, "size="), 0);
+    free_names(names, n);
+    journal_done(&in);
+    journal_done(&out);
+}
+END_TEST
+
 int main(void)
 {
     Suite *suite = suite_create("journal");
@@ -224,6 +251,7 @@ int main(void)
     tcase_add_test(tcase, parts_that_contradict_each_other_are_refused);
     tcase_add_test(tcase, no_record_at_all_is_refused);
     tcase_add_test(tcase, running_out_of_memory_leaves_nothing_behind);
+    tcase_add_test(tcase, companions_and_options_come_back);
     suite_add_tcase(suite, tcase);
     runner = srunner_create(suite);
     srunner_run_all(runner, CK_NORMAL);

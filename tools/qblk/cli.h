@@ -59,6 +59,7 @@ struct options {
     const char *on_source_error;
     const char *on_target_error;
     const char *blockdev;
+    uint64_t resize;
     const char *quiesce;
     bool quiesce_optional;
     bool force;

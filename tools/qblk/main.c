@@ -30,6 +30,9 @@ const struct verb verbs[] = {
       DISK_IS "\nTARGET is a file as QEMU sees it, a relative name being taken from here, or an NBD "
       "export:\nnbd://HOST[:PORT]/EXPORT, nbd+unix:///EXPORT?socket=/PATH.\nSeveral disks all "
       "become ready before any of them ends, and end together or not at all.", run_copy },
+    { "swap", VERB_SWAP, 2, 2, "DISK TARGET", "Move a disk to an image that is there",
+      DISK_IS "\nTARGET is an image of the disk's size, or, if it is raw, a bigger one; all of it is "
+      "overwritten.", run_swap },
     { "backup", VERB_BACKUP, 2, 2, "DISK TARGET", "Back a disk up as it is now",
       DISK_IS "\nTARGET is a file as QEMU sees it; a relative name is taken from here.",
       run_backup },

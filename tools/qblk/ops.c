@@ -62,6 +62,18 @@ static int start_copy(struct op_run *run, const qblk_op_common *common, qblk_err
     return qblk_copy(run->session.monitor, run->disk, run->target, &options, &run->op, error);
 }
 
+static int start_swap(struct op_run *run, const qblk_op_common *common, qblk_error *error)
+{
+    const struct options *opt = &run->cli->opt;
+    qblk_swap_options options = QBLK_INIT(qblk_swap_options);
+
+    options.common = *common;
+    options.format = opt->format;
+    options.resize = opt->resize;
+    options.no_bitmaps = opt->no_bitmaps;
+    return qblk_swap(run->session.monitor, run->disk, run->target, &options, &run->op, error);
+}
+
 static int start_backup(struct op_run *run, const qblk_op_common *common, qblk_error *error)
 {
     const struct options *opt = &run->cli->opt;
@@ -212,6 +224,11 @@ int run_copy(struct cli *cli)
     free(here);
     text_free(&path);
     return status;
+}
+
+int run_swap(struct cli *cli)
+{
+    return run_to_target(cli, start_swap, "swap", "moved");
 }
 
 int run_backup(struct cli *cli)

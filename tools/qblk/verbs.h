@@ -30,7 +30,8 @@ struct cli;
 #define VERB_THROTTLE (1u << 26)
 #define VERB_DETACH (1u << 27)
 #define VERB_WATCH (1u << 30)
-#define VERB_OPS (VERB_PULL | VERB_COPY | VERB_BACKUP | VERB_COMMIT)
+#define VERB_SWAP (1u << 18)
+#define VERB_OPS (VERB_PULL | VERB_COPY | VERB_SWAP | VERB_BACKUP | VERB_COMMIT)
 #define VERB_SMALL (VERB_RESIZE | VERB_THROTTLE | VERB_DETACH) /* operations without a job */
 #define VERB_ALL (~0u)
 
@@ -53,6 +54,7 @@ int run_tree(struct cli *cli);
 int run_pull(struct cli *cli);
 int run_commit(struct cli *cli);
 int run_copy(struct cli *cli);
+int run_swap(struct cli *cli);
 int run_backup(struct cli *cli);
 int run_resize(struct cli *cli);
 int run_throttle(struct cli *cli);

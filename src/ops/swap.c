@@ -1,0 +1,259 @@
+/* Swap: a copy into an image that is there, a pivot, and then the size that the disk is to have. Contract: as
+ * a copy that pivots; the jobs of others are left alone. A disk that could not be resized has moved all
+ * the same, and that is said.
+ *
+ * A mirror wants both sides equal. A raw target that is bigger is therefore opened as a window of the
+ * disk's size, and opened as a whole once the disk is there. */
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/err.h"
+#include "base/mem.h"
+#include "base/str.h"
+#include "ops/op.h"
+#include "qapi_types.h"
+
+#define SECTOR 512u
+#define OPT_RESIZE "resize="
+
+struct swap {
+    uint64_t resize;  /* as asked, or 0 */
+    bool is_bigger;   /* the target has room beyond the disk's end */
+    size_t node_step; /* numbers of the steps that depend on that, from 1 */
+    size_t size_step;
+};
+
+static struct swap *mine(qblk_op *op)
+{
+    if (op->own == NULL)
+        op->own = mem_zalloc(sizeof(struct swap));
+    if (op->own == NULL)
+        op->engine.failed_alloc = true;
+    return op->own;
+}
+
+/* The node to resize: with filters above the image the uppermost, or their size would be stale. */
+static const char *node_to_resize(const qblk_op *op)
+{
+    int node = op->root;
+
+    if (node >= 0 && strcmp(qblk_graph_node(op->graph, node)->name, op->names.filter) == 0)
+        node = qblk_graph_node(op->graph, node)->backing;
+    return node < 0 || node == op->top ? op->landing : qblk_graph_node(op->graph, node)->name;
+}
+
+static void set_size(qblk_op *op, struct step *step, uint64_t size)
+{
+    struct qapi_block_resize_args args = { .size = (int64_t)size };
+
+    args.node_name = node_to_resize(op);
+    step_command(&op->engine, step, &qapi_cmd_block_resize, &args);
+}
+
+static void set_node(qblk_op *op, struct step *step, uint64_t window)
+{
+    struct qapi_blockdev_options node = { .driver = QAPI_BLOCKDEV_DRIVER_RAW,
+                                          .node_name = op->to.names.node };
+
+    node.u.raw.file = op->to.names.file;
+    node.u.raw.has_size = true;
+    node.u.raw.size = (int64_t)window;
+    step_command(&op->engine, step, &qapi_cmd_blockdev_add, &node);
+}
+
+int swap_take_bigger(qblk_op *op, uint64_t have, qblk_error *error)
+{
+    struct swap *swap = mine(op);
+    struct step *steps = op->engine.steps;
+
+    if (swap == NULL)
+        return err_nomem(error);
+    if (swap->resize != 0 && swap->resize < have)
+        return err_set(error, QBLK_E_SIZE_MISMATCH, "the target %s has %" PRIu64 " bytes, and "
+                       "--resize asks for fewer: what is beyond would be lost; leave --resize out to "
+                       "have all of it", op->to.path, have);
+    swap->is_bigger = true;
+    free(steps[swap->node_step - 1].command);
+    set_node(op, &steps[swap->node_step - 1], op->to.size);
+    if (swap->resize == 0)
+        set_size(op, &steps[swap->size_step - 1], have);
+    return engine_ready(&op->engine, error);
+}
+
+/* ---- steps ----------------------------------------------------------------------------------- */
+
+static int can_reopen(void *arg, struct engine *engine, const char *reply, qblk_error *error)
+{
+    const qblk_op *op = arg;
+    struct qapi_command_info_list list;
+    bool can = false;
+    int r = codec_reply(&qapi_cmd_query_commands, reply, &list, error);
+
+    (void)engine;
+    if (r < 0)
+        return r;
+    for (size_t i = 0; i < list.n; i++)
+        can = can || strcmp(list.v[i].name, "blockdev-reopen") == 0;
+    codec_reply_clear(&qapi_cmd_query_commands, &list);
+    return can ? 0 : err_set(error, QBLK_E_UNSUPPORTED, "the target %s is bigger than disk %s, and "
+                             "this QEMU cannot open the rest of it afterwards (blockdev-reopen, since "
+                             "6.1); give it a target of the same size", op->to.path,
+                             op->disk_name);
+}
+
+void swap_plan_look(qblk_op *op)
+{
+    struct swap *swap = mine(op);
+    struct step *step = plan_step(op, STEP_CHECK, "see that a bigger target can be opened later");
+
+    step->check = can_reopen;
+    step->when = swap != NULL ? &swap->is_bigger : NULL;
+    step_command(&op->engine, step, &qapi_cmd_query_commands, NULL);
+}
+
+void swap_plan_node(qblk_op *op)
+{
+    if (mine(op) != NULL)
+        mine(op)->node_step = op->engine.n; /* the format node's is the last so far */
+}
+
+static int taken(void *arg, struct engine *engine, const char *reply, qblk_error *error)
+{
+    (void)arg;
+    (void)engine;
+    (void)reply;
+    (void)error;
+    return 0;
+}
+
+/* What an earlier client had in mind, and what is there. */
+static uint64_t recall(qblk_op *op, struct swap *swap)
+{
+    uint64_t size = 0, file = 0;
+    bool is_raw = false;
+
+    swap->resize = journal_opt_number(&op->journal, OPT_RESIZE);
+    for (size_t i = 0; op->nodes != NULL && i < op->nodes->n; i++) {
+        const struct qapi_block_device_info *node = &op->nodes->v[i];
+
+        if (str_equal(node->node_name, op->to.names.node)) {
+            size = (uint64_t)node->image.virtual_size;
+            is_raw = strcmp(node->drv, "raw") == 0;
+        } else if (str_equal(node->node_name, op->to.names.file)) {
+            file = (uint64_t)node->image.virtual_size;
+        }
+    }
+    swap->is_bigger = is_raw && file > size;
+    return swap->resize != 0 ? swap->resize : is_raw ? file : 0;
+}
+
+void swap_plan_grow(qblk_op *op)
+{
+    struct swap *swap = mine(op);
+    struct qapi_blockdev_options whole = { .driver = QAPI_BLOCKDEV_DRIVER_RAW,
+                                           .node_name = op->to.names.node };
+    struct qapi_blockdev_reopen_args args = { .options = { &whole, 1 } };
+    struct step *step;
+    uint64_t size;
+
+    if (swap == NULL)
+        return;
+    size = op->is_resumed ? recall(op, swap) : swap->resize;
+    whole.u.raw.file = op->to.names.file;
+    step = plan_step(op, STEP_CHECK, "the disk has moved; open the rest of its image");
+    step->check = taken;
+    step->when = &swap->is_bigger;
+    step_command(&op->engine, step, &qapi_cmd_blockdev_reopen, &args);
+    if (op->is_resumed && size == 0)
+        return;
+    step = plan_step(op, STEP_CHECK, "the disk has moved; resize it");
+    step->check = taken;
+    swap->size_step = op->engine.n;
+    if (size != 0)
+        set_size(op, step, size);
+    else
+        step->when = &swap->is_bigger;
+}
+
+/* ---- the kind -------------------------------------------------------------------------------- */
+
+static int plan(qblk_op *op, qblk_error *error)
+{
+    const struct swap *swap = op->own;
+    uint64_t now = qblk_graph_node(op->graph, op->root)->virtual_size;
+
+    if (swap->resize != 0 && swap->resize < now)
+        return err_set(error, QBLK_E_SIZE_MISMATCH, "disk %s has %" PRIu64 " bytes, and --resize %"
+                       PRIu64 " would cut it off; \"qblk resize --shrink\" does that",
+                       op->disk_name, now, swap->resize);
+    if (swap->resize != 0) {
+        AUTO_FREE char *opt = mem_printf(OPT_RESIZE "%" PRIu64, swap->resize);
+
+        if (opt == NULL || journal_opt(&op->journal, opt) < 0)
+            return err_nomem(error);
+    }
+    return op_copy.plan(op, error);
+}
+
+static void plan_end(qblk_op *op)
+{
+    op_copy.plan_end(op);
+}
+
+static void plan_clean(qblk_op *op)
+{
+    op_copy.plan_clean(op);
+}
+
+const struct op_kind op_swap = {
+    .name = "swap",
+    .job_type = "mirror",
+    .plan = plan,
+    .plan_end = plan_end,
+    .plan_clean = plan_clean,
+    .has_endings = true,
+};
+
+/* ---- public ---------------------------------------------------------------------------------- */
+
+int qblk_swap(qblk_monitor *monitor, const char *disk, const char *target,
+              const qblk_swap_options *options, qblk_op **ret_op, qblk_error *error)
+{
+    qblk_swap_options o = QBLK_INIT(qblk_swap_options);
+    struct swap *swap;
+    qblk_op *op;
+    int r = op_take_options(&o, sizeof(o), options, "qblk_swap_options", error);
+
+    if (r < 0)
+        return r;
+    r = op_check_common(monitor, disk, &o.common, error);
+    if (r == 0)
+        r = op_check_target(target, o.format, error);
+    if (r == 0 && (o.resize > INT64_MAX || o.resize % SECTOR != 0))
+        r = err_set(error, QBLK_E_ARGUMENT, "a disk cannot have a size of %" PRIu64 " bytes: it is a "
+                    "multiple of 512, below 2^63", o.resize);
+    if (r < 0)
+        return op_refused(&o.common, r);
+    r = op_start(monitor, &op_swap, disk, &o.common, &op, error);
+    if (r < 0)
+        return r;
+    op->ending = QBLK_END_PIVOT;
+    op->to.reuse = true;
+    op->to.kind = remote_is_uri(target) ? TARGET_NBD : TARGET_FILE;
+    op->no_bitmaps = o.no_bitmaps;
+    swap = mine(op);
+    if (swap == NULL) {
+        op_drop(op);
+        return err_nomem(error);
+    }
+    swap->resize = o.resize;
+
+    const struct op_string strings[] = {
+        { &op->to.path, target },
+        { &op->to.format, o.format },
+        { &op->sync, "full" },
+    };
+
+    return op_launch(op, strings, sizeof(strings) / sizeof(strings[0]), ret_op, error);
+}
