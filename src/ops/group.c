@@ -223,6 +223,11 @@ void group_remove(qblk_op *op)
     free_if_idle(group);
 }
 
+bool group_has(const qblk_op *op, const char *id)
+{
+    return op->group != NULL && id != NULL && find(op->group, id) != NULL;
+}
+
 bool group_is_first(const qblk_op *op)
 {
     return op->group == NULL || op->group->members[0].op == op;

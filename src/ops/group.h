@@ -2,6 +2,7 @@
  * own, with its id, its journal and its job; the group only holds them back at these places, and gives
  * all of them up if one fails before the decision:
  *
+ *   SAFE     taken up again: nothing of theirs is under way that keeps QEMU from being looked at
  *   PLANNED  every disk has been looked at and none is refused; until then nothing is changed
  *   OPEN     every journal is open, before any target is made
  *   READY    every job is ready; the first of them freezes the guest then, if that was asked for
@@ -21,7 +22,7 @@
 #include "ops/journal.h"
 #include <qblk/ops.h>
 
-enum group_barrier { GROUP_NONE, GROUP_PLANNED, GROUP_OPEN, GROUP_READY, GROUP_DECIDED,
+enum group_barrier { GROUP_NONE, GROUP_SAFE, GROUP_PLANNED, GROUP_OPEN, GROUP_READY, GROUP_DECIDED,
                      GROUP_OVER, GROUP_ENDED };
 
 /* How far an operation was when it was taken up. */
@@ -46,6 +47,8 @@ int group_add(qblk_group *group, qblk_op *op, qblk_error *error);
 void group_remove(qblk_op *op);
 /* Something happened to the operation: the group looks at it in its next turn. */
 void group_notice(qblk_op *op);
+/* Whether the operation of that id is in the same group. */
+bool group_has(const qblk_op *op, const char *id);
 /* Whether it is the first of its group, or in none. */
 bool group_is_first(const qblk_op *op);
 bool group_is_started(const qblk_group *group);

@@ -363,6 +363,9 @@ static int plan_around_hazard(qblk_op *op, qblk_error *error)
         if (info.type == NULL || info.state == QBLK_JOB_GONE ||
             !hazard_forbids_nodes(version, info.type, info.state == QBLK_JOB_CONCLUDED))
             continue;
+        /* That of a companion, which waits for it. */
+        if (!str_equal(info.operation, op->id) && group_has(op, info.operation))
+            continue;
         if (!str_equal(info.operation, op->id))
             return err_set(error, QBLK_E_HAZARD, "reading the journal could crash this version of "
                            "QEMU while %s job %s exists; wait for it and dismiss it first (\"qblk "
@@ -401,6 +404,7 @@ int resume_plan(qblk_op *op, qblk_error *error)
     r = plan_around_hazard(op, error);
     if (r < 0)
         return r;
+    group_plan_barrier(op, GROUP_SAFE, "wait until the others can be looked at");
     step = plan_step(op, STEP_CHECK, "read the journal");
     step->check = read_journal;
     step_command(&op->engine, step, &qapi_cmd_query_named_block_nodes, &flat);

@@ -103,6 +103,13 @@ static void on_end(qblk_op *op, const qblk_op_report *report, const qblk_error *
         return;
     }
     progress_clear(&run->cli->progress);
+    if (run->may_try_again && error != NULL &&
+        (error->code == QBLK_E_BUSY || error->code == QBLK_E_HAZARD)) {
+        run->is_to_try_again = true;
+        run->status = EXIT_DONE;
+        session_stop(&run->session);
+        return;
+    }
     run->status = op_say_end(run, report, error);
     session_stop(&run->session);
 }

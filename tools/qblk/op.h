@@ -25,6 +25,8 @@ struct op_run {
     bool is_timed_out;
     bool is_async_done; /* left on purpose, since the job runs */
     bool was_stalled;
+    bool may_try_again;  /* recover: a refusal for what is under way is not the last word */
+    bool is_to_try_again;
     bool is_one_of_many; /* the last line is somebody else's: end with an event */
     bool has_failed;     /* one of many has, for this reason */
     qblk_error failure;

@@ -169,6 +169,16 @@ static bool belongs(const struct open_op *op, const char *id)
     return strcmp(op->id, id) == 0;
 }
 
+/* One whose record was not written yet is named by the others only. */
+static struct open_op *speaker(struct open_ops *ops, struct open_op *op)
+{
+    for (size_t i = 0; i < ops->n && op->n_with == 0; i++) {
+        if (ops->v[i].n_with > 0 && !ops->v[i].is_done && belongs(&ops->v[i], op->id))
+            return &ops->v[i];
+    }
+    return op;
+}
+
 /* All that were started together with this one and are still open. */
 static int recover_together(struct op_run *run, const struct open_op *op, struct open_ops *ops)
 {
@@ -178,7 +188,8 @@ static int recover_together(struct op_run *run, const struct open_op *op, struct
 
     memset(many.runs, 0, ops->n * sizeof(*many.runs));
     for (size_t i = 0; i < ops->n; i++) {
-        if (!belongs(op, ops->v[i].id) || (!ops->v[i].has_journal && !ops->v[i].has_probe))
+        if (!belongs(op, ops->v[i].id) || (ops->v[i].is_done && &ops->v[i] != op) ||
+            (!ops->v[i].has_journal && !ops->v[i].has_probe))
             continue;
         ops->v[i].is_done = true;
         many.runs[many.n++].disk = ops->v[i].id;
@@ -234,6 +245,7 @@ static int recover_all(struct op_run *run, struct open_ops *ops)
             (cli->opt.operation != NULL && strcmp(cli->opt.operation, op->id) != 0))
             continue;
         found = true;
+        op = speaker(ops, op);
         op->is_done = true;
         r = op->n_with > 0 ? recover_together(run, op, ops) : recover_one(run, op);
         status = status == EXIT_DONE ? r : status;
@@ -247,8 +259,36 @@ static int recover_all(struct op_run *run, struct open_ops *ops)
                         "'%s'; 'qblk recover --list' shows what is open", cli->opt.operation);
         return report_error(cli, &error);
     }
-    say_end(run, found);
+    if (!run->is_to_try_again || !run->may_try_again)
+        say_end(run, found);
     return status;
+}
+
+static void forget(struct open_ops *ops)
+{
+    for (size_t i = 0; i < ops->n; i++)
+        free(ops->v[i].with);
+    free(ops->v);
+    *ops = (struct open_ops){ NULL, 0 };
+}
+
+/* While an image is being made some versions of QEMU must not be asked what belongs together. The one
+ * that was waited for says so then, and all is looked at anew. */
+static int recover_twice(struct op_run *run, struct open_ops *ops)
+{
+    qblk_error error;
+    int status, again;
+
+    run->may_try_again = true;
+    status = recover_all(run, ops);
+    run->may_try_again = false;
+    if (!run->is_to_try_again || run->session.die_of != 0 || run->is_timed_out)
+        return status;
+    forget(ops);
+    if (find_all(&run->session, ops, &error) < 0)
+        return report_error(run->cli, &error);
+    again = recover_all(run, ops);
+    return status != EXIT_DONE ? status : again;
 }
 
 int run_recover(struct cli *cli)
@@ -278,11 +318,9 @@ int run_recover(struct cli *cli)
     } else if (session_loop(&run.session, &error) < 0) {
         status = report_error(cli, &error);
     } else {
-        status = recover_all(&run, &ops);
+        status = recover_twice(&run, &ops);
     }
-    for (size_t i = 0; i < ops.n; i++)
-        free(ops.v[i].with);
-    free(ops.v);
+    forget(&ops);
     text_free(&run.results);
     return session_end(&run.session, status);
 }
