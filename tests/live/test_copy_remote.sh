@@ -139,6 +139,17 @@ vanished() {
     same top.qcow2 qcow2
 }
 
+# QEMU notices only by the failure of its next request that the old connection is of no use, so the
+# first resume may end in another stop.
+resume_until_ready() {
+    event="JOB_STATUS_CHANGE $job paused -"
+    until [[ $event == *" ready "* ]]; do
+        [[ $event != *" paused "* ]] ||
+            raw '{"execute": "job-resume", "arguments": {"id": "'"$job"'"}}'
+        wait_event "JOB_STATUS_CHANGE $job *"
+    done
+}
+
 # The same with a policy that waits: another server, a resume, and it goes on.
 waits_for_another() {
     make_long_chain
@@ -153,7 +164,7 @@ waits_for_another() {
     raw '{"execute": "block-job-set-speed", "arguments": {"device": "'"$job"'", "speed": 0}}'
     wait_event "JOB_STATUS_CHANGE $job paused *"
     start_server
-    raw '{"execute": "job-resume", "arguments": {"id": "'"$job"'"}}'
+    resume_until_ready
     q_ended 0
     nothing_left
     guest_write 0x61 2M 128k

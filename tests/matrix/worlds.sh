@@ -83,7 +83,7 @@ start_cell() {
         add_blockdev mid ,backing=base,read-only=on
         add_blockdev top ,backing=mid
         add_blockdev other
-        bars+=(-device virtio-blk-device,id=vd0,drive=top -device virtio-blk-device,id=vd1,drive=other)
+        bars+=(-device "virtio-blk-device,id=vd0,drive=top" -device "virtio-blk-device,id=vd1,drive=other")
         root_name=top
         ;;
     drive)
@@ -93,9 +93,9 @@ start_cell() {
         base) prefix=backing.backing. ;;
         esac
         [ -z "$faulty" ] || drive="$drive,${prefix}file.driver=blkdebug,$(fault "${prefix}file.")"
-        bars+=(-drive "$drive" -device virtio-blk-device,id=vd0,drive=drive0
+        bars+=(-drive "$drive" -device "virtio-blk-device,id=vd0,drive=drive0"
             -drive "file=$dir/other.qcow2,format=qcow2,if=none,id=drive1"
-            -device virtio-blk-device,id=vd1,drive=drive1)
+            -device "virtio-blk-device,id=vd1,drive=drive1")
         root_name=drive0
         ;;
     esac
