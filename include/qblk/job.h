@@ -2,7 +2,8 @@
  *
  * Tracking starts with qblk_jobs_track(): the jobs are read once (query-jobs, query-block-jobs) and
  * from then on followed by JOB_STATUS_CHANGE and BLOCK_JOB_* events, with a new reading after any
- * surprise. Nothing is polled, save progress, and only while qblk_jobs_progress() asks for it.
+ * surprise. Nothing is polled, save progress, and only while qblk_jobs_progress() asks for it. At most
+ * 131,072 jobs are kept of one QEMU; what is beyond that is found when there is room.
  */
 #ifndef QBLK_JOB_H
 #define QBLK_JOB_H

@@ -156,8 +156,10 @@ void set_ask_later(struct job_set *set)
 /* Without memory for it the job has to be found by a later reading. */
 static qblk_job *add(struct job_set *set, const char *id, const char *type)
 {
-    qblk_job *job = job_new(set->owner, id, type, set->log);
+    qblk_job *job = NULL;
 
+    if (set->n_jobs < JOB_SET_MAX)
+        job = job_new(set->owner, id, type, set->log);
     if (job == NULL) {
         set_ask_later(set);
         return NULL;

@@ -24,6 +24,10 @@
 
 struct job_set;
 
+/* More jobs than this are not kept: a peer that only says there are more and more must not fill the
+ * memory. The rest is found by a later reading, once there is room. */
+#define JOB_SET_MAX 131072
+
 /* Called in the order that qblk_jobs_ops promises. The set may not be freed inside; any other call
  * is fine there. */
 struct job_set_ops {

@@ -176,6 +176,11 @@ static void child_turn(struct monitor_child *child)
             qblk_op_free(op);
         return;
     }
+    if (op->is_away && !op->is_left) {
+        if (op->is_read_anew)
+            op_take_up(op);
+        return;
+    }
     if (op->stillborn.code != QBLK_E_NONE)
         op_refuse(op, &op->stillborn);
     else if (op->is_planned || op->is_left)
@@ -188,7 +193,7 @@ static void child_hear(struct monitor_child *child, const char *name, const char
 {
     qblk_op *op = LIST_ENTRY(child, qblk_op, child);
 
-    if (op->kind->hear != NULL && !op->is_over && op->graph != NULL)
+    if (op->kind->hear != NULL && !op->is_over && !op->is_away && op->graph != NULL)
         op->kind->hear(op, name, text);
 }
 
@@ -234,6 +239,7 @@ int op_start(qblk_monitor *monitor, const struct op_kind *kind, const char *disk
     op->child.freed = child_freed;
     op->child.turn = child_turn;
     op->child.hear = child_hear;
+    op->child.lost = op_lost;
     op->timer.due = timer_due;
     list_append(&monitor->children, &op->child.link);
     op->started_ms = monitor_now_ms();
@@ -342,7 +348,7 @@ static int tell_plan(qblk_op *op, qblk_error *error)
     told.chain_before = op->chain_before;
     told.chain_after = op->chain_after;
     told.warning = op->warning;
-    if (op->common.ops.on_plan != NULL)
+    if (op->common.ops.on_plan != NULL && !op->is_own)
         op->common.ops.on_plan(op, &told, op->common.arg);
     return 0;
 }
@@ -403,6 +409,11 @@ static void take_graph(void *arg, qblk_graph *graph, const qblk_error *error)
         op_refuse(op, &mine);
 }
 
+int op_read_graph(qblk_op *op, qblk_error *error)
+{
+    return graph_read_start(op->monitor, take_graph, op, &op->reading, error);
+}
+
 void op_drop(qblk_op *op)
 {
     destroy(op);
@@ -415,7 +426,7 @@ static int begin(qblk_op *op, qblk_error *error)
     if (r == 0)
         r = jobs_start(op->monitor, error);
     if (r == 0)
-        r = graph_read_start(op->monitor, take_graph, op, &op->reading, error);
+        r = op_read_graph(op, error);
     return r;
 }
 

@@ -122,7 +122,7 @@ struct qblk_op {
     uint64_t granularity, buf_size; /* 0: QEMU's own */
     bool no_bitmaps;     /* bitmaps are not carried on */
 
-    bool is_resumed;     /* an operation of an earlier client */
+    bool is_resumed;     /* an operation of an earlier client, or of a connection that was lost */
     qblk_resume_how how;
     qblk_group *group;   /* with which it starts and ends; or NULL */
     enum group_found found; /* resumed: how far it was */
@@ -149,6 +149,16 @@ struct qblk_op {
     struct guest *guest; /* guest.c; NULL: the operation does not quiesce */
     struct monitor_timer timer; /* of a step that waits for so long */
     struct job_listener *listener; /* freed by the monitor, once nobody walks its list */
+
+    /* when the connection was lost: again.c */
+    bool is_away;        /* it is not back, or the jobs have not been read since */
+    bool is_read_anew;   /* they have */
+    bool has_returned;   /* it was taken up again */
+    bool is_own;         /* ...and begun by this client */
+    bool is_recorded;    /* ...and had its journal by then */
+    bool was_past;       /* ...and the point of no return behind it */
+    qblk_ending asked;   /* the ending before the journal was read */
+    qblk_error cause;    /* of the undoing that was under way */
 
     /* how it goes */
     bool is_planned;
@@ -188,6 +198,15 @@ int op_face_steps(qblk_op *op, qblk_error *error);
 void op_end(qblk_op *op, qblk_result result, const qblk_error *error);
 /* Frees an operation that never began. */
 void op_drop(qblk_op *op);
+int op_read_graph(qblk_op *op, qblk_error *error); /* what is planned from */
+
+/* again.c */
+void op_lost(struct monitor_child *child, const qblk_error *why);
+void op_synced(qblk_monitor *monitor, void *arg); /* of the job listener */
+void op_take_up(qblk_op *op);
+/* The engine has nothing more to do. True if the operation has begun again instead; else the engine's
+ * error is what is to be told. */
+bool op_over_again(qblk_op *op);
 /* Refuses: nothing was changed. */
 void op_refuse(qblk_op *op, const qblk_error *error);
 

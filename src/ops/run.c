@@ -154,7 +154,7 @@ static void over(qblk_op *op)
         else if (success(op) == QBLK_RESULT_PIVOTED)
             tell_moved(op);
         op_end(op, success(op), NULL);
-    } else if (error->kind == QBLK_KIND_CANCELLED && op->is_resumed) {
+    } else if (error->kind == QBLK_KIND_CANCELLED && op->is_resumed && !op->is_own) {
         op_end(op, QBLK_RESULT_UNDONE, NULL);
     } else if (error->kind == QBLK_KIND_CANCELLED) {
         op_end(op, QBLK_RESULT_CANCELLED, error);
@@ -213,8 +213,8 @@ void op_run(qblk_op *op)
                 leave(op);
             break;
         }
-        if (op->monitor->state == QBLK_MONITOR_DEAD)
-            break; /* op_end() comes from there */
+        if (op->monitor->state == QBLK_MONITOR_DEAD || op->is_away || !op->is_planned)
+            break; /* op_end() comes from there, or op_take_up(), or the graph */
         struct act act = engine_next(&op->engine);
 
         if (act.kind == ACT_WAIT) {
@@ -223,6 +223,8 @@ void op_run(qblk_op *op)
             break;
         }
         monitor_timer_stop(&op->timer);
+        if (act.kind == ACT_OVER && op_over_again(op))
+            break;
         if (act.kind == ACT_OVER)
             over(op);
         else if (act.kind == ACT_LOOK)
@@ -250,7 +252,7 @@ static void hear(qblk_job *job, void *arg)
     qblk_op *op = arg;
     qblk_job_info info = QBLK_INIT(qblk_job_info);
 
-    if (op->is_over)
+    if (op->is_over || op->is_away)
         return;
     qblk_job_get_info(job, &info);
     if (!str_equal(info.operation, op->id))
@@ -278,6 +280,7 @@ int op_listen(qblk_op *op, qblk_error *error)
     op->listener->ops.on_state = hear;
     op->listener->ops.on_end = hear;
     op->listener->ops.on_gone = hear;
+    op->listener->ops.on_synced = op_synced;
     op->listener->arg = op;
     op->listener->is_owned = true;
     jobs_listen(op->monitor, op->listener);

@@ -13,6 +13,7 @@
  *   cut    both sides are closed, QEMU's also after the answer; the client lives and has to cope.
  *   late   SIGKILL, and QEMU's side is closed at once: the command may still be carried out, or
  *          not, and its answer may arrive in the next client's stream.
+ *   back   like cut, but the client finds the socket again, and its second talk has no ordered end.
  *   death  SIGKILL for QEMU; the client lives and has to tell what became of its operation.
  *
  * -p PID   QEMU's
@@ -51,9 +52,11 @@ struct stream {
     unsigned limit;      /* 0: none */
 };
 
-enum mode { MODE_KILL, MODE_CUT, MODE_LATE, MODE_DEATH };
+enum mode { MODE_KILL, MODE_CUT, MODE_LATE, MODE_BACK, MODE_DEATH };
 
 static enum mode mode = MODE_KILL;
+static const char *qemu_path;
+static int listener = -1, alive = -1; /* alive: ends with the client */
 static const char *injected, *to_touch;
 static struct stream to_qemu, to_client;
 static FILE *report;
@@ -243,8 +246,41 @@ static void hear_out(void) {
         ;
 }
 
+/* False if the client has ended instead. */
+static bool meet(void) {
+    struct pollfd fds[] = { { listener, POLLIN, 0 }, { alive, POLLIN, 0 } };
+
+    while (poll(fds, 2, -1) < 0)
+        continue;
+    if (!fds[0].revents)
+        return false;
+    to_qemu.to = to_client.from = dial(qemu_path);
+    to_qemu.from = to_client.to = accept4(listener, NULL, NULL, SOCK_CLOEXEC);
+    if (to_qemu.from < 0)
+        die("accept");
+    return true;
+}
+
+/* The next talk, of the same client. */
+static void begin_again(struct stream *stream) {
+    free(stream->text);
+    memset(stream, 0, sizeof *stream);
+}
+
+static int talk(void);
+
 static int end_talk(void) {
-    int status;
+    int status = 70;
+
+    if (mode == MODE_BACK) {
+        close(to_qemu.from);
+        hear_out();
+        close(to_client.from);
+        begin_again(&to_qemu);
+        begin_again(&to_client);
+        asked = answered = 0;
+        return meet() ? talk() : client_status();
+    }
 
     if (mode == MODE_LATE)
         close(to_client.from);
@@ -284,22 +320,29 @@ static int talk(void) {
     }
 }
 
-static void start(char **command, int listener) {
+static void start(char **command) {
+    int ends[2];
+
+    if (pipe2(ends, O_CLOEXEC) != 0)
+        die("pipe");
     client = fork();
     if (client == 0) {
+        fcntl(ends[1], F_SETFD, 0);
         execvp(command[0], command);
         _exit(127);
     }
     if (client < 0)
         die("fork");
-    to_qemu.from = to_client.to = accept4(listener, NULL, NULL, SOCK_CLOEXEC);
-    if (to_qemu.from < 0)
-        die("accept");
-    close(listener);
+    close(ends[1]);
+    alive = ends[0];
+    if (!meet())
+        die("the client ended without a word");
+    if (mode != MODE_BACK)
+        close(listener);
 }
 
 static enum mode mode_of(const char *word) {
-    static const char *const words[] = { "kill", "cut", "late", "death" };
+    static const char *const words[] = { "kill", "cut", "late", "back", "death" };
     int i = 0;
 
     while (i < MODE_DEATH && strcmp(words[i], word))
@@ -314,7 +357,7 @@ static void too_long(int signo) {
 }
 
 int main(int argc, char **argv) {
-    int option, listener;
+    int option;
 
     while ((option = getopt(argc, argv, "+m:p:c:r:i:t:")) != -1) {
         if (option == 'm')
@@ -339,8 +382,8 @@ int main(int argc, char **argv) {
     report = fopen(argv[optind + 2], "we");
     if (!report)
         die(argv[optind + 2]);
-    to_qemu.to = to_client.from = dial(argv[optind]);
+    qemu_path = argv[optind];
     listener = listen_at(argv[optind + 1]);
-    start(argv + optind + 3, listener);
+    start(argv + optind + 3);
     return talk();
 }

@@ -173,7 +173,8 @@ static const struct opt_def table[] = {
     { "force", 0, OPT_FLAG, AT(force), .verbs = VERB_QMP,
       .help = "send it although a job runs that it spoils" },
     { "reconnect", 0, OPT_LIMIT, AT(reconnect_ms), "S",
-      .verbs = VERB_JOB_WAIT | VERB_JOB_WATCH | VERB_WATCH,
+      .verbs = VERB_PULL | VERB_COMMIT | VERB_COPY | VERB_BACKUP | VERB_JOB_WAIT | VERB_JOB_WATCH |
+               VERB_WATCH,
       .help = "if the connection is lost, try for S seconds to make it again" },
     { "glob", 0, OPT_TEXT, AT(glob), "PATTERN", .verbs = VERB_WATCH,
       .help = "every socket whose path matches, now or later; quote it" },
