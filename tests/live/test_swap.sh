@@ -36,11 +36,25 @@ grown() {
     same "new.$2" "$2"
 }
 
+# beyond_reach ARG...: without blockdev-reopen a bigger target is refused, and nothing has happened
+beyond_reach() {
+    remember
+    remember_files
+    q 6 --json swap "$@"
+    result code unsupported
+    said out 'cannot open the rest of it afterwards .blockdev-reopen, since 6.1.; give it a target of'
+    unchanged
+    files_unchanged new.raw top.qcow2
+}
+
 bigger() {
     make_chain
     truncate -s 16M new.raw
     start "$1"
-    offered blockdev-reopen || skip "this QEMU has no blockdev-reopen"
+    offered blockdev-reopen || {
+        beyond_reach "$disk" "$dir/new.raw" --format raw
+        return
+    }
     q 0 --json -vv swap "$disk" "$dir/new.raw" --format raw
     result result pivoted
     size_is 16777216
@@ -55,7 +69,10 @@ recovered() {
     make_long_chain
     truncate -s 80M new.raw
     start_blockdev
-    offered blockdev-reopen || skip "this QEMU has no blockdev-reopen"
+    offered blockdev-reopen || {
+        beyond_reach vd0 "$dir/new.raw" --format raw --speed 64K ${1:+"$@"}
+        return
+    }
     q_start --json swap vd0 "$dir/new.raw" --format raw --speed 64K ${1:+"$@"}
     wait_job swap running
     kill -KILL "$qblk_pid"
