@@ -80,7 +80,7 @@ static void explain(qblk_monitor *monitor, const char *id, qblk_job_verb verb, q
 {
     const qblk_job *job = qblk_job_find(monitor, id);
     qblk_job_info info = QBLK_INIT(qblk_job_info);
-    size_t len = strlen(error->text);
+    char text[sizeof(error->text)];
 
     if (verb == QBLK_VERB_CHANGE && strcmp(error->qmp_class, "CommandNotFound") == 0) {
         (void)err_set(error, QBLK_E_UNSUPPORTED, "change refused: this QEMU has no "
@@ -91,9 +91,11 @@ static void explain(qblk_monitor *monitor, const char *id, qblk_job_verb verb, q
     if (job == NULL || (verb != QBLK_VERB_COMPLETE && verb != QBLK_VERB_FINISH))
         return;
     qblk_job_get_info(job, &info);
-    if (info.state == QBLK_JOB_STANDBY)
-        (void)snprintf(error->text + len, sizeof(error->text) - len, "; job '%s' is paused: resume "
-                       "it and then %s it, or cancel it", id, qblk_job_verb_name(verb));
+    if (info.state != QBLK_JOB_STANDBY)
+        return;
+    memcpy(text, error->text, sizeof(text));
+    (void)err_set(error, QBLK_E_JOB_STATE, "%s; job '%s' is paused: resume it and then %s it, or "
+                  "cancel it", text, id, qblk_job_verb_name(verb));
 }
 
 /* What QEMU said of a verb, as an error of ours; the job may have gone meanwhile. */

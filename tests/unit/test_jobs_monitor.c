@@ -419,7 +419,8 @@ START_TEST(a_refusal_of_a_paused_job_says_to_resume_it)
 {
     peer.refuse = "job-complete";
     act_on("standby", QBLK_VERB_COMPLETE);
-    ck_assert_int_eq(act_error.code, QBLK_E_QEMU);
+    ck_assert_int_eq(act_error.code, QBLK_E_JOB_STATE);
+    ck_assert_int_eq(act_error.kind, QBLK_KIND_REFUSED);
     ck_assert_ptr_nonnull(strstr(act_error.text, "resume it and then complete it"));
 }
 END_TEST
