@@ -257,6 +257,11 @@ offered() {
     ! raw "{\"execute\": \"$1\"}" | grep -q CommandNotFound
 }
 
+# in_schema MEMBER: some command or type of this QEMU has a member of that name
+in_schema() {
+    raw '{"execute": "query-qmp-schema"}' | grep -qE "\"name\": ?\"$1\""
+}
+
 hmp() {
     "$rawqmp" "$dir/m1" hmp "$@"
 }

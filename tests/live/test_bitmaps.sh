@@ -35,12 +35,25 @@ tracked() {
     guest_write 0x64 5M 64k
 }
 
+# close_images: a bitmap is stored as its image is closed, which the storage daemon of QEMU 5.2 does not do
+# when it ends
+close_images() {
+    local node
+    raw '{"execute": "block-export-del", "arguments": {"id": "ex0"}}' || fail "no export"
+    wait_event 'BLOCK_EXPORT_DELETED *'
+    for node in s2 s1 top mid base; do # those that are still there, and are not the export's alone
+        raw '{"execute": "blockdev-del", "arguments": {"node-name": "'"$node"'"}}'
+    done
+    world=none
+}
+
 # backed_up FILE KIB LOWER...: after another 64 KiB, the bitmaps of FILE and of the images below it that
 # still have one name KIB, and a backup of these makes what was then what is now
 backed_up() {
     local file=$1 kib=$2 below
     shift 2
     guest_write 0x65 6M 64k
+    [ "$world" != qsd ] || close_images
     stop_qemu
     same "$file" qcow2
     for below in "$@"; do

@@ -142,12 +142,16 @@ no_format() {
     # shellcheck disable=SC2086
     q 0 --json $1
     nothing_left
-    if raw '{"execute": "query-qmp-schema"}' | grep -q backing-mask-protocol; then
+    format=file
+    if in_schema backing-mask-protocol; then
+        format=raw
         ! grep -q 'qemu-img rebase' out || fail "QEMU can, but that is not used"
     else
         said out 'will name ."file." as the format of its backing file.*qemu-img rebase'
     fi
     stop_qemu
+    info top.qcow2 | grep -q "^backing file format: $format\$" ||
+        fail "top.qcow2 records $(info top.qcow2 | grep '^backing file format'), not $format"
     same top.qcow2 qcow2
 }
 

@@ -131,12 +131,25 @@ taken_up() {
     nothing_left
 }
 
+# no_bottom ARG...: QEMU cannot be told a bottom, and nothing has happened
+no_bottom() {
+    remember
+    q 6 --json pull vd0 "$@"
+    result code unsupported
+    said out 'block-stream has no \\"bottom\\".; say --base, and let nothing change below meanwhile'
+    unchanged
+}
+
 # Images in the middle are pulled while others are committed further down. (QEMU wants the disk's own top
 # image for a commit, and the image above what is committed, so these cannot be in a job. And some
 # QEMUs cannot be asked for bitmaps while a pull runs.)
 commit_below() {
     make_tall_chain
     start_tall "$1"
+    in_schema bottom || {
+        no_bottom --into @1 --bottom @2
+        return
+    }
     leave pull vd0 --into @1 --bottom @2
     q 6 pull vd0 --into @2
     said err "$held"
@@ -160,6 +173,11 @@ pull_above() {
     said err "$held"
     q 6 pull vd0 --into @1 --base @3
     said err "$held"
+    in_schema bottom || {
+        no_bottom --into @1 --bottom @2
+        taken_up
+        return
+    }
     q 0 --json pull vd0 --into @1 --bottom @2
     result result completed
     taken_up
@@ -190,8 +208,12 @@ refusals() {
     refused 2 'exclude one another' vd0 --base @2 --bottom @1
     refused 2 'backing-file needs --base' vd0 --bottom @1 --backing-file x
     refused 2 'backing-file needs --base' vd0 --backing-file x
-    q 0 --dry-run pull vd0 --bottom @1
-    said out '"bottom": ?"mid"'
+    if in_schema bottom; then
+        q 0 --dry-run pull vd0 --bottom @1
+        said out '"bottom": ?"mid"'
+    else
+        no_bottom --bottom @1
+    fi
     unchanged
 }
 
