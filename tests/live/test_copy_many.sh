@@ -29,6 +29,17 @@ on_images() {
     done
 }
 
+# both_run: until two jobs do, $job and $other; the first may stop and go on as QEMU adds the other
+both_run() {
+    wait_event "JOB_STATUS_CHANGE qblk.????????.copy running *"
+    job=$(job_of)
+    other=$job
+    while [ "$other" = "$job" ]; do
+        wait_event "JOB_STATUS_CHANGE qblk.????????.copy running *"
+        other=$(job_of)
+    done
+}
+
 together() {
     make_chain
     start_two
@@ -83,8 +94,7 @@ cancelled() {
     start_two
     remember
     q_start --json copy "vd0=$dir/a.qcow2" "vd1=$dir/b.qcow2" --pivot --speed 64K
-    wait_event "JOB_STATUS_CHANGE qblk.????????.copy running *"
-    wait_event "JOB_STATUS_CHANGE qblk.????????.copy running *"
+    both_run
     kill -INT "$qblk_pid"
     q_ended 5
     unchanged
@@ -98,8 +108,7 @@ one_cancelled() {
     start_two
     remember
     q_start --json copy "vd0=$dir/a.qcow2" "vd1=$dir/b.qcow2" --pivot --speed 64K
-    wait_event "JOB_STATUS_CHANGE qblk.????????.copy running *"
-    wait_event "JOB_STATUS_CHANGE qblk.????????.copy running *"
+    both_run
     job=$(job_of)
     raw '{"execute": "job-cancel", "arguments": {"id": "'"$job"'"}}' >/dev/null
     q_ended 5
@@ -140,10 +149,7 @@ killed() {
     start_two
     remember
     q_start --json copy "vd0=$dir/a.qcow2" "vd1=$dir/b.qcow2" --pivot --speed 64K
-    wait_event "JOB_STATUS_CHANGE qblk.????????.copy running *"
-    job=$(job_of)
-    wait_event "JOB_STATUS_CHANGE qblk.????????.copy running *"
-    other=$(job_of)
+    both_run
     kill -KILL "$qblk_pid"
     wait "$qblk_pid"
     case $1 in
@@ -187,8 +193,7 @@ left() {
         ;;
     TERM)
         q_start --json copy "vd0=$dir/a.qcow2" "vd1=$dir/b.qcow2" --pivot --speed 64K
-        wait_event "JOB_STATUS_CHANGE qblk.????????.copy running *"
-        wait_event "JOB_STATUS_CHANGE qblk.????????.copy running *"
+        both_run
         kill -TERM "$qblk_pid"
         wait "$qblk_pid"
         ;;
