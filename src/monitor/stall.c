@@ -9,6 +9,8 @@
 /* The edges that lead to what a job reads and to what it writes, the likeliest first. */
 static const char *const read_roles[] = { "source", "active node", "intermediate node", "main node" };
 static const char *const write_roles[] = { "target", "base", "active node", "main node" };
+/* A stream reads through what it fills. QEMU 5.2 puts no filter there: its main node is that image. */
+static const char *const stream_roles[] = { "active node", "main node", NULL, NULL };
 #define N_ROLES 4
 
 static const struct qapi_x_dbg_block_graph_node *node_of(const struct qapi_x_dbg_block_graph *graph,
@@ -34,13 +36,15 @@ static const char *place_of(const struct qapi_x_dbg_block_graph *graph, const qb
 {
     const struct qapi_x_dbg_block_graph_node *job = NULL, *node = NULL;
     bool is_read = str_equal(info->stall_op, "read");
+    const char *const *roles = !is_read ? write_roles
+                               : str_equal(info->type, "stream") ? stream_roles : read_roles;
 
     for (size_t i = 0; i < graph->nodes.n && job == NULL; i++)
         if (str_equal(graph->nodes.v[i].type, "block-job") &&
             str_equal(graph->nodes.v[i].name, info->id))
             job = &graph->nodes.v[i];
-    for (int i = 0; job != NULL && node == NULL && i < N_ROLES; i++)
-        node = child_of(graph, job->id, is_read ? read_roles[i] : write_roles[i]);
+    for (int i = 0; job != NULL && node == NULL && i < N_ROLES && roles[i] != NULL; i++)
+        node = child_of(graph, job->id, roles[i]);
     /* A backup reads through the filter that it has put above its source. */
     if (node != NULL && is_read && str_equal(info->type, "backup")) {
         const struct qapi_x_dbg_block_graph_node *below = child_of(graph, node->id, "file");
