@@ -104,19 +104,6 @@ applies() {
     flush) [[ $op == copy-* ]] ;;
     create) [ -n "$is_new" ] ;;
     success | refused) true ;;
-    full) [ -n "$has_job" ] && [[ $op != copy-two-* ]] ;;
-    *) [ -n "$has_job" ] ;;
-    esac
-}
-
-# applies OUTCOME: whether there is such a thing for this operation
-applies() {
-    case $1 in
-    ready-* | kept-*) [ -n "$has_ready" ] ;;
-    flush) [[ $op == copy-* ]] ;;
-    create) [ -n "$is_new" ] ;;
-    success | refused) true ;;
-    full) [ -n "$has_job" ] && [[ $op != copy-two-* ]] ;;
     *) [ -n "$has_job" ] ;;
     esac
 }

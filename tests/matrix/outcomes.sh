@@ -363,9 +363,9 @@ run_full() {
     [ -z "$is_new" ] || args=("${args[@]/$dir\/$target/$dir/small/$target}")
     begin "${args[@]}" --on-error stop
     release
-    wait_event "BLOCK_JOB_ERROR qblk.* *"
-    job=$(job_of)
+    # The event itself may have come while the other job of two was waited for.
     wait_said out '"nospace"'
+    job=$(sed -nE '/"nospace"/ s/.*"job": \{"id": "([^"]+)".*/\1/p' out | head -n 1)
     make_room
     "$qblk" -s m1 job resume "$job" >out.resume 2>&1 || fail "job resume: $(cat out.resume)"
     q_ended 0
