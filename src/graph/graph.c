@@ -78,6 +78,11 @@ bool graph_is_complete(const qblk_graph *graph)
     return graph->has_named;
 }
 
+bool graph_has_debug(const qblk_graph *graph)
+{
+    return graph->has_debug;
+}
+
 int graph_skip_filters(const qblk_graph *graph, int node)
 {
     return is_node(graph, node) ? graph->image[node] : -1;

@@ -28,6 +28,9 @@ bool graph_is_unexplained(const qblk_graph *graph);
  * unknown. */
 bool graph_is_complete(const qblk_graph *graph);
 
+/* Whether QEMU told its debug graph, which a strict one does not. */
+bool graph_has_debug(const qblk_graph *graph);
+
 /* The id of a job that holds this node or any node of its chain down to (and without) stop (-1: the
  * whole chain), with the node that it holds; NULL if none does. */
 const char *graph_job_on(const qblk_graph *graph, int node, int stop, const char **ret_node);

@@ -303,6 +303,12 @@ bool plan_is_disk(const struct qapi_block_info *info, const qblk_disk *disk)
     return disk->drive[0] != '\0' && str_equal(info->device, disk->drive);
 }
 
+static void tell_unplugged(const qblk_op *op, struct engine *engine)
+{
+    engine_note(engine, "disk %s was unplugged meanwhile; node %s holds its content", op->disk_name,
+                op->landing);
+}
+
 /* A pivot and a soft cancel look alike in every event; only the disk's node tells them apart. */
 static int see_pivot(void *arg, struct engine *engine, const char *reply, qblk_error *error)
 {
@@ -328,8 +334,7 @@ static int see_pivot(void *arg, struct engine *engine, const char *reply, qblk_e
                         op->landing);
     }
     if (r > 0)
-        engine_note(engine, "disk %s was unplugged meanwhile; node %s holds its content",
-                    op->disk_name, op->landing);
+        tell_unplugged(op, engine);
     codec_reply_clear(&qapi_cmd_query_block, &list);
     return r < 0 ? r : 0;
 }
@@ -370,11 +375,33 @@ static const struct qapi_x_dbg_block_graph_node *find_dbg(const struct qapi_x_db
     return NULL;
 }
 
-/* The device uses the same filter before and after, so what that lies on has to be looked at. */
-static int see_under_filter(void *arg, struct engine *engine, const char *reply, qblk_error *error)
+/* What the disk's device uses: the filter above its image, which stays, or else its backend, named after
+ * its drive or its device. NULL if that is gone. */
+static const struct qapi_x_dbg_block_graph_node *find_above(const qblk_op *op,
+                                                            const struct qapi_x_dbg_block_graph *graph)
+{
+    const qblk_disk *disk = qblk_graph_disk(op->graph, op->disk);
+    const char *const names[] = { disk->drive, disk->qom_path, disk->device };
+    int filter = filter_above(op);
+
+    if (filter >= 0)
+        return find_dbg(graph, qblk_graph_node(op->graph, filter)->name);
+    for (size_t n = 0; n < sizeof(names) / sizeof(names[0]); n++) {
+        for (size_t i = 0; i < graph->nodes.n && names[n][0] != '\0'; i++) {
+            const struct qapi_x_dbg_block_graph_node *node = &graph->nodes.v[i];
+
+            if (strcmp(node->type, "block-backend") == 0 && strcmp(node->name, names[n]) == 0)
+                return node;
+        }
+    }
+    return NULL;
+}
+
+/* The debug graph is asked: it reads no image. query-block does, and comes upon one half-written
+ * when QEMU stores its bitmaps, closing the image of another disk that has moved as well. */
+static int see_edge(void *arg, struct engine *engine, const char *reply, qblk_error *error)
 {
     const qblk_op *op = arg;
-    const char *filter = qblk_graph_node(op->graph, filter_above(op))->name;
     const struct qapi_x_dbg_block_graph_node *above, *landing;
     struct qapi_x_dbg_block_graph graph;
     bool has_moved = false;
@@ -382,18 +409,18 @@ static int see_under_filter(void *arg, struct engine *engine, const char *reply,
 
     if (r < 0)
         return r;
-    above = find_dbg(&graph, filter);
+    above = find_above(op, &graph);
     landing = find_dbg(&graph, op->landing);
     for (size_t i = 0; i < graph.edges.n && above != NULL && landing != NULL; i++)
         has_moved = has_moved || (graph.edges.v[i].parent == above->id &&
                                   graph.edges.v[i].child == landing->id);
     if (above == NULL)
-        engine_note(engine, "disk %s was unplugged meanwhile; node %s holds its content",
-                    op->disk_name, op->landing);
+        tell_unplugged(op, engine);
     else if (!has_moved)
-        r = err_set(error, QBLK_E_JOB_FAILED, "job %s completed, but filter %s of disk %s is not on "
-                    "node %s; somebody else ended the job without a pivot", op->names.job, filter,
-                    op->disk_name, op->landing);
+        r = err_set(error, QBLK_E_JOB_FAILED, "job %s completed, but %s %s of disk %s is not on "
+                    "node %s; somebody else ended the job without a pivot", op->names.job,
+                    filter_above(op) >= 0 ? "filter" : "device", above->name, op->disk_name,
+                    op->landing);
     codec_reply_clear(&qapi_cmd_x_debug_query_block_graph, &graph);
     return r;
 }
@@ -401,16 +428,19 @@ static int see_under_filter(void *arg, struct engine *engine, const char *reply,
 void plan_verify(qblk_op *op)
 {
     const qblk_disk *disk = qblk_graph_disk(op->graph, op->disk);
+    bool by_edge = graph_has_debug(op->graph);
     bool is_under_filter = disk != NULL && filter_above(op) >= 0;
     struct step *step;
 
-    /* A node that no device uses is not in query-block. */
-    if (disk == NULL || (!is_under_filter && disk->qom_path[0] == '\0' && disk->drive[0] == '\0'))
+    /* No backend stands for a node that no device uses; and query-block sees no further than the
+     * filter. */
+    if (disk == NULL || (is_under_filter && !by_edge) ||
+        (!is_under_filter && disk->qom_path[0] == '\0' && disk->drive[0] == '\0'))
         return;
     step = plan_step(op, STEP_CHECK, "see that the disk has moved");
-    step->check = is_under_filter ? see_under_filter : see_pivot;
-    step_command(&op->engine, step, is_under_filter ? &qapi_cmd_x_debug_query_block_graph
-                                                     : &qapi_cmd_query_block, NULL);
+    step->check = by_edge ? see_edge : see_pivot;
+    step_command(&op->engine, step, by_edge ? &qapi_cmd_x_debug_query_block_graph
+                                            : &qapi_cmd_query_block, NULL);
 }
 
 /* ---- nodes ---------------------------------------------------------------------------------- */
