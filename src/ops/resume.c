@@ -348,8 +348,9 @@ static void plan_see_journal(qblk_op *op)
 }
 
 /* A concluded job of this type makes reading the nodes, and with them the journal, deadly: it is
- * waited for, its outcome written down, and dismissed first. If somebody else's is in the way,
- * nothing is done. */
+ * waited for, its outcome written down, and dismissed first. An image that is being made comes to its
+ * end by itself, whichever operation it is of: perhaps of a companion, which waits for ours. If
+ * somebody else's job is in the way, nothing is done. */
 static int plan_around_hazard(qblk_op *op, qblk_error *error)
 {
     unsigned version = op->monitor->client.version;
@@ -358,6 +359,7 @@ static int plan_around_hazard(qblk_op *op, qblk_error *error)
 
     while ((job = qblk_job_next(op->monitor, job)) != NULL) {
         qblk_job_info info = QBLK_INIT(qblk_job_info);
+        bool is_creation;
 
         qblk_job_get_info(job, &info);
         if (info.type == NULL || info.state == QBLK_JOB_GONE ||
@@ -366,12 +368,13 @@ static int plan_around_hazard(qblk_op *op, qblk_error *error)
         /* That of a companion, which waits for it. */
         if (!str_equal(info.operation, op->id) && group_has(op, info.operation))
             continue;
-        if (!str_equal(info.operation, op->id))
+        is_creation = strcmp(info.type, "create") == 0;
+        if (!str_equal(info.operation, op->id) && (info.operation == NULL || !is_creation))
             return err_set(error, QBLK_E_HAZARD, "reading the journal could crash this version of "
                            "QEMU while %s job %s exists; wait for it and dismiss it first (\"qblk "
                            "job wait %s\", \"qblk job dismiss %s\")", info.type, info.id, info.id,
                            info.id);
-        if (strcmp(info.type, "create") == 0) {
+        if (is_creation) {
             int r = remains_plan_creation_end(op, info.id, error);
 
             if (r < 0)

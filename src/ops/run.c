@@ -255,7 +255,8 @@ static void hear(qblk_job *job, void *arg)
     if (op->is_over || op->is_away)
         return;
     qblk_job_get_info(job, &info);
-    if (!str_equal(info.operation, op->id))
+    /* One that is taken up may wait for what another has under way. */
+    if (!str_equal(info.operation, op->id) && !op->is_resumed)
         return;
     if (strcmp(info.id, op->names.job) == 0) {
         op->has_job = true;

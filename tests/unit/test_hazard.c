@@ -362,6 +362,20 @@ START_TEST(a_deadly_job_without_a_journal_is_left_alone)
 }
 END_TEST
 
+/* An image that another operation of ours makes is soon made, and waited for. Somebody else's may never
+ * be. */
+START_TEST(an_image_of_a_companion_is_waited_for)
+{
+    begin(V72);
+    (void)peer_add_job(&peer, _i == 0 ? "qblk.89abcdef.create-format" : "theirs", "create", "running");
+    resume("01234567", QBLK_RESUME_INTENT);
+    ck_assert_int_eq(recorder.error.code, _i == 0 ? QBLK_E_UNKNOWN_JOB : QBLK_E_HAZARD);
+    ck_assert_uint_eq(node_queries(), _i == 0 ? 1 : 0);
+    ck_assert_ptr_nonnull(peer_job(&peer, _i == 0 ? "qblk.89abcdef.create-format" : "theirs"));
+    end();
+}
+END_TEST
+
 int main(void)
 {
     Suite *suite = suite_create("hazard");
@@ -382,6 +396,7 @@ int main(void)
     tcase_add_loop_test(tcase, our_concluded_job_is_dismissed_before_the_journal_is_read, 0, 5);
     tcase_add_loop_test(tcase, somebody_elses_job_in_the_way_is_named_and_nothing_changed, 0, 5);
     tcase_add_loop_test(tcase, a_deadly_job_without_a_journal_is_left_alone, 0, 2);
+    tcase_add_loop_test(tcase, an_image_of_a_companion_is_waited_for, 0, 2);
     suite_add_tcase(suite, tcase);
     runner = srunner_create(suite);
     srunner_run_all(runner, CK_NORMAL);
