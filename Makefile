@@ -241,9 +241,9 @@ UNIT_ITEMS = $(foreach t,$(UNIT_NAMES),'unit/$(t)=$(B)/tests/unit/$(t)')
 TEST_ITEMS := $(foreach t,$(UNIT_NAMES),'unit/$(t)=build/test/tests/unit/$(t)')
 ASAN_ITEMS := $(foreach t,$(UNIT_NAMES),'asan/$(t)=build/asan/tests/unit/$(t)')
 # What is left to check-long, so that check stays short: thousands of whole operations under the
-# sanitizers, and deaths of the client that live/recover has much of.
+# sanitizers, deaths of the client that live/recover has much of, and a guest that boots.
 LONG_NAMES := test_ops_faults test_ops_resume
-LONG_LIVE := tests/live/test_killed.sh
+LONG_LIVE := tests/live/test_killed.sh tests/live/test_guest.sh
 LONG_ITEMS := $(foreach t,$(LONG_NAMES),'asan/$(t)=build/asan/tests/unit/$(t)')
 VALGRIND := valgrind -q --error-exitcode=9 --leak-check=full --show-leak-kinds=definite \
 	--errors-for-leak-kinds=definite --track-fds=no

@@ -1,12 +1,12 @@
 /* cutproxy - stands between a client and QEMU and ends their talk at one exact message.
  *
- *   cutproxy [-m MODE] [-p PID] [-c N | -r N] [-i TEXT] [-t FILE] QEMU-SOCKET OWN-SOCKET REPORT
- *            COMMAND...
+ *   cutproxy [-m MODE] [-p PID] [-c N | -r N | -x TEXT] [-i TEXT] [-t FILE] QEMU-SOCKET OWN-SOCKET
+ *            REPORT COMMAND...
  *
  * Starts COMMAND, which is to connect to OWN-SOCKET once, and forwards whole messages, framed by
- * the depth of their braces. The talk ends after the N-th command to QEMU (-c) or the N-th
- * message to the client (-r) has been forwarded; without either it goes on to its own end. Then,
- * by MODE:
+ * the depth of their braces. The talk ends after the N-th command to QEMU (-c), the N-th message to
+ * the client (-r) or the first command that has TEXT in it (-x) has been forwarded; without any of
+ * these it goes on to its own end. Then, by MODE:
  *
  *   kill   SIGKILL for the client. QEMU's side is closed once QEMU has answered what was
  *          forwarded, so that the command was carried out for certain and nobody heard of it.
@@ -57,7 +57,7 @@ enum mode { MODE_KILL, MODE_CUT, MODE_LATE, MODE_BACK, MODE_DEATH };
 static enum mode mode = MODE_KILL;
 static const char *qemu_path;
 static int listener = -1, alive = -1; /* alive: ends with the client */
-static const char *injected, *to_touch;
+static const char *injected, *to_touch, *last_word;
 static struct stream to_qemu, to_client;
 static FILE *report;
 static pid_t client, qemu;
@@ -218,7 +218,8 @@ static int pass(struct stream *stream) {
             put(stream->to, "\n", 1);
         }
         stream->len = 0;
-        if (++stream->n != stream->limit)
+        if (++stream->n != stream->limit &&
+            !(stream == &to_qemu && last_word && strstr(stream->text, last_word)))
             continue;
         r = 1;
         tell("cut\n");
@@ -359,7 +360,7 @@ static void too_long(int signo) {
 int main(int argc, char **argv) {
     int option;
 
-    while ((option = getopt(argc, argv, "+m:p:c:r:i:t:")) != -1) {
+    while ((option = getopt(argc, argv, "+m:p:c:r:x:i:t:")) != -1) {
         if (option == 'm')
             mode = mode_of(optarg);
         else if (option == 'p')
@@ -368,6 +369,8 @@ int main(int argc, char **argv) {
             to_qemu.limit = (unsigned)atoi(optarg);
         else if (option == 'r')
             to_client.limit = (unsigned)atoi(optarg);
+        else if (option == 'x')
+            last_word = optarg;
         else if (option == 'i')
             injected = optarg;
         else if (option == 't')

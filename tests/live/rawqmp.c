@@ -8,6 +8,7 @@
  *   rawqmp SOCKET events        prints "listening", then each event: NAME JOB STATUS ERROR
  *   rawqmp SOCKET hold          prints "connected" and keeps the monitor until its input ends
  *   rawqmp SOCKET say TEXT      writes the text and leaves; no greeting is waited for
+ *   rawqmp SOCKET ask TEXT      the same, and prints one line of answer first
  *
  * The socket may appear a little later. Exit status 1 on any failure or error reply.
  */
@@ -429,10 +430,18 @@ int main(int argc, char **argv) {
 
     setvbuf(stdout, NULL, _IOLBF, 0);
     if (argc < 3)
-        die("usage: rawqmp SOCKET run|hmp|state|chart|strays|events|hold|say ...", NULL);
+        die("usage: rawqmp SOCKET run|hmp|state|chart|strays|events|hold|say|ask ...", NULL);
     dial(argv[1]);
     if (!strcmp(what, "say") && argc == 4)
         return fputs(argv[3], out) == EOF || fflush(out) == EOF;
+    if (!strcmp(what, "ask") && argc == 4) {
+        char line[4096];
+
+        if (fputs(argv[3], out) == EOF || fflush(out) == EOF || !fgets(line, sizeof line, in))
+            die("no answer", NULL);
+        fputs(line, stdout);
+        return 0;
+    }
     json_decref(hear());
     if (!strcmp(what, "hold")) {
         puts("connected");
