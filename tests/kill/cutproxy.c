@@ -1,6 +1,6 @@
 /* cutproxy - stands between a client and QEMU and ends their talk at one exact message.
  *
- *   cutproxy [-m MODE] [-p PID] [-c N | -r N | -x TEXT] [-i TEXT] [-t FILE] QEMU-SOCKET OWN-SOCKET
+ *   cutproxy [-m MODE] [-p PID] [-c N | -r N | -x TEXT] [-i TEXT] [-t FILE] [-g] QEMU-SOCKET OWN-SOCKET
  *            REPORT COMMAND...
  *
  * Starts COMMAND, which is to connect to OWN-SOCKET once, and forwards whole messages, framed by
@@ -18,6 +18,8 @@
  *
  * -p PID   QEMU's
  * -i TEXT  a message of QEMU's own making that the client hears right after the greeting
+ * -g       SIGKILL is for COMMAND and all that it has started; for a proxy of another talk of the client's,
+ *          which may as well be with a guest agent instead of QEMU
  * -t FILE  is made, not empty, just before a command whose text names a ".probe" node is forwarded
  *
  * REPORT tells the talk: "> command id node-or-job", "< return", "< error", "< EVENT status",
@@ -58,6 +60,7 @@ static enum mode mode = MODE_KILL;
 static const char *qemu_path;
 static int listener = -1, alive = -1; /* alive: ends with the client */
 static const char *injected, *to_touch, *last_word;
+static bool has_group;
 static struct stream to_qemu, to_client;
 static FILE *report;
 static pid_t client, qemu;
@@ -168,8 +171,12 @@ static void tell_message(const char *text, size_t len, bool is_command) {
 
 /* Takes one byte; true if it ends a message, which is then in stream->text. */
 static bool take(struct stream *stream, char c) {
-    if (stream->depth == 0 && c != '{')
-        return false; /* between messages */
+    if (stream->depth == 0 && c != '{') {
+        /* Between messages, where an agent's 0xFF marks a fresh start. */
+        if (c == '\xff')
+            put(stream->to, &c, 1);
+        return false;
+    }
     if (stream->len + 1 >= stream->room) {
         stream->room = stream->room ? stream->room * 2 : 4096;
         stream->text = realloc(stream->text, stream->room);
@@ -288,7 +295,7 @@ static int end_talk(void) {
     if (mode == MODE_DEATH)
         kill(qemu, SIGKILL);
     else if (mode != MODE_CUT)
-        kill(client, SIGKILL);
+        kill(has_group ? -client : client, SIGKILL);
     if (mode == MODE_KILL)
         status = client_status();
     if (mode != MODE_LATE) {
@@ -329,11 +336,15 @@ static void start(char **command) {
     client = fork();
     if (client == 0) {
         fcntl(ends[1], F_SETFD, 0);
+        if (has_group)
+            (void)setpgid(0, 0);
         execvp(command[0], command);
         _exit(127);
     }
     if (client < 0)
         die("fork");
+    if (has_group)
+        (void)setpgid(client, client); /* whichever comes first */
     close(ends[1]);
     alive = ends[0];
     if (!meet())
@@ -360,7 +371,7 @@ static void too_long(int signo) {
 int main(int argc, char **argv) {
     int option;
 
-    while ((option = getopt(argc, argv, "+m:p:c:r:x:i:t:")) != -1) {
+    while ((option = getopt(argc, argv, "+m:p:c:r:x:i:t:g")) != -1) {
         if (option == 'm')
             mode = mode_of(optarg);
         else if (option == 'p')
@@ -375,6 +386,8 @@ int main(int argc, char **argv) {
             injected = optarg;
         else if (option == 't')
             to_touch = optarg;
+        else if (option == 'g')
+            has_group = true;
         else if (option == '?')
             return 70;
     }

@@ -13,11 +13,17 @@
 #
 # And QEMU itself is killed under the client, after each command.
 #
+# A guest that an operation has frozen is thawed whatever happens; cells named OPERATION+agent kill the
+# client at each message of its talk with the guest agent.
+#
 # The table goes to standard output and to FILE, then "N passed, N failed".
 . "$(dirname "$0")/../live/lib.sh"
 
 cutproxy=$build/tests/kill/cutproxy
-[ -x "$cutproxy" ] || { echo "not ok setup: no $cutproxy; run make check-kill"; exit 1; }
+agent_server=$build/tests/fake/agent_server
+for needed in "$cutproxy" "$agent_server"; do
+    [ -x "$needed" ] || { echo "not ok setup: no $needed; run make check-kill"; exit 1; }
+done
 workers=2 table=$root/build/check/kill.table
 while getopts j:o: option; do
     case $option in
@@ -32,13 +38,14 @@ patterns=("$@")
 operations=(pull-whole pull-base copy-finish copy-pivot copy-keep copy-shallow-pivot
     copy-legacy-pivot backup-full backup-top commit-middle pull-into pull-bottom
     commit-bitmaps pull-bitmaps commit-pivot copy-legacy-finish copy-reuse-pivot copy-raw-pivot
-    refused-copy copy-two-pivot swap-pivot snapshot-one snapshot-three snapshot-reuse)
+    refused-copy copy-two-pivot swap-pivot snapshot-one snapshot-three snapshot-reuse
+    snapshot-quiesced)
 
 # What is asked, the command that starts the job, how the result is called, the images that the
 # disk's or the target's image no longer needs, and the image that the guest uses afterwards; further
 # disks, each on an image of its own, and the files that are made for them.
 define() {
-    extra='' more_targets='' bitmap='' members=1
+    extra='' more_targets='' bitmap='' agent='' members=1
     start='' done_as='' alone='' disk_image=top.qcow2 target=copy.qcow2 touch='' reused='' image=''
     case $1 in
     pull-whole) args=(pull vd0) start=block-stream done_as=completed alone="base mid" ;;
@@ -73,6 +80,7 @@ define() {
     snapshot-one) args=(snapshot "vd0=$PWD/copy.qcow2") ;;
     snapshot-three) args=(snapshot "vd0=$PWD/copy.qcow2" "d1=$PWD/copy1.qcow2" "d2=$PWD/copy2.qcow2")
         extra="d1 d2" more_targets="copy1.qcow2 copy2.qcow2" ;;
+    snapshot-quiesced) args=(snapshot "vd0=$PWD/copy.qcow2" --quiesce "$PWD/agent") agent=yes ;;
     snapshot-reuse) args=(snapshot "vd0=$PWD/copy.qcow2" --reuse-external) reused=yes ;;
     refused-copy) args=(copy vd0 "$PWD/copy.qcow2" --finish) done_as=failed touch=copy.qcow2 ;;
     *) fail "no operation is called $1" ;;
@@ -146,6 +154,32 @@ start_scratch() {
         -device virtio-blk-device,id=vd0,drive=top "${more[@]}" >qemu.log 2>&1 </dev/null &
     qemu_pid=$!
     [ -z "$bitmap" ] || add_bitmaps
+    [ -z "$agent" ] || start_agent
+}
+
+# A fake of the guest's agent; what it is asked goes to the file asked.
+start_agent() {
+    local line
+    mkfifo ready
+    "$agent_server" "$PWD/agent.real" "$PWD/asked" >ready 2>agent.log </dev/null &
+    agent_pid=$!
+    started=$agent_pid
+    read -r -t "$patience" line <ready && [ "$line" = ready ] || fail "the agent did not start"
+    ln -s agent.real agent
+}
+
+# Nothing that was frozen is so still.
+see_thawed() {
+    [ -n "$agent" ] || return 0
+    ! grep -E 'fsfreeze-(freeze|thaw)$' asked | tail -n 1 | grep -q freeze$ ||
+        fail "the guest is still frozen: $(tr '\n' ' ' <asked)"
+}
+
+end_agent() {
+    [ -n "$agent" ] || return 0
+    see_thawed
+    kill -TERM "$agent_pid"
+    wait "$agent_pid"
 }
 
 # A bitmap b in the top image, and a write that it knows of: 64 KiB that read the same.
@@ -182,6 +216,22 @@ cut_at() {
     [ "$status" != 70 ] || fail "the proxy failed: $(tail -n 2 err)"
     was_cut=no
     ! grep -qx cut "$report" || was_cut=yes
+}
+
+# cut_agent SIDE N REPORT ARG...: the same for SIGKILL at a message of the talk with the agent
+cut_agent() {
+    local side=$1 n=$2 report=$3 limit=()
+    shift 3
+    [ "$side" = - ] || limit=("-$side" "$n")
+    rm -f agent
+    "$cutproxy" -g "${limit[@]}" agent.real agent "$report" "$cutproxy" m0 p0 report \
+        "$qblk" -s "$PWD/p0" --json "$@" >out 2>err </dev/null
+    status=$?
+    [ "$status" != 70 ] || fail "the proxy failed: $(tail -n 2 err)"
+    was_cut=no
+    ! grep -qx cut "$report" || was_cut=yes
+    rm -f agent
+    ln -s agent.real agent
 }
 
 # recover WHERE ARG...: sets $result to nothing, or to what recover calls the operation's result
@@ -368,6 +418,18 @@ record() {
         fi
     fi
     cp report "$template/report.$op"
+    end_agent
+}
+
+# The same for the talk with the agent.
+record_agent() {
+    op=$1 result=''
+    define "$op"
+    start_scratch
+    cut_agent - 0 "$template/report.$op+agent" "${args[@]}"
+    [ "$status" = 0 ] || fail "qblk ended with $status: $(tail -n 1 out)"
+    grep -q '^> guest-fsfreeze-thaw ' "$template/report.$op+agent" || fail "the guest was not thawed"
+    end_agent
 }
 
 # The same for recover, after the operation was killed before or after the start of its job.
@@ -379,6 +441,7 @@ record_recover() {
     touch=
     cut_at kill - 0 "$template/report.$op+$2" recover
     [ "$status" = 0 ] || fail "recover ended with $status: $(tail -n 1 out)"
+    end_agent
 }
 
 # killed_at OPERATION undo|end: number of the command after which the operation is killed
@@ -399,6 +462,8 @@ cell() {
     start_scratch
     if [ "$name" = "$op" ]; then
         cut_at "$mode" "$side" "$n" report "${args[@]}"
+    elif [ "${name#*+}" = agent ]; then
+        cut_agent "$side" "$n" report.agent "${args[@]}"
     else
         cut_at kill c "$(killed_at "$op" "${name#*+}")" report "${args[@]}"
         touch=
@@ -407,6 +472,7 @@ cell() {
     fi
     if [ "$mode" = death ]; then
         see_death
+        end_agent
         return
     fi
     if [ "$was_cut" = no ]; then
@@ -414,6 +480,8 @@ cell() {
         [ "$status" != 137 ] && [ "$status" != 3 ] || fail "ended with $status, but nobody cut it"
     else
         see_end "$mode"
+        # Whoever lives to see the end thaws what he has frozen.
+        [ "$mode" != cut ] || see_thawed
     fi
     if [ "$mode" = late ] && [ "$was_cut" = yes ]; then
         # Its answer in the next client's stream: whatever QEMU itself makes of it, and in any case
@@ -432,6 +500,7 @@ cell() {
         recover
     fi
     judge "$n"
+    end_agent
 }
 
 # see_end MODE: a client whose connection was cut says so; one that had heard all that it wanted to
@@ -547,6 +616,7 @@ list_cells() {
     [[ $name != *+* ]] || modes=(late)
     [[ $name != copy-legacy-finish && $name != *-reuse* && $name != copy-raw* ]] || modes=()
     [[ $name != snapshot-three ]] || modes=(death)
+    [[ $name != *+agent ]] || modes=()
     while read -r side word _; do
         case $side in
         '>')
@@ -576,7 +646,7 @@ work() {
 # The operations with a cell that is wanted, and those that a kept copy may end as.
 is_needed() {
     local also
-    for also in "$1" "$1+undo" "$1+end"; do
+    for also in "$1" "$1+undo" "$1+end" "$1+agent"; do
         ! wanted "$also" || return 0
     done
     case $1 in
@@ -596,6 +666,7 @@ record_all() {
             esac
             try "$name+$what" record_recover "$name" "$what"
         done
+        [[ $name != *-quiesced ]] || try "$name+agent" record_agent "$name"
     done
 }
 
