@@ -609,16 +609,29 @@ wanted() {
     return 1
 }
 
+# modes_of NAME: the ways to end, beside SIGKILL, for which an operation has cells. Recover is not cut
+# off, as it ends by itself like any operation. What a client says whose connection was cut follows
+# from the kind of operation and its step: the same plan with other arguments has no more to say.
+modes_of() {
+    case $1 in
+    *+agent) ;;
+    *+*) echo late ;;
+    copy-legacy-finish | *-reuse* | copy-raw*) ;;
+    snapshot-three) echo death ;;
+    pull-into | pull-bottom | *-bitmaps | backup-top | copy-shallow-pivot) echo late death ;;
+    *) echo cut late death ;;
+    esac
+}
+
 # list NAME: the cells of an operation. What only asks changes nothing, so that nothing but the kill
-# itself can matter there; and recover is not cut off, as it ends by itself like any operation.
+# itself can matter there. An answer upon which the client at once sends the next command is not cut
+# at: it says there what it says after that command, where it is cut.
 list_cells() {
-    local name=$1 report=$template/report.$1 modes=(cut late death) mode n=0 m=0 side word
-    local changes=no
-    [[ $name != *+* ]] || modes=(late)
-    [[ $name != copy-legacy-finish && $name != *-reuse* && $name != copy-raw* ]] || modes=()
-    [[ $name != snapshot-three ]] || modes=(death)
-    [[ $name != *+agent ]] || modes=()
-    while read -r side word _; do
+    local name=$1 modes mode n=0 m=0 side word changes=no sides i
+    read -ra modes <<<"$(modes_of "$name")"
+    mapfile -t sides < <(cut -c 1 "$template/report.$name")
+    for ((i = 0; i < ${#sides[@]}; i++)); do
+        read -r side word _ || break
         case $side in
         '>')
             echo "$name kill c $((++n))"
@@ -630,10 +643,11 @@ list_cells() {
             ;;
         '<')
             echo "$name kill r $((++m))"
-            [ "$changes" = no ] || [[ " ${modes[*]} " != *" cut "* ]] || echo "$name cut r $m"
+            [ "$changes" = no ] || [[ " ${modes[*]} " != *" cut "* ]] ||
+                [ "${sides[i + 1]-}" = '>' ] || echo "$name cut r $m"
             ;;
         esac
-    done <"$report"
+    done <"$template/report.$name"
 }
 
 work() {
