@@ -45,6 +45,8 @@ typedef struct qblk_step {
     const char *command; /* the exact JSON sent, without id; NULL for a step that only waits */
     const char *undo;    /* the JSON that undoes it, or NULL */
     const char *agent;   /* the socket of the guest agent that both are sent to; NULL: QEMU */
+    bool is_conditional; /* left out unless what the steps before it find makes it necessary; the command
+                          * may not be known before that */
 } qblk_step;
 
 /* What an operation is going to do. */

@@ -332,6 +332,8 @@ int op_face_steps(qblk_op *op, qblk_error *error)
         op->steps[i].command = op->engine.steps[i].command;
         op->steps[i].undo = op->engine.steps[i].undo;
         op->steps[i].agent = engine_is_agents(&op->engine.steps[i]) ? guest_path(op) : NULL;
+        op->steps[i].is_conditional = op->engine.steps[i].when != NULL ||
+                                      op->engine.steps[i].kind == STEP_SURVEY;
     }
     return 0;
 }

@@ -24,6 +24,7 @@ static void plan_json(struct op_run *run, const qblk_plan *plan)
         json_raw(&line, "command", plan->steps[i].command);
         json_raw(&line, "undo", plan->steps[i].undo);
         json_str(&line, "agent", plan->steps[i].agent);
+        json_bool(&line, "conditional", plan->steps[i].is_conditional);
         json_close(&line, '}');
     }
     json_close(&line, ']');
@@ -43,7 +44,8 @@ static void plan_lines(struct op_run *run, const qblk_plan *plan)
     for (size_t i = 0; i < plan->n_steps; i++) {
         const qblk_step *step = &plan->steps[i];
 
-        text_addf(&text, "%2zu. %s\n", i + 1, step->name);
+        text_addf(&text, "%2zu. %s%s\n", i + 1, step->name,
+                  step->is_conditional ? " (if need be)" : "");
         if (step->agent != NULL) {
             text_add(&text, "      to the guest agent at ");
             text_add_plain(&text, step->agent, false);
