@@ -105,7 +105,6 @@ typedef enum qblk_error_code {
     QBLK_E_SIZE_MISMATCH,  /* source and target differ in virtual size */
     QBLK_E_UNSUPPORTED,    /* this QEMU cannot do it */
     QBLK_E_HAZARD,         /* it would crash or hang this version of QEMU */
-    QBLK_E_NOTHING_TO_DO,  /* the disk is already as asked */
     QBLK_E_JOURNAL,        /* a journal record that this version does not understand */
     QBLK_E_NO_AGENT,       /* no guest agent answers there */
     QBLK_E_AGENT,          /* the guest agent refused a command */

@@ -37,7 +37,6 @@ static const struct code_row codes[] = {
     [QBLK_E_SIZE_MISMATCH] = { "size-mismatch", QBLK_KIND_REFUSED, EPERM },
     [QBLK_E_UNSUPPORTED] = { "unsupported", QBLK_KIND_REFUSED, EOPNOTSUPP },
     [QBLK_E_HAZARD] = { "hazard", QBLK_KIND_REFUSED, EPERM },
-    [QBLK_E_NOTHING_TO_DO] = { "nothing-to-do", QBLK_KIND_REFUSED, EALREADY },
     [QBLK_E_JOURNAL] = { "journal", QBLK_KIND_REFUSED, EPERM },
     [QBLK_E_NO_AGENT] = { "no-agent", QBLK_KIND_CONNECTION, ENOTCONN },
     [QBLK_E_AGENT] = { "agent", QBLK_KIND_FAILED, EIO },
