@@ -145,6 +145,8 @@ typedef struct qblk_copy_options {
     const char *quiesce;  /* FINISH: the guest agent's socket, an absolute path; the guest's file systems
                            * are frozen around the end, for a group once around all of them */
     bool quiesce_optional; /* go on if the guest cannot be frozen */
+    bool relative;         /* shallow, to a new file: record the image below by its name relative to
+                            * the target's directory */
 } qblk_copy_options;
 
 typedef struct qblk_swap_options {

@@ -144,6 +144,14 @@ static void plan_end(qblk_op *op)
     plan_close_journal(op);
 }
 
+/* What the new image is to record for the one that it lies on; QEMU's own name for it otherwise. */
+static int name_backing(qblk_op *op, int backing, qblk_error *error)
+{
+    if (!op->relative || backing < 0)
+        return 0;
+    return plan_relative_path(op->to.path, plan_file_name(op, backing), &op->to.backing_string, error);
+}
+
 static int record(qblk_op *op, int backing, qblk_error *error)
 {
     int r = target_record(op, &op->to, error);
@@ -226,6 +234,8 @@ static int plan(qblk_op *op, qblk_error *error)
         r = target_suit(op, &op->to, error);
     if (r == 0)
         r = target_check(op, &op->to, op->shallow, error);
+    if (r == 0)
+        r = name_backing(op, backing, error);
     op->below = backing;
     if (r == 0 && op->ending != QBLK_END_FINISH && strcmp(op->sync, "none") != 0)
         r = bitmaps_check_move(op, op->top, backing, -1,
@@ -311,6 +321,22 @@ static int check_described(const qblk_copy_options *o, const char *target, qblk_
     return remote_check_json(o->blockdev, error);
 }
 
+static int check_relative(const qblk_copy_options *o, const char *target, qblk_error *error)
+{
+    bool is_top = o->shallow || (o->sync != NULL && strcmp(o->sync, "top") == 0);
+
+    if (!o->relative)
+        return 0;
+    if (!is_top)
+        return err_set(error, QBLK_E_ARGUMENT, "a relative name to record makes sense only for a "
+                       "target that lies on the images below, which --shallow makes");
+    if (o->reuse || o->legacy || o->blockdev != NULL || remote_is_uri(target))
+        return err_set(error, QBLK_E_ARGUMENT, "a relative name can be recorded in a new image only, "
+                       "and not by drive-mirror: --relative contradicts --reuse-external, --legacy, "
+                       "--blockdev and NBD targets");
+    return 0;
+}
+
 static int check_options(const qblk_copy_options *o, const char *target, qblk_error *error)
 {
     int r = o->blockdev != NULL ? check_described(o, target, error)
@@ -322,6 +348,8 @@ static int check_options(const qblk_copy_options *o, const char *target, qblk_er
         r = check_sync(o, target, error);
     if (r == 0)
         r = check_numbers(o, error);
+    if (r == 0)
+        r = check_relative(o, target, error);
     if (r == 0)
         r = op_check_policy(o->on_source_error, error);
     if (r == 0)
@@ -354,6 +382,7 @@ static int launch(qblk_op *op, const qblk_copy_options *o, const char *target, q
     op->active = o->active;
     op->active_late = o->active_late;
     op->no_bitmaps = o->no_bitmaps;
+    op->relative = o->relative;
     op->is_quiesced = o->quiesce != NULL;
     r = o->group != NULL ? group_add(o->group, op, error) : 0;
     if (r == 0 && group_is_first(op))

@@ -29,6 +29,7 @@ commit-no-bitmap | commit DISK --no-bitmaps
 copy-keep        | copy DISK TARGET --keep
 copy-tuned       | copy DISK TARGET --granularity 64K --buf-size 1M --on-source-error stop
 copy-late        | copy DISK TARGET --active-late --pivot
+copy-relative    | copy DISK TARGET --shallow --relative
 copy-reuse-none  | copy DISK TARGET --reuse-external --sync none
 copy-reuse-swap  | swap DISK TARGET
 copy-reuse-raw-swap | swap DISK TARGET --format raw

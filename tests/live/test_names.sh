@@ -64,6 +64,17 @@ committed() {
     same a/x.qcow2 qcow2
 }
 
+copied() {
+    mkdir -p c
+    make_spread
+    start_spread
+    q 0 --json copy vd0 "$1" --shallow --relative "--$2"
+    nothing_left
+    stop_qemu
+    records "$1" "$3"
+    same "$1" qcow2
+}
+
 # Without the option the name is absolute, so that the chain may be told from anywhere.
 absolute() {
     make_spread
@@ -96,6 +107,10 @@ refusals() {
     refused 2 'not both' pull vd0 --base @2 --relative --backing-file x
     refused 2 'not both' commit vd0 --top @1 --relative --backing-file x
     refused 2 'makes no sense' commit vd0 --relative
+    refused 2 'only for a target that lies on' copy vd0 new.qcow2 --relative
+    refused 2 'in a new image only' copy vd0 new.qcow2 --shallow --relative --reuse-external
+    refused 2 'in a new image only' copy vd0 new.qcow2 --shallow --relative --legacy
+    refused 2 'in a new image only' copy vd0 nbd://localhost/x --sync top --relative
     unchanged
 }
 
@@ -160,6 +175,8 @@ run_test "pull: a relative name over two images" pulled @3 ../b/sub/base.qcow2
 run_test "pull into an image further down: a relative name" pulled_into
 run_test "commit: a relative name one directory away" committed @2 ../b/z.qcow2
 run_test "commit: a relative name over two images" committed @3 ../b/sub/base.qcow2
+run_test "shallow copy: a relative name one directory away" copied c/new.qcow2 pivot ../b/y.qcow2
+run_test "shallow copy: a relative name in the same directory" copied b/new.qcow2 finish y.qcow2
 run_test "without --relative the name is absolute" absolute
 run_test "relative names that cannot be made are refused" refusals
 run_test "a header that names another image gives no relative name" misnamed

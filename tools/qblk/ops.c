@@ -58,6 +58,7 @@ static int start_copy(struct op_run *run, const qblk_op_common *common, qblk_err
     options.no_bitmaps = opt->no_bitmaps;
     options.quiesce = opt->quiesce;
     options.quiesce_optional = opt->quiesce_optional;
+    options.relative = opt->relative;
     options.group = run->many != NULL ? run->many->group : NULL;
     return qblk_copy(run->session.monitor, run->disk, run->target, &options, &run->op, error);
 }
