@@ -127,6 +127,26 @@ int remains_make_parts(qblk_op *op, const struct qapi_block_device_info_list *li
 
 /* ---- files ----------------------------------------------------------------------------------- */
 
+/* Whether somebody else has put the target to use: a disk, an export, an image above it. */
+static bool is_in_use(const qblk_op *op, const struct target_names *names)
+{
+    const char *const nodes[] = { names->node, names->file };
+    qblk_user user;
+    char id[9];
+
+    for (int i = 0; i < 2; i++) {
+        int node = op->graph != NULL ? qblk_graph_find_node(op->graph, nodes[i]) : -1;
+
+        for (int k = 0; node >= 0 && qblk_graph_user(op->graph, node, k, &user) > 0; k++) {
+            bool is_own = str_our_name(user.name, id) != NULL && strcmp(id, op->id) == 0;
+
+            if (strcmp(user.kind, "job") != 0 && !is_own)
+                return true;
+        }
+    }
+    return false;
+}
+
 /* A record is only a text that anybody can write, or that was true once. A file is removed only if
  * something else says that this operation made it: the job that did, the main job, or a node of the
  * operation that has it open; and if nothing else uses it. */
@@ -140,6 +160,10 @@ static bool is_made_file(qblk_op *op, size_t number,
     bool is_ours = op->engine.main.is_known;
 
     if (file == NULL || file[0] != '/')
+        return false;
+    /* Perhaps somebody has ended and dismissed the job, and uses the target now. Without the disk it
+     * cannot be seen whether it had moved there. */
+    if (!op->engine.main.is_known && (is_in_use(op, names) || (op->kind->has_endings && op->top < 0)))
         return false;
     if (maker != NULL) {
         qblk_job_get_info(maker, &info);

@@ -4,8 +4,8 @@
  * undoing looks at.
  *
  *   job there            wait for it, end it as intended, clean up; or, if it failed, undo
- *   no job, ended        only the cleaning is left; so too if it is an operation without a job and
- *                        what is there shows that it was done
+ *   no job, ended        only the cleaning is left; so too if what is there shows that it was done: by
+ *                        an operation without a job, or by a job that somebody else has dismissed
  *   no job, not ended    the job never started: undo
  */
 #include <errno.h>
@@ -44,11 +44,18 @@ static qblk_job *find_job(const qblk_op *op, qblk_job_info *ret_info)
 
 /* ---- building the rest of the list ----------------------------------------------------------- */
 
-/* Whether the disk has moved already. */
+/* Whether the disk has moved already. What a copy is made to is in no chain before; an overlay may have
+ * been put above it since. */
 static bool has_pivoted(const qblk_op *op)
 {
-    return op->top >= 0 && op->landing != NULL &&
-           strcmp(qblk_graph_node(op->graph, op->top)->name, op->landing) == 0;
+    int landing;
+
+    if (op->top < 0 || op->landing == NULL)
+        return false;
+    landing = qblk_graph_find_node(op->graph, op->landing);
+    if (landing < 0)
+        return false;
+    return op->top == landing || (op->kind != &op_commit && plan_is_below(op, landing, op->top));
 }
 
 /* A copy and a commit of the disk's top can end in more than one way. */
@@ -170,6 +177,17 @@ static int no_such_operation(const qblk_op *op, qblk_error *error)
                    "--list\" shows what is open", op->id);
 }
 
+/* What there is shows that it was done, although the record does not say so. */
+static bool is_seen_done(const qblk_op *op)
+{
+    qblk_job_info info;
+
+    if (op->kind->is_seen_done != NULL)
+        return op->kind->is_seen_done(op);
+    return op->journal.op != NULL && has_endings(op) && find_job(op, &info) == NULL &&
+           has_pivoted(op);
+}
+
 static int read_record(qblk_op *op, const struct qapi_block_device_info_list *list,
                        qblk_error *error)
 {
@@ -202,7 +220,7 @@ static int read_record(qblk_op *op, const struct qapi_block_device_info_list *li
     free(names);
     if (r == 0)
         r = remains_make_parts(op, list, error);
-    if (r == 0 && op->kind->is_seen_done != NULL && op->kind->is_seen_done(op))
+    if (r == 0 && is_seen_done(op))
         op->journal.has_ended = true;
     return r;
 }

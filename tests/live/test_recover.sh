@@ -177,6 +177,44 @@ before_the_job() {
 }
 
 # kept ENDING RESULT: a copy that was kept, its client gone
+# moved_by_others WORLD [snapshot]: the disk is on the target, and no job is left to tell of it
+moved_by_others() {
+    make_chain
+    start "$1"
+    q 0 copy "$disk" "$dir/copy.qcow2" --keep
+    wait_event "BLOCK_JOB_READY *"
+    job=$(job_of)
+    q 0 job pivot "$job"
+    q 0 job dismiss "$job"
+    [ -z "${2-}" ] || q 0 snapshot "$disk=$dir/above.qcow2"
+    q 0 --json recover
+    result result pivoted
+    nothing_to_recover
+    if [ -n "${2-}" ]; then chain_is above.qcow2 copy.qcow2; else chain_is copy.qcow2; fi
+    guest_write 0x74 4M 128k
+    stop_qemu
+    if [ -n "${2-}" ]; then same above.qcow2 qcow2; else same copy.qcow2 qcow2; fi
+}
+
+# The target is no disk's, but somebody serves it: it is theirs now.
+in_use_by_others() {
+    make_chain
+    start_blockdev
+    q 0 copy vd0 "$dir/copy.qcow2" --keep
+    wait_event "BLOCK_JOB_READY *"
+    job=$(job_of)
+    q 0 job finish "$job"
+    q 0 job dismiss "$job"
+    raw '{"execute": "nbd-server-start", "arguments": {"addr": {"type": "unix",
+          "data": {"path": "'"$dir"'/nbd"}}}}' \
+        '{"execute": "block-export-add", "arguments": {"type": "nbd", "id": "theirs",
+          "node-name": "qblk.'"$(operation)"'.target"}}' >/dev/null || fail "cannot export it"
+    q 0 recover
+    [ -e copy.qcow2 ] || fail "an image that is in use was removed"
+    stop_qemu
+    same copy.qcow2 qcow2
+}
+
 kept() {
     make_chain
     start "$1"
@@ -376,6 +414,11 @@ run_test "killed before the job: the file is made" before_the_job blockdev creat
 run_test "killed before the job: its node is there" before_the_job drive node
 run_test "killed as the target is made" killed_when blockdev \
     "JOB_STATUS_CHANGE qblk.????????.create-format created *"
+for world in blockdev drive; do
+    run_test "kept, pivoted and dismissed by somebody, $world" moved_by_others "$world"
+    run_test "kept, pivoted, dismissed, and snapshot, $world" moved_by_others "$world" snapshot
+done
+run_test "kept, dismissed, and exported" in_use_by_others
 for world in blockdev drive; do
     run_test "kept, then pivoted, $world" kept "$world" pivot pivoted
     run_test "kept, then finished, $world" kept "$world" finish finished
