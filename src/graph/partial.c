@@ -30,14 +30,29 @@ static int n_children(const qblk_graph *graph, int node)
     return graph->first_edge[node + 1] - graph->first_edge[node];
 }
 
+/* The only child of the node that data is read from, or NULL. A backup's filter has its target too. */
+static const struct graph_edge *only_source(const qblk_graph *graph, int node)
+{
+    const struct graph_edge *only = NULL;
+
+    for (int e = graph->first_edge[node]; e < graph->first_edge[node + 1]; e++) {
+        if (strcmp(graph->edges[e].role, "target") == 0)
+            continue;
+        if (only != NULL)
+            return NULL;
+        only = &graph->edges[e];
+    }
+    return only;
+}
+
 /* A node whose only child is no leaf passes that child's data on: a format node has a leaf below it,
  * and a backing image beside that. */
 void graph_guess_filters(qblk_graph *graph)
 {
     for (int i = 0; i < graph->n_nodes; i++) {
-        const struct graph_edge *edge = &graph->edges[graph->first_edge[i]];
+        const struct graph_edge *edge = only_source(graph, i);
 
-        if (graph->nodes[i].driver[0] != '\0' || n_children(graph, i) != 1 || edge->child < 0)
+        if (graph->nodes[i].driver[0] != '\0' || edge == NULL || edge->child < 0)
             continue;
         if (strcmp(edge->role, "backing") == 0 || n_children(graph, edge->child) > 0)
             graph->nodes[i].driver = GRAPH_UNKNOWN_FILTER;

@@ -109,12 +109,17 @@ busy() {
     q 0 backup "$disk" "$dir/backup.qcow2" --speed 64K --async
     remember
     q 6 --json resize "$disk" 100M
-    result code busy
-    said out "is busy: .*qblk job cancel qblk"
+    # QEMU 5.2 may not be asked about its nodes then, and nothing else tells of a disk without a device.
+    if [ "$1" = qsd ] && grep -q '"code": "hazard"' out; then
+        said out 'while backup job qblk[^ ]* exists; wait for it and dismiss it first'
+    else
+        result code busy
+        said out "is busy: .*qblk job cancel qblk"
+    fi
     unchanged
-    size_is $((64 << 20))
     q 0 recover --undo
     nothing_left
+    size_is $((64 << 20))
     q 0 resize "$disk" 100M
 }
 

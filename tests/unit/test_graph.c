@@ -469,6 +469,38 @@ START_TEST(without_drives_the_nodes_that_nothing_uses_are_disks)
 }
 END_TEST
 
+/* As QEMU 5.2 has it: the backup has a backend of its own, and its filter leads to the target too. */
+START_TEST(without_nodes_the_disk_below_a_backups_filter_is_told)
+{
+    static const char debug[] =
+        "{\"return\":{\"nodes\":[{\"id\":1,\"type\":\"block-backend\",\"name\":\"\"},"
+        "{\"id\":2,\"type\":\"block-driver\",\"name\":\"qblk.0123abcd.filter\"},"
+        "{\"id\":3,\"type\":\"block-job\",\"name\":\"qblk.0123abcd.backup\"},"
+        "{\"id\":4,\"type\":\"block-driver\",\"name\":\"qblk.0123abcd.target\"},"
+        "{\"id\":5,\"type\":\"block-driver\",\"name\":\"qblk.0123abcd.file\"},"
+        "{\"id\":6,\"type\":\"block-driver\",\"name\":\"a\"},"
+        "{\"id\":7,\"type\":\"block-driver\",\"name\":\"af\"}],"
+        "\"edges\":[{\"parent\":2,\"child\":4,\"name\":\"target\",\"perm\":[],\"shared-perm\":[]},"
+        "{\"parent\":2,\"child\":6,\"name\":\"backing\",\"perm\":[],\"shared-perm\":[]},"
+        "{\"parent\":4,\"child\":5,\"name\":\"file\",\"perm\":[],\"shared-perm\":[]},"
+        "{\"parent\":6,\"child\":7,\"name\":\"file\",\"perm\":[],\"shared-perm\":[]},"
+        "{\"parent\":3,\"child\":2,\"name\":\"main node\",\"perm\":[],\"shared-perm\":[]},"
+        "{\"parent\":3,\"child\":4,\"name\":\"target\",\"perm\":[],\"shared-perm\":[]},"
+        "{\"parent\":1,\"child\":2,\"name\":\"root\",\"perm\":[],\"shared-perm\":[]}]}}";
+    static const char jobs[] =
+        REPLY("{\"id\":\"qblk.0123abcd.backup\",\"type\":\"backup\",\"status\":\"running\","
+              "\"current-progress\":1,\"total-progress\":3}");
+    qblk_graph *graph = build(jobs, REPLY(""), NULL, debug);
+
+    ck_assert_int_eq(qblk_graph_disk_count(graph), 1);
+    ck_assert_str_eq(qblk_graph_disk(graph, 0)->name, "a");
+    ck_assert_str_eq(name_of(graph, qblk_graph_disk(graph, 0)->root), "qblk.0123abcd.filter");
+    ck_assert_str_eq(name_of(graph, qblk_graph_disk(graph, 0)->top), "a");
+    ck_assert_int_eq(qblk_graph_find_disk(graph, "a", NULL), 0);
+    qblk_graph_free(graph);
+}
+END_TEST
+
 START_TEST(bitmaps_are_told_by_name_and_those_of_jobs_are_not)
 {
 #define HAS "\"recording\":true,\"busy\":true,\"persistent\":false"
@@ -663,6 +695,7 @@ int main(void)
     tcase_add_test(tcase, images_in_a_chain_answer_to_name_file_and_depth);
     tcase_add_test(tcase, a_filter_below_an_image_stays_its_file);
     tcase_add_test(tcase, without_drives_the_nodes_that_nothing_uses_are_disks);
+    tcase_add_test(tcase, without_nodes_the_disk_below_a_backups_filter_is_told);
     tcase_add_test(tcase, bitmaps_are_told_by_name_and_those_of_jobs_are_not);
     tcase_add_test(tcase, circles_are_cut_and_hang_nothing);
     tcase_add_test(tcase, ten_thousand_nodes_in_a_row_are_walked_and_drawn);
