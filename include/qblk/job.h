@@ -148,13 +148,14 @@ QBLK_API int qblk_job_act(qblk_job *job, qblk_job_verb verb, uint64_t value, qbl
 QBLK_API int qblk_job_do(qblk_job *job, qblk_job_verb verb, uint64_t value, int timeout_ms,
                          qblk_error *error) QBLK_MUST_CHECK;
 
-/* Whether a QMP command may be sent as far as block jobs are concerned: QEMU lets through device_del,
- * migrate, quit and system_powerdown while a mirror, commit, backup or stream is at work, which is then
- * left without its disk, or lost. For these the jobs are read (query-jobs); any other command is fine
- * at once. Blocks up to timeout_ms (-1: for ever). Returns 0; -EBUSY with QBLK_E_BUSY naming the job
- * and what to do; -ETIMEDOUT, -ECONNRESET, ... Since: 0.1. */
-QBLK_API int qblk_guard(qblk_monitor *monitor, const char *command, int timeout_ms,
-                        qblk_error *error) QBLK_MUST_CHECK;
+/* Whether a QMP command may be sent: QEMU lets through device_del, migrate, quit and system_powerdown
+ * while a mirror, commit, backup or stream is at work, which is then left without its disk, or lost.
+ * For these the jobs are read (query-jobs); any other command is fine at once, but for a
+ * blockdev-reopen of nothing, which aborts QEMU. arguments are the command's, as a JSON object, or
+ * NULL. Blocks up to timeout_ms (-1: for ever). Returns 0; -EBUSY with QBLK_E_BUSY naming the job
+ * and what to do; -EPERM with QBLK_E_HAZARD; -ENOMEM; -ETIMEDOUT, -ECONNRESET, ... Since: 0.1. */
+QBLK_API int qblk_guard(qblk_monitor *monitor, const char *command, const char *arguments,
+                        int timeout_ms, qblk_error *error) QBLK_MUST_CHECK;
 
 /* Words for people and for JSON: "running", "completed", "pause". Static storage, never NULL. */
 QBLK_API const char *qblk_job_state_name(qblk_job_state state);

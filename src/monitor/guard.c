@@ -1,10 +1,14 @@
-/* Commands that QEMU takes while a block job runs, and that spoil it: refused from here. */
+/* Commands that QEMU takes while a block job runs, and that spoil it, and those that it dies of:
+ * refused from here. */
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/err.h"
 #include "base/str.h"
+#include "codec/doc.h"
+#include "monitor/hazard.h"
 #include "monitor/monitor.h"
 #include "qapi_types.h"
 
@@ -62,16 +66,45 @@ static int refuse(const char *command, const struct qapi_job_info *job, size_t n
     return r;
 }
 
-int qblk_guard(qblk_monitor *monitor, const char *command, int timeout_ms, qblk_error *error)
+/* Whether the arguments are an object whose member of that name is a list without elements. */
+static int is_empty_list(const char *arguments, const char *member, bool *ret_is_empty)
+{
+    struct doc doc;
+    int r = doc_parse(&doc, arguments, strlen(arguments));
+    struct doc_ref list = doc_get(r == 0 ? doc_top(&doc) : (struct doc_ref){ NULL, 0 }, member);
+
+    *ret_is_empty = list.doc != NULL && doc_kind(list) == DOC_ARRAY && doc_first(list).doc == NULL;
+    doc_done(&doc);
+    return r;
+}
+
+static int check_deadly(const qblk_monitor *monitor, const char *command, const char *arguments,
+                        qblk_error *error)
+{
+    bool is_empty = false;
+
+    if (strcmp(command, "blockdev-reopen") != 0 || arguments == NULL ||
+        !hazard_is_known(monitor->client.version, HAZARD_REOPEN_NOTHING, NULL))
+        return 0;
+    if (is_empty_list(arguments, "options", &is_empty) == -ENOMEM)
+        return err_nomem(error);
+    if (!is_empty)
+        return 0;
+    return err_set(error, QBLK_E_HAZARD, "blockdev-reopen refused: without a node in its list of "
+                   "options it would abort this version of QEMU; name what is to be reopened");
+}
+
+int qblk_guard(qblk_monitor *monitor, const char *command, const char *arguments, int timeout_ms,
+               qblk_error *error)
 {
     struct qapi_job_info_list list;
     const struct qapi_job_info *first = NULL;
     size_t n = 0;
     char *reply;
-    int r;
+    int r = check_deadly(monitor, command, arguments, error);
 
-    if (harm_of(command) == NULL)
-        return 0;
+    if (r < 0 || harm_of(command) == NULL)
+        return r;
     r = qblk_monitor_execute(monitor, "query-jobs", NULL, timeout_ms, &reply, error);
     if (r < 0)
         return r;

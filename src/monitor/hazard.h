@@ -16,7 +16,9 @@ enum hazard {
      * and not finished its handshake. */
     HAZARD_NBD_STOP_HANDSHAKE,
     /* A command that waits behind quit aborts QEMU: 5.2. */
-    HAZARD_QUEUED_BEHIND_QUIT
+    HAZARD_QUEUED_BEHIND_QUIT,
+    /* blockdev-reopen with an empty list of options aborts QEMU: all that have the command. */
+    HAZARD_REOPEN_NOTHING
 };
 
 /* Whether that version (major * 1000000 + minor * 1000 + micro) has the hazard. For

@@ -311,6 +311,19 @@ unguarded() {
     q 0 job dismiss s
 }
 
+# A QEMU that has the command dies of it.
+deadly() {
+    local status=6
+    make_chain
+    start_blockdev
+    offered blockdev-reopen || status=1
+    q "$status" --json qmp blockdev-reopen options:=[]
+    [ "$status" = 1 ] || result code hazard
+    q "$status" --json qmp '{"execute": "blockdev-reopen", "arguments": {"options": [ ]}}'
+    q 1 qmp blockdev-reopen 'options:=[{"driver": "raw", "node-name": "none", "file": "none"}]'
+    q 0 qmp query-status
+}
+
 run_test "a job paused while ready: finish is refused, a pivot deferred" paused_while_ready
 run_test "a deferred pivot is told in JSON" deferred_in_json
 run_test "pivot is complete" pivot_and_complete
@@ -324,4 +337,5 @@ run_test "an operation tells where its job stopped" stalled_operation
 run_test "job wait for several jobs" waits_for_several
 run_test "what would spoil a job is refused" guarded
 run_test "a job that is over is in nobody's way" unguarded
+run_test "what QEMU dies of is refused" deadly
 finish

@@ -1,6 +1,7 @@
 /* What is known to crash or hang certain versions of QEMU is not sent to them; and is sent to
  * others. */
 #include <check.h>
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -98,7 +99,8 @@ START_TEST(every_row_is_found_within_its_range_and_not_outside)
     }
     /* Each hazard has a row, and what is avoided elsewhere by name is one of them. */
     ck_assert_int_eq(seen, 1 << HAZARD_NODES_WHILE_CONCLUDED | 1 << HAZARD_NODES_WHILE_CREATING |
-                           1 << HAZARD_NBD_STOP_HANDSHAKE | 1 << HAZARD_QUEUED_BEHIND_QUIT);
+                           1 << HAZARD_NBD_STOP_HANDSHAKE | 1 << HAZARD_QUEUED_BEHIND_QUIT |
+                           1 << HAZARD_REOPEN_NOTHING);
     ck_assert(!hazard_row(-1, &hazard, &from, &to, &type, &text));
     ck_assert(!hazard_row(n, &hazard, &from, &to, &type, &text));
     ck_assert(!hazard_is_possible(V100, HAZARD_NODES_WHILE_CONCLUDED));
@@ -258,6 +260,39 @@ START_TEST(a_reused_target_is_refused_where_its_size_cannot_be_asked)
 }
 END_TEST
 
+/* ---- raw commands ---------------------------------------------------------------------------- */
+
+START_TEST(a_reopen_of_nothing_is_refused_where_it_is_known)
+{
+    static const struct {
+        const char *command, *arguments;
+        bool is_deadly;
+    } cases[] = {
+        { "blockdev-reopen", "{\"options\": []}", true },
+        { "blockdev-reopen", "{\"options\": [ ], \"x\": 1}", true },
+        { "blockdev-reopen", "{\"options\": [{\"driver\": \"raw\"}]}", false },
+        { "blockdev-reopen", "{\"options\": {}}", false },
+        { "blockdev-reopen", "{\"driver\": \"raw\"}", false },
+        { "blockdev-reopen", "[]", false },
+        { "blockdev-reopen", "{\"options\": [", false },
+        { "blockdev-reopen", NULL, false },
+        { "blockdev-add", "{\"options\": []}", false },
+    };
+
+    begin(versions[_i]);
+    read_graph(); /* the version is known once there is a greeting */
+    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+        bool is_refused = cases[i].is_deadly && versions[_i] != V52;
+        qblk_error error = { .code = QBLK_E_NONE };
+
+        ck_assert_int_eq(qblk_guard(monitor, cases[i].command, cases[i].arguments, 0, &error),
+                         is_refused ? -EPERM : 0);
+        ck_assert_int_eq(error.code, is_refused ? QBLK_E_HAZARD : QBLK_E_NONE);
+    }
+    end();
+}
+END_TEST
+
 /* ---- taking up ------------------------------------------------------------------------------- */
 
 static void resume(const char *id, qblk_resume_how how)
@@ -386,6 +421,7 @@ int main(void)
     tcase_set_timeout(tcase, 60);
     tcase_add_loop_test(tcase, the_table_says_what_was_measured, 0, N_MEASURED);
     tcase_add_test(tcase, every_row_is_found_within_its_range_and_not_outside);
+    tcase_add_loop_test(tcase, a_reopen_of_nothing_is_refused_where_it_is_known, 0, 4);
     tcase_add_loop_test(tcase, nodes_are_asked_for_where_that_is_safe_and_only_there, 0,
                         N_MEASURED);
     tcase_add_loop_test(tcase, without_jobs_nodes_are_asked_for_on_every_version, 0, N_MEASURED);

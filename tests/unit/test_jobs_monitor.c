@@ -434,11 +434,11 @@ START_TEST(what_spoils_a_job_is_found_out_by_one_question)
     run(is_synced);
     drain();
     sent = peer_count(&peer, "query-jobs");
-    ck_assert_int_eq(qblk_guard(monitor, "query-status", 0, &error), 0);
+    ck_assert_int_eq(qblk_guard(monitor, "query-status", NULL, 0, &error), 0);
     drain();
     ck_assert_uint_eq(peer_count(&peer, "query-jobs"), sent);
     /* The peer is this process, and so never answers a call that blocks. */
-    ck_assert_int_eq(qblk_guard(monitor, "quit", 0, &error), -ETIMEDOUT);
+    ck_assert_int_eq(qblk_guard(monitor, "quit", NULL, 0, &error), -ETIMEDOUT);
     drain();
     ck_assert_uint_eq(peer_count(&peer, "query-jobs"), sent + 1);
     ck_assert_uint_eq(peer_count(&peer, "quit"), 0);

@@ -152,12 +152,13 @@ static int print_reply(struct cli *cli, const char *reply)
     return EXIT_DONE;
 }
 
-/* What QEMU would let through and a running job would suffer from is refused, unless by force. */
-static int check_jobs(struct session *session, const struct text *json, qblk_error *error)
+/* What QEMU would let through and a running job, or QEMU itself, would suffer from is refused, unless by
+ * force. */
+static int check_harm(struct session *session, const struct text *json, qblk_error *error)
 {
     const char *value;
     size_t len;
-    char *name = NULL;
+    char *name = NULL, *arguments = NULL;
     int r;
 
     if (session->cli->opt.force)
@@ -165,9 +166,13 @@ static int check_jobs(struct session *session, const struct text *json, qblk_err
     if (rawjson_member(json->s, json->len, "execute", &value, &len) ||
         rawjson_member(json->s, json->len, "exec-oob", &value, &len))
         name = rawjson_string(value, len);
-    r = name == NULL ? 0 : qblk_guard(session->monitor, name, cli_left_ms(session->cli), error);
+    if (rawjson_member(json->s, json->len, "arguments", &value, &len))
+        arguments = xstrndup(value, len);
+    r = name == NULL ? 0 : qblk_guard(session->monitor, name, arguments, cli_left_ms(session->cli),
+                                      error);
     free(name);
-    if (r < 0 && error->code == QBLK_E_BUSY) {
+    free(arguments);
+    if (r < 0 && (error->code == QBLK_E_BUSY || error->code == QBLK_E_HAZARD)) {
         size_t n = strlen(error->text);
 
         (void)snprintf(error->text + n, sizeof(error->text) - n, "; --force sends it all the same");
@@ -188,7 +193,7 @@ int run_qmp(struct cli *cli)
         return report_error(cli, &error);
     }
     if (session_open(&session, cli, NULL, NULL, &error) < 0 ||
-        check_jobs(&session, &json, &error) < 0 ||
+        check_harm(&session, &json, &error) < 0 ||
         qblk_monitor_command(session.monitor, json.s, -1, cli_left_ms(cli), &reply, &error) < 0)
         status = report_error(cli, &error);
     else
