@@ -15,7 +15,7 @@ static void describe_command(struct text *to)
 
         text_addf(&left, "%s%s%s", verbs[i].name, *verbs[i].args != '\0' ? " " : "",
                   verbs[i].args);
-        text_addf(to, "  %-24s %s\n", left.s, verbs[i].summary);
+        text_add_entry(to, left.s, verbs[i].summary);
         text_free(&left);
     }
     text_add(to, "\nOptions of every verb:\n");

@@ -216,7 +216,7 @@ void opts_describe(struct text *to, uint32_t verb_bit)
         text_addf(&left, "--%s", def->name);
         if (def->arg != NULL)
             text_addf(&left, " %s", def->arg);
-        text_addf(to, "  %-24s %s\n", left.s, def->help);
+        text_add_entry(to, left.s, def->help);
         text_free(&left);
     }
 }

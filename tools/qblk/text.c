@@ -114,6 +114,14 @@ void text_add_plain(struct text *text, const char *s, bool lines)
     }
 }
 
+void text_add_entry(struct text *text, const char *name, const char *what)
+{
+    if (strlen(name) > 26)
+        text_addf(text, "  %s\n  %-26s %s\n", name, "", what);
+    else
+        text_addf(text, "  %-26s %s\n", name, what);
+}
+
 size_t text_width(const char *s)
 {
     size_t n = 0;

@@ -22,6 +22,9 @@ const char *text_str(const struct text *text);
  * and tabs stay if lines is set. */
 void text_add_plain(struct text *text, const char *s, bool lines);
 
+/* One line of a help text: a name and what it is; a long name has a line for itself. */
+void text_add_entry(struct text *text, const char *name, const char *what);
+
 /* Columns that s takes on a terminal, one for each character. */
 size_t text_width(const char *s);
 
