@@ -59,6 +59,7 @@ enum mode { MODE_KILL, MODE_CUT, MODE_LATE, MODE_BACK, MODE_DEATH };
 static enum mode mode = MODE_KILL;
 static const char *qemu_path;
 static int listener = -1, alive = -1; /* alive: ends with the client */
+static int greeter = -1;              /* QEMU, connected and not yet spoken with */
 static const char *injected, *to_touch, *last_word;
 static bool has_group;
 static struct stream to_qemu, to_client;
@@ -254,6 +255,16 @@ static void hear_out(void) {
         ;
 }
 
+/* QEMU listens before it can greet, and on a busy machine long before: a client is started once it
+ * does. An agent greets nobody. */
+static void await_greeting(void) {
+    struct pollfd fd = { -1, POLLIN, 0 };
+
+    fd.fd = greeter = dial(qemu_path);
+    while (poll(&fd, 1, -1) < 0)
+        continue;
+}
+
 /* False if the client has ended instead. */
 static bool meet(void) {
     struct pollfd fds[] = { { listener, POLLIN, 0 }, { alive, POLLIN, 0 } };
@@ -262,7 +273,8 @@ static bool meet(void) {
         continue;
     if (!fds[0].revents)
         return false;
-    to_qemu.to = to_client.from = dial(qemu_path);
+    to_qemu.to = to_client.from = greeter >= 0 ? greeter : dial(qemu_path);
+    greeter = -1;
     to_qemu.from = to_client.to = accept4(listener, NULL, NULL, SOCK_CLOEXEC);
     if (to_qemu.from < 0)
         die("accept");
@@ -331,6 +343,8 @@ static int talk(void) {
 static void start(char **command) {
     int ends[2];
 
+    if (!has_group)
+        await_greeting();
     if (pipe2(ends, O_CLOEXEC) != 0)
         die("pipe");
     client = fork();
