@@ -18,8 +18,8 @@
  *
  * -p PID   QEMU's
  * -i TEXT  a message of QEMU's own making that the client hears right after the greeting
- * -g       SIGKILL is for COMMAND and all that it has started; for a proxy of another talk of the client's,
- *          which may as well be with a guest agent instead of QEMU
+ * -g       for a proxy of the client's talk with a guest agent in QEMU's place: COMMAND may be the
+ *          proxy of its other talk, as SIGKILL is for all that COMMAND has started; nobody greets
  * -t FILE  is made, not empty, just before a command whose text names a ".probe" node is forwarded
  *
  * REPORT tells the talk: "> command id node-or-job", "< return", "< error", "< EVENT status",

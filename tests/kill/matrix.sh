@@ -13,8 +13,8 @@
 #
 # And QEMU itself is killed under the client, after each command.
 #
-# A guest that an operation has frozen is thawed whatever happens; cells named OPERATION+agent kill the
-# client at each message of its talk with the guest agent.
+# A guest that an operation has frozen is thawed whatever happens; cells named OPERATION+agent kill
+# the client at each message of its talk with the guest agent.
 #
 # The table goes to standard output and to FILE, then "N passed, N failed".
 . "$(dirname "$0")/../live/lib.sh"
@@ -429,7 +429,8 @@ record_agent() {
     start_scratch
     cut_agent - 0 "$template/report.$op+agent" "${args[@]}"
     [ "$status" = 0 ] || fail "qblk ended with $status: $(tail -n 1 out)"
-    grep -q '^> guest-fsfreeze-thaw ' "$template/report.$op+agent" || fail "the guest was not thawed"
+    grep -q '^> guest-fsfreeze-thaw ' "$template/report.$op+agent" ||
+        fail "the guest was not thawed"
     end_agent
 }
 
@@ -609,9 +610,10 @@ wanted() {
     return 1
 }
 
-# modes_of NAME: the ways to end, beside SIGKILL, for which an operation has cells. Recover is not cut
-# off, as it ends by itself like any operation. What a client says whose connection was cut follows
-# from the kind of operation and its step: the same plan with other arguments has no more to say.
+# modes_of NAME: the ways to end, beside SIGKILL, for which an operation has cells. Recover is not
+# cut off, as it ends by itself like any operation. What a client says whose connection was cut
+# follows from the kind of operation and its step: the same plan with other arguments has no more to
+# say.
 modes_of() {
     case $1 in
     *+agent) ;;
