@@ -93,7 +93,7 @@ struct engine {
     size_t at;
     size_t sent;           /* steps whose commands are given out: cleaning does not wait for replies */
     enum engine_mode mode;
-    int phase;             /* within the step; see engine.c */
+    int phase;             /* within the step; see engine_priv.h */
     bool is_past;          /* the main job has ended well, or the point of no return is passed */
     bool cancel_asked;
     qblk_error cancel_error; /* what the operation ends with then */
