@@ -9,6 +9,7 @@
 
 #include "base/err.h"
 #include "base/mem.h"
+#include "qapi_types.h"
 #include "wire/unixsock.h"
 
 #define ANSWER_MS 5000
@@ -50,10 +51,14 @@ struct agent *agent_new(const char *path, const struct agent_limits *limits, con
     return agent;
 }
 
+/* qemu-ga does nothing more while nobody takes an answer of its own, and what resynchronizes it is
+ * answered: so the thaw comes first, and once more behind it, should half a command stand before it. */
 static bool write_thaw(struct agent *agent)
 {
     struct buf text = BUF_INIT;
-    bool ok = agent->fd >= 0 && agent_thaw_text(agent, &text) == 0;
+    bool ok = agent->fd >= 0 &&
+              talk_command(&qapi_cmd_guest_fsfreeze_thaw, NULL, &text, NULL) == 0 &&
+              agent_thaw_text(agent, &text) == 0;
 
     if (ok)
         agent_send(agent, &text);
