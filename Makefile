@@ -243,7 +243,8 @@ ASAN_ITEMS := $(foreach t,$(UNIT_NAMES),'asan/$(t)=build/asan/tests/unit/$(t)')
 # What is left to check-long, so that check stays short: thousands of whole operations under the
 # sanitizers, deaths of the client that live/recover has much of, and a guest that boots.
 LONG_NAMES := test_ops_faults test_ops_resume
-LONG_LIVE := tests/live/test_killed.sh tests/live/test_guest.sh
+GUEST := tests/live/test_guest.sh
+LONG_LIVE := tests/live/test_killed.sh $(GUEST)
 LONG_ITEMS := $(foreach t,$(LONG_NAMES),'asan/$(t)=build/asan/tests/unit/$(t)')
 VALGRIND := valgrind -q --error-exitcode=9 --leak-check=full --show-leak-kinds=definite \
 	--errors-for-leak-kinds=definite --track-fds=no
@@ -295,7 +296,7 @@ check-unit: ## unit tests
 
 check-asan: ## unit tests, corpora and live tests under the address and undefined sanitizers
 	+@$(SUBMAKE) VARIANT=asan unit-bins replay-bins live-bins
-	$(Q)$(RUN) $(call LIVE_ITEMS,live-asan,build/asan) $(ASAN_ITEMS) $(REPLAY_ITEMS)
+	$(Q)$(RUN) $(call LIVE_ITEMS,live-asan,build/asan,$(GUEST)) $(ASAN_ITEMS) $(REPLAY_ITEMS)
 
 check-valgrind: ## unit tests under valgrind
 	+@$(SUBMAKE) VARIANT=test unit-bins
@@ -303,7 +304,7 @@ check-valgrind: ## unit tests under valgrind
 
 check-live: ## tests against real QEMUs only
 	+@$(SUBMAKE) live-bins
-	$(Q)$(RUN) $(call LIVE_ITEMS,live,$(B))
+	$(Q)$(RUN) $(call LIVE_ITEMS,live,$(B),$(GUEST))
 
 check-matrix: ## every operation on both kinds of graph, with every way in which it can end
 	+@$(SUBMAKE) live-bins

@@ -144,10 +144,12 @@ frozen_and_thawed() {
     q 0 --json --timeout "$patience" agent status agent
     said out '"frozen": false, "can_freeze": true'
 
-    # A thaw whose sender does not wait for the answer, as a client sends that has no time for it.
+    # A thaw whose sender does not wait for the answer, as a client sends that has no time for it:
+    # the agent waits for somebody to take its answers, and carries out nothing more until then.
     freeze
     nothing_is_written
-    "$rawqmp" agent say $'\xff{"execute": "guest-fsfreeze-thaw"}\n' || fail "cannot write"
+    "$rawqmp" agent say $'{"execute": "guest-fsfreeze-thaw"}\n\xff{"execute": "guest-fsfreeze-thaw"}\n' ||
+        fail "cannot write"
     goes_on_writing
     q_agent status '^thawed'
 }
