@@ -244,7 +244,7 @@ ASAN_ITEMS := $(foreach t,$(UNIT_NAMES),'asan/$(t)=build/asan/tests/unit/$(t)')
 # sanitizers, deaths of the client that live/recover has much of, and a guest that boots.
 LONG_NAMES := test_ops_faults test_ops_resume
 GUEST := tests/live/test_guest.sh
-LONG_LIVE := tests/live/test_killed.sh $(GUEST)
+LONG_LIVE := $(addprefix tests/live/test_,killed.sh ops_matrix.sh dry_run.sh reconnect.sh) $(GUEST)
 LONG_ITEMS := $(foreach t,$(LONG_NAMES),'asan/$(t)=build/asan/tests/unit/$(t)')
 VALGRIND := valgrind -q --error-exitcode=9 --leak-check=full --show-leak-kinds=definite \
 	--errors-for-leak-kinds=definite --track-fds=no

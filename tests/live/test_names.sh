@@ -157,9 +157,9 @@ no_format() {
     # shellcheck disable=SC2086
     q 0 --json $1
     nothing_left
-    format=file
+    format="file"
     if in_schema backing-mask-protocol; then
-        format=raw
+        format="raw"
         ! grep -q 'qemu-img rebase' out || fail "QEMU can, but that is not used"
     else
         said out 'will name ."file." as the format of its backing file.*qemu-img rebase'
