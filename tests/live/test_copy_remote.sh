@@ -70,6 +70,7 @@ not_there() {
     refused 6 '4194304' "$uri" --pivot
     refused 6 'target' --blockdev '{"driver": "file", "filename": "'"$dir"'/nothing"}'
     refused 6 '4194304' --blockdev '{"driver": "file", "filename": "'"$dir"'/copy.raw"}'
+    stop_qemu # a storage daemon does not end while a client is about to leave
     stop_server
 }
 
