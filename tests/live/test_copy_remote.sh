@@ -192,6 +192,7 @@ recovered() {
     if [ "$2" = undo ]; then
         q 0 recover --undo
         unchanged
+        stop_qemu
         stop_server
         [ -s copy.raw ] || fail "the image of the server is gone"
         return
