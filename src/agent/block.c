@@ -110,7 +110,7 @@ int qblk_agent_look(const char *path, const qblk_agent_options *options,
 int qblk_agent_thaw(const char *path, const qblk_agent_options *options, int64_t *ret_count,
                     qblk_error *error)
 {
-    struct agent_found found;
+    struct agent_found found = { .count = 0 };
     int r = run(path, options, AGENT_THAW, &found, error);
 
     if (r == 0 && ret_count != NULL)

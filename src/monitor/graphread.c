@@ -264,7 +264,8 @@ int qblk_graph_read(qblk_monitor *monitor, int timeout_ms, qblk_graph **ret_grap
         r = graph_read_start(monitor, take_graph, &blocking, &reading, error);
     if (r < 0)
         return r;
-    reading->is_whole = true;
+    if (reading != NULL)
+        reading->is_whole = true;
     r = monitor_block(monitor, is_done, &blocking, deadline, error);
     if (!blocking.is_done && reading != NULL)
         graph_read_abandon(reading);

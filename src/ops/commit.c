@@ -68,7 +68,7 @@ static int find_images(qblk_op *op, int *ret_top, int *ret_base, qblk_error *err
  * unless it can be told not to. */
 static bool needs_features(qblk_op *op)
 {
-    int top, base;
+    int top = -1, base = -1;
 
     return find_images(op, &top, &base, NULL) == 0 && top != op->top &&
            qblk_graph_node(op->graph, base)->is_protocol;

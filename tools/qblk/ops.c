@@ -145,7 +145,7 @@ static int split_pairs(struct cli *cli, struct op_run *runs, char **targets, qbl
     for (int i = 0; i < cli->n_args; i++) {
         char *equals = strchr(cli->args[i], '=');
 
-        if (equals == cli->args[i])
+        if (equals == NULL || equals == cli->args[i])
             return usage_error(error, "'%.200s' names no disk before the =", cli->args[i]);
         *equals = '\0';
         runs[i].disk = cli->args[i];
