@@ -66,9 +66,14 @@ static void aux_reply(void *arg, const char *reply, const qblk_error *error)
     on_reply(arg, TAG_AUX, reply, error);
 }
 
+/* A check may have given a later step another command. */
 static const qblk_step *face(const qblk_op *op, const struct step *step)
 {
-    return &op->steps[step - op->engine.steps];
+    qblk_step *face = &op->steps[step - op->engine.steps];
+
+    face->command = step->command;
+    face->undo = step->undo;
+    return face;
 }
 
 static void tell_step(qblk_op *op, const struct act *act)

@@ -2,6 +2,7 @@
 #include <check.h>
 #include <stdbool.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "base/heap.h"
 
@@ -31,6 +32,9 @@ START_TEST(the_top_is_the_least_whatever_comes_and_goes)
 {
     unsigned state = (unsigned)_i + 1;
 
+    memset(&heap, 0, sizeof(heap));
+    memset(items, 0, sizeof(items));
+
     for (int i = 0; i < 20000; i++) {
         struct item *item;
 
@@ -51,6 +55,8 @@ START_TEST(what_is_taken_from_the_top_comes_in_order)
     int64_t last = INT64_MIN;
     int n = 0;
 
+    memset(&heap, 0, sizeof(heap));
+    memset(items, 0, sizeof(items));
     for (int i = 0; i < N; i++)
         heap_push(&heap, &items[i].node, (i * 7919) % N);
     while (heap.top != NULL) {
