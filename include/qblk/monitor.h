@@ -117,7 +117,8 @@ QBLK_API const qblk_error *qblk_monitor_why(const qblk_monitor *monitor);
 
 /* ---- bring your own loop --------------------------------------------------------------------
  * Before each turn ask for fd, events and timeout anew (the descriptor changes when a connection
- * is made, and while an operation speaks to a guest agent too); after it call process() with what poll(2) reported, 0 if only the time has come. */
+ * is made, and while an operation speaks to a guest agent too); after it call process() with what
+ * poll(2) reported, 0 if only the time has come. */
 
 /* The descriptor to watch, -1 if there is none just now. Owned by the monitor. Since: 0.1. */
 QBLK_API int qblk_monitor_fd(const qblk_monitor *monitor);

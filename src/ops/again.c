@@ -13,10 +13,7 @@
 
 static bool is_meant(const qblk_op *op)
 {
-    bool is_known = op->kind == &op_pull || op->kind == &op_commit || op->kind == &op_copy ||
-                    op->kind == &op_backup;
-
-    return is_known && op->n_parts == 0 && op->guest == NULL && op->group == NULL &&
+    return op->kind->comes_back && op->n_parts == 0 && op->guest == NULL && op->group == NULL &&
            !op->common.dry_run;
 }
 
@@ -62,28 +59,7 @@ static void forget_plan(qblk_op *op)
     op->engine.notes = old.notes;
     op->engine.n_notes = old.n_notes;
     op->engine.notes_room = old.notes_room;
-    journal_done(&op->journal);
-    memset(&op->journal, 0, sizeof(op->journal));
-    for (size_t i = 0; i < op->old_creations.n; i++)
-        free(op->old_creations.v[i]);
-    free(op->old_creations.v);
-    memset(&op->old_creations, 0, sizeof(op->old_creations));
-    for (int i = 0; i < op->n_record; i++)
-        free(op->record[i]);
-    free(op->record);
-    op->record = NULL;
-    op->n_record = 0;
-    free(op->steps);
-    free(op->chain_before);
-    free(op->chain_after);
-    free(op->warning);
-    op->steps = NULL;
-    op->chain_before = op->chain_after = op->warning = NULL;
-    op->graph = qblk_graph_free(op->graph);
-    if (op->nodes != NULL)
-        codec_reply_clear(&qapi_cmd_query_named_block_nodes, op->nodes);
-    free(op->nodes);
-    op->nodes = NULL;
+    op_drop_plan(op);
     memset(&op->found, 0, sizeof(op->found));
     op->disk = op->root = op->top = op->below = -1;
     op->is_planned = false;

@@ -124,6 +124,7 @@ const struct op_kind op_backup = {
     .plan = plan,
     .plan_end = plan_end,
     .plan_clean = plan_clean,
+    .comes_back = true,
 };
 
 /* ---- public --------------------------------------------------------------------------------- */

@@ -42,8 +42,8 @@
  *   own nodes     follow from the operation's id, never from the record
  *   file          removed only if something besides the record says that the operation made it (the
  *                 job that did, the main job, or a node of the operation's that has it open), and no
- *                 other node uses it; without the main job, nobody else uses the target. Live operations keep such a proof from before the file is there
- *                 until after it has gone
+ *                 other node uses it; without the main job, nobody else uses the target. Live
+ *                 operations keep such a proof from before the file is there until after it has gone
  *   old           removed only if the main job is seen to have completed, or the mark of its end is
  *                 there; of a copy or commit that pivots only if the disk is where it was to go. That
  *                 nobody uses them is seen to by QEMU, which refuses to remove a node in use; so a

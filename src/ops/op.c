@@ -92,6 +92,28 @@ static int draw_id(qblk_op *op, qblk_error *error)
     return 0;
 }
 
+void op_drop_plan(qblk_op *op)
+{
+    op->graph = qblk_graph_free(op->graph);
+    if (op->nodes != NULL)
+        codec_reply_clear(&qapi_cmd_query_named_block_nodes, op->nodes);
+    free(op->nodes);
+    op->nodes = NULL;
+    journal_done(&op->journal);
+    journal_free_nodes(&op->old_creations);
+    for (int i = 0; i < op->n_record; i++)
+        free(op->record[i]);
+    free(op->record);
+    op->record = NULL;
+    op->n_record = 0;
+    free(op->steps);
+    free(op->chain_before);
+    free(op->chain_after);
+    free(op->warning);
+    op->steps = NULL;
+    op->chain_before = op->chain_after = op->warning = NULL;
+}
+
 static void destroy(qblk_op *op)
 {
     void (*release)(void *) = op->common.ops.release;
@@ -108,22 +130,8 @@ static void destroy(qblk_op *op)
     if (op->reading != NULL)
         graph_read_abandon(op->reading);
     features_abandon(&op->asking);
-    (void)qblk_graph_free(op->graph);
-    if (op->nodes != NULL)
-        codec_reply_clear(&qapi_cmd_query_named_block_nodes, op->nodes);
-    free(op->nodes);
     engine_done(&op->engine);
-    journal_done(&op->journal);
-    for (size_t i = 0; i < op->old_creations.n; i++)
-        free(op->old_creations.v[i]);
-    free(op->old_creations.v);
-    for (int i = 0; i < op->n_record; i++)
-        free(op->record[i]);
-    free(op->record);
-    free(op->steps);
-    free(op->chain_before);
-    free(op->chain_after);
-    free(op->warning);
+    op_drop_plan(op);
     free(op->disk_name);
     target_done(&op->to);
     free_parts(op);

@@ -86,6 +86,7 @@ struct op_kind {
      * is passed. NULL: the journal alone says so. */
     bool (*is_seen_done)(const qblk_op *op);
     bool has_endings;     /* it can end in more than one way: op->ending, if that is not DEFAULT */
+    bool comes_back;      /* carried on over a lost connection: again.c */
 };
 
 extern const struct op_kind op_pull, op_copy, op_swap, op_backup, op_commit, op_snapshot;
@@ -184,6 +185,8 @@ int op_start(qblk_monitor *monitor, const struct op_kind *kind, const char *disk
 int op_begin(qblk_op *op, qblk_error *error); /* asks for the graph; on failure op is freed */
 /* The same for one whose start call has returned long since: a failure is told by its end. */
 void op_go(qblk_op *op);
+/* Frees what was read and planned, the steps apart, and what stands for it is empty then. */
+void op_drop_plan(qblk_op *op);
 /* qblk_op_leave() for this one, whether or not it is in a group. */
 void op_leave_alone(qblk_op *op);
 /* Makes the names from the id and the kind. */
@@ -315,7 +318,7 @@ int target_record(qblk_op *op, const struct target *to, qblk_error *error);
 /* Steps that remove the target's nodes after success. */
 void target_plan_removal(qblk_op *op, const struct target *to);
 
-/* swap.c: what it needs of copy.c and target.c; nothing is done for another kind. */
+/* swap.c: what copy.c and target.c ask of it, for a swap alone. */
 /* The look at a raw target has found it bigger than the disk. Whether it may be. */
 int swap_take_bigger(qblk_op *op, uint64_t have, qblk_error *error);
 void swap_plan_look(qblk_op *op); /* after the look */

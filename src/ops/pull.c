@@ -216,6 +216,7 @@ const struct op_kind op_pull = {
     .plan = plan,
     .plan_end = plan_end,
     .plan_clean = plan_delete_old,
+    .comes_back = true,
 };
 
 /* ---- public --------------------------------------------------------------------------------- */

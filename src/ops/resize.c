@@ -57,7 +57,7 @@ static int check_shrink(qblk_op *op, uint64_t now, qblk_error *error)
     return op->warning != NULL ? 0 : err_nomem(error);
 }
 
-/* The size that a device has, by query-block; or that a node has. */
+/* The size of the disk's root node. */
 static bool find_size(const qblk_op *op, const char *reply, uint64_t *ret_size, qblk_error *error)
 {
     const char *root = qblk_graph_node(op->graph, op->root)->name;

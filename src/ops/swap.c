@@ -145,7 +145,10 @@ static uint64_t recall(qblk_op *op, struct swap *swap)
         }
     }
     swap->is_bigger = is_raw && file > size;
-    return swap->resize != 0 ? swap->resize : is_raw ? file : 0;
+    /* A disk is only ever grown here: a record may be old, or nobody's. */
+    if (swap->resize != 0)
+        return swap->resize > size ? swap->resize : 0;
+    return is_raw && file >= size ? file : 0;
 }
 
 void swap_plan_grow(qblk_op *op)

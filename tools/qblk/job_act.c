@@ -1,5 +1,6 @@
 /* The verbs that do something to a job: pause, resume, speed, change, cancel, finish, pivot (or
- * complete), finalize, dismiss. Each waits until QEMU has taken it, then for its effect where there is one to see. */
+ * complete), finalize, dismiss. Each waits until QEMU has taken it, then for its effect where there is
+ * one to see. */
 #include <stdio.h>
 #include <string.h>
 
