@@ -189,7 +189,8 @@ start_qemu() {
     local sockets
     world=${world-none}
     mapfile -t sockets < <(monitors qmp)
-    "$QEMU" -nodefaults -display none -machine "${machine:-q35},accel=tcg" -S "${sockets[@]}" "$@" \
+    # Loaded into QEMU alone: a sanitizer's runtime in our own programs wants to be the first.
+    LD_PRELOAD=${qemu_preload-} "$QEMU" -nodefaults -display none -machine "${machine:-q35},accel=tcg" -S "${sockets[@]}" "$@" \
         >qemu.log 2>&1 </dev/null &
     follow_events
 }

@@ -99,7 +99,7 @@ start_cell() {
         root_name=drive0
         ;;
     esac
-    FAULTY_RULE=$dir/before.rule LD_PRELOAD=${with_faulty:+$faulty_so} start_qemu -m 16 "${bars[@]}"
+    FAULTY_RULE=$dir/before.rule qemu_preload=${with_faulty:+$faulty_so} start_qemu -m 16 "${bars[@]}"
     [[ $op != *-nbd* ]] || start_server
     for i in "${!args[@]}"; do
         [ "${args[i]}" != JSON ] || args[i]=$(described) kept_args[i]=$(described)
