@@ -240,12 +240,14 @@ RUN := tests/run -o build/check
 UNIT_ITEMS = $(foreach t,$(UNIT_NAMES),'unit/$(t)=$(B)/tests/unit/$(t)')
 TEST_ITEMS := $(foreach t,$(UNIT_NAMES),'unit/$(t)=build/test/tests/unit/$(t)')
 ASAN_ITEMS := $(foreach t,$(UNIT_NAMES),'asan/$(t)=build/asan/tests/unit/$(t)')
-# What is left to check-long, so that check stays short: thousands of whole operations under the
-# sanitizers, deaths of the client that live/recover has much of, and a guest that boots.
+# What is left to check-long, so that check stays short: thousands of whole operations, deaths of the
+# client that live/recover has much of, every plan compared with its run, and a guest that boots. All
+# but the guest run there under the sanitizers.
 LONG_NAMES := test_ops_faults test_ops_resume
 GUEST := tests/live/test_guest.sh
 LONG_LIVE := $(addprefix tests/live/test_,killed.sh ops_matrix.sh dry_run.sh reconnect.sh) $(GUEST)
 LONG_ITEMS := $(foreach t,$(LONG_NAMES),'asan/$(t)=build/asan/tests/unit/$(t)')
+LONG_TEST := $(foreach t,$(LONG_NAMES),'unit/$(t)=build/test/tests/unit/$(t)')
 VALGRIND := valgrind -q --error-exitcode=9 --leak-check=full --show-leak-kinds=definite \
 	--errors-for-leak-kinds=definite --track-fds=no
 # Two run thousands of whole operations, which takes valgrind ten minutes: the sanitizers see them all,
@@ -281,13 +283,14 @@ check-all:
 	+@$(SUBMAKE) VARIANT=asan unit-bins replay-bins
 	+@$(SUBMAKE) man
 	$(Q)$(RUN) $(call LIVE_ITEMS,live,build/release,$(LONG_LIVE)) $(LINT_ITEMS) $(GEN_ITEMS) \
-		$(DOC_ITEMS) $(TEST_ITEMS) $(filter-out $(LONG_ITEMS),$(ASAN_ITEMS)) $(REPLAY_ITEMS)
+		$(DOC_ITEMS) $(filter-out $(LONG_TEST),$(TEST_ITEMS)) \
+		$(filter-out $(LONG_ITEMS),$(ASAN_ITEMS)) $(REPLAY_ITEMS)
 
 check-long: ## what check leaves out because it takes long
 	+@$(SUBMAKE) VARIANT=release live-bins
-	+@$(SUBMAKE) VARIANT=asan unit-bins
-	$(Q)$(RUN) $(LONG_ITEMS) \
-		$(call LIVE_ITEMS,live,build/release,$(filter-out $(LONG_LIVE),$(LIVE)))
+	+@$(SUBMAKE) VARIANT=asan unit-bins live-bins
+	$(Q)$(RUN) $(call LIVE_ITEMS,live,build/release,$(filter-out $(GUEST),$(LIVE))) $(LONG_ITEMS) \
+		$(call LIVE_ITEMS,live-asan,build/asan,$(GUEST) $(filter-out $(LONG_LIVE),$(LIVE)))
 	+@$(SUBMAKE) check-matrix
 
 check-unit: ## unit tests
@@ -302,9 +305,10 @@ check-valgrind: ## unit tests under valgrind
 	+@$(SUBMAKE) VARIANT=test unit-bins
 	$(Q)$(RUN) $(VALGRIND_ITEMS)
 
-check-live: ## tests against real QEMUs only
+LIVE_BUT ?= $(GUEST)
+check-live: ## tests against real QEMUs only, but those in LIVE_BUT
 	+@$(SUBMAKE) live-bins
-	$(Q)$(RUN) $(call LIVE_ITEMS,live,$(B),$(GUEST))
+	$(Q)$(RUN) $(call LIVE_ITEMS,live,$(B),$(LIVE_BUT))
 
 check-matrix: ## every operation on both kinds of graph, with every way in which it can end
 	+@$(SUBMAKE) live-bins
