@@ -1,148 +1,12 @@
-/* Feeds the job set from events and queries, and tells its listeners. */
+/* The jobs of a monitor: their set, and the readings that it wants. */
+#include "monitor/monitor.h"
+
 #include <errno.h>
 #include <string.h>
 
 #include "base/err.h"
 #include "base/mem.h"
-#include "monitor/monitor.h"
 #include "qapi_types.h"
-
-/* ---- listeners ------------------------------------------------------------------------------ */
-
-/* A callback may end its own listener or another one: nothing leaves the list while it is walked. */
-static void sweep(qblk_monitor *monitor)
-{
-    if (monitor->listening_depth > 0)
-        return;
-    LIST_FOR_EACH_SAFE(link, &monitor->job_listeners) {
-        struct job_listener *listener = LIST_ENTRY(link, struct job_listener, link);
-
-        if (listener->is_removed) {
-            list_remove(&listener->link);
-            if (listener->is_owned)
-                free(listener);
-        }
-    }
-}
-
-enum word { WORD_JOB, WORD_STATE, WORD_END, WORD_GONE };
-
-static void tell_one(const struct job_listener *listener, enum word word, qblk_job *job)
-{
-    void (*fn)(qblk_job *job, void *arg) = NULL;
-
-    switch (word) {
-    case WORD_JOB:
-        fn = listener->ops.on_job;
-        break;
-    case WORD_STATE:
-        fn = listener->ops.on_state;
-        break;
-    case WORD_END:
-        fn = listener->ops.on_end;
-        break;
-    case WORD_GONE:
-    default:
-        fn = listener->ops.on_gone;
-        break;
-    }
-    if (fn != NULL && !listener->is_removed)
-        fn(job, listener->arg);
-}
-
-/* Who listens later hears of what there is first. */
-static void introduce(qblk_monitor *monitor, struct job_listener *listener)
-{
-    qblk_job *job = NULL;
-
-    listener->is_new = false;
-    while ((job = job_set_next(monitor->jobs, job)) != NULL)
-        tell_one(listener, WORD_JOB, job);
-}
-
-static void tell(qblk_monitor *monitor, enum word word, qblk_job *job)
-{
-    monitor->listening_depth++;
-    LIST_FOR_EACH(link, &monitor->job_listeners) {
-        struct job_listener *listener = LIST_ENTRY(link, struct job_listener, link);
-
-        if (listener->is_new) {
-            introduce(monitor, listener);
-            if (word == WORD_JOB)
-                continue; /* it was among them */
-        }
-        tell_one(listener, word, job);
-    }
-    monitor->listening_depth--;
-    sweep(monitor);
-}
-
-static void introduce_all(qblk_monitor *monitor)
-{
-    monitor->listening_depth++;
-    LIST_FOR_EACH(link, &monitor->job_listeners) {
-        struct job_listener *listener = LIST_ENTRY(link, struct job_listener, link);
-
-        if (listener->is_new)
-            introduce(monitor, listener);
-    }
-    monitor->listening_depth--;
-    sweep(monitor);
-}
-
-static void tell_job(void *arg, qblk_job *job)
-{
-    stall_look(arg, job);
-    tell(arg, WORD_JOB, job);
-}
-
-static void tell_state(void *arg, qblk_job *job)
-{
-    stall_look(arg, job);
-    tell(arg, WORD_STATE, job);
-}
-
-static void tell_end(void *arg, qblk_job *job)
-{
-    tell(arg, WORD_END, job);
-}
-
-static void tell_gone(void *arg, qblk_job *job)
-{
-    tell(arg, WORD_GONE, job);
-}
-
-static void tell_synced(void *arg)
-{
-    qblk_monitor *monitor = arg;
-
-    monitor->is_synced = true;
-    introduce_all(monitor);
-    monitor->listening_depth++;
-    LIST_FOR_EACH(link, &monitor->job_listeners) {
-        struct job_listener *listener = LIST_ENTRY(link, struct job_listener, link);
-
-        if (!listener->is_removed && listener->ops.on_synced != NULL)
-            listener->ops.on_synced(monitor, listener->arg);
-    }
-    monitor->listening_depth--;
-    sweep(monitor);
-}
-
-static const struct job_set_ops set_ops = { tell_job, tell_state, tell_end, tell_gone,
-                                            tell_synced };
-
-void jobs_listen(qblk_monitor *monitor, struct job_listener *listener)
-{
-    listener->is_removed = false;
-    list_append(&monitor->job_listeners, &listener->link);
-}
-
-void jobs_unlisten(qblk_monitor *monitor, struct job_listener *listener)
-{
-    listener->is_removed = true;
-    sweep(monitor);
-}
 
 /* ---- readings ------------------------------------------------------------------------------- */
 
@@ -226,8 +90,7 @@ static void on_block_jobs_reply(void *arg, const char *reply, const qblk_error *
     read_done(monitor, &mine);
 }
 
-/* Sends a reading if one is wanted and none is under way. */
-static void read_if_wanted(qblk_monitor *monitor, int64_t now)
+void jobs_read(qblk_monitor *monitor, int64_t now)
 {
     enum job_want want = job_set_wants(monitor->jobs, now);
     qblk_error error;
@@ -255,7 +118,7 @@ void jobs_turn(qblk_monitor *monitor, int64_t now)
         if (job_set_has_open(monitor->jobs))
             job_set_ask(monitor->jobs, JOB_WANT_JOBS);
     }
-    read_if_wanted(monitor, now);
+    jobs_read(monitor, now);
 }
 
 int jobs_timeout(const qblk_monitor *monitor, int64_t now)
@@ -273,132 +136,21 @@ int jobs_timeout(const qblk_monitor *monitor, int64_t now)
     return timeout;
 }
 
-/* ---- events --------------------------------------------------------------------------------- */
+/* ---- life ----------------------------------------------------------------------------------- */
 
-static void hear_status(qblk_monitor *monitor, const char *text)
+int jobs_start(qblk_monitor *monitor, qblk_error *error)
 {
-    struct qapi_job_status_change_event data;
-    int64_t told_us = 0;
-
-    if (codec_event(&qapi_event_job_status_change, text, &data, &told_us, NULL) < 0)
-        return;
-    job_set_told(monitor->jobs, told_us);
-    job_set_status(monitor->jobs, data.id, data.status, monitor_now_ms());
-    codec_clear(qapi_event_job_status_change.data, &data);
-}
-
-static void hear_ready(qblk_monitor *monitor, const char *text)
-{
-    struct qapi_block_job_ready_event data;
-    int64_t told_us = 0;
-
-    if (codec_event(&qapi_event_block_job_ready, text, &data, &told_us, NULL) < 0)
-        return;
-    job_set_told(monitor->jobs, told_us);
-    struct block_event_data event = { .kind = BLOCK_READY, .id = data.device, .type = data.type,
-                                      .len = data.len, .offset = data.offset,
-                                      .speed = data.speed };
-
-    job_set_block_event(monitor->jobs, &event, monitor_now_ms());
-    codec_clear(qapi_event_block_job_ready.data, &data);
-}
-
-static void hear_pending(qblk_monitor *monitor, const char *text)
-{
-    struct qapi_block_job_pending_event data;
-    int64_t told_us = 0;
-
-    if (codec_event(&qapi_event_block_job_pending, text, &data, &told_us, NULL) < 0)
-        return;
-    job_set_told(monitor->jobs, told_us);
-    struct block_event_data event = { .kind = BLOCK_PENDING, .id = data.id, .type = data.type };
-
-    job_set_block_event(monitor->jobs, &event, monitor_now_ms());
-    codec_clear(qapi_event_block_job_pending.data, &data);
-}
-
-static void hear_completed(qblk_monitor *monitor, const char *text)
-{
-    struct qapi_block_job_completed_event data;
-    int64_t told_us = 0;
-
-    if (codec_event(&qapi_event_block_job_completed, text, &data, &told_us, NULL) < 0)
-        return;
-    job_set_told(monitor->jobs, told_us);
-    struct block_event_data event = { .kind = BLOCK_COMPLETED, .id = data.device,
-                                      .type = data.type, .len = data.len, .offset = data.offset,
-                                      .speed = data.speed, .error = data.error };
-
-    job_set_block_event(monitor->jobs, &event, monitor_now_ms());
-    codec_clear(qapi_event_block_job_completed.data, &data);
-}
-
-static void hear_cancelled(qblk_monitor *monitor, const char *text)
-{
-    struct qapi_block_job_cancelled_event data;
-    int64_t told_us = 0;
-
-    if (codec_event(&qapi_event_block_job_cancelled, text, &data, &told_us, NULL) < 0)
-        return;
-    job_set_told(monitor->jobs, told_us);
-    struct block_event_data event = { .kind = BLOCK_CANCELLED, .id = data.device,
-                                      .type = data.type, .len = data.len, .offset = data.offset,
-                                      .speed = data.speed };
-
-    job_set_block_event(monitor->jobs, &event, monitor_now_ms());
-    codec_clear(qapi_event_block_job_cancelled.data, &data);
-}
-
-static void hear_error(qblk_monitor *monitor, const char *text)
-{
-    struct qapi_block_job_error_event data;
-    int64_t told_us = 0;
-
-    if (codec_event(&qapi_event_block_job_error, text, &data, &told_us, NULL) < 0)
-        return;
-    job_set_told(monitor->jobs, told_us);
-    struct block_event_data event = { .kind = BLOCK_ERROR, .id = data.device,
-                                      .operation = data.operation, .action = data.action };
-
-    job_set_block_event(monitor->jobs, &event, monitor_now_ms());
-    codec_clear(qapi_event_block_job_error.data, &data);
-}
-
-static void hear_io_error(qblk_monitor *monitor, const char *text)
-{
-    struct qapi_block_io_error_event data;
-    int64_t told_us = 0;
-
-    if (codec_event(&qapi_event_block_io_error, text, &data, &told_us, NULL) < 0)
-        return;
-    job_set_told(monitor->jobs, told_us);
-    if (data.node_name != NULL)
-        job_set_io_error(monitor->jobs, data.node_name, monitor_now_ms());
-    codec_clear(qapi_event_block_io_error.data, &data);
-}
-
-/* A malformed job event is a surprise like a lost one: whatever hears nothing asks. */
-static const struct {
-    const char *name;
-    void (*hear)(qblk_monitor *monitor, const char *text);
-} hearers[] = {
-    { "JOB_STATUS_CHANGE", hear_status },       { "BLOCK_JOB_READY", hear_ready },
-    { "BLOCK_JOB_COMPLETED", hear_completed },  { "BLOCK_JOB_CANCELLED", hear_cancelled },
-    { "BLOCK_JOB_ERROR", hear_error },          { "BLOCK_JOB_PENDING", hear_pending },
-    { "BLOCK_IO_ERROR", hear_io_error },
-};
-
-void jobs_hear(qblk_monitor *monitor, const char *name, const char *text)
-{
-    for (size_t i = 0; i < sizeof(hearers) / sizeof(hearers[0]); i++) {
-        if (strcmp(hearers[i].name, name) == 0) {
-            hearers[i].hear(monitor, text);
-            job_set_told(monitor->jobs, 0);
-            break;
-        }
-    }
-    if (monitor->state == QBLK_MONITOR_READY)
-        read_if_wanted(monitor, monitor_now_ms());
+    if (monitor->state == QBLK_MONITOR_DEAD || monitor->free_asked)
+        return monitor_dead(monitor, error);
+    if (monitor->jobs != NULL)
+        return 0;
+    monitor->jobs = job_set_new(monitor, &listeners_set_ops, monitor, &monitor->log);
+    if (monitor->jobs == NULL)
+        return err_nomem(error);
+    job_set_ask(monitor->jobs, JOB_WANT_ALL);
+    jobs_read(monitor, monitor_now_ms());
+    monitor_changed(monitor);
+    return 0;
 }
 
 void jobs_hangup(qblk_monitor *monitor, const qblk_error *why)
@@ -420,34 +172,10 @@ void jobs_done(qblk_monitor *monitor)
     if (monitor->jobs != NULL)
         job_set_free(monitor->jobs);
     monitor->jobs = NULL;
-    LIST_FOR_EACH_SAFE(link, &monitor->job_listeners) {
-        struct job_listener *listener = LIST_ENTRY(link, struct job_listener, link);
-
-        list_remove(&listener->link);
-        if (listener->is_owned) {
-            if (listener->ops.release != NULL)
-                listener->ops.release(listener->arg);
-            free(listener);
-        }
-    }
+    listeners_done(monitor);
 }
 
 /* ---- public --------------------------------------------------------------------------------- */
-
-int jobs_start(qblk_monitor *monitor, qblk_error *error)
-{
-    if (monitor->state == QBLK_MONITOR_DEAD || monitor->free_asked)
-        return monitor_dead(monitor, error);
-    if (monitor->jobs != NULL)
-        return 0;
-    monitor->jobs = job_set_new(monitor, &set_ops, monitor, &monitor->log);
-    if (monitor->jobs == NULL)
-        return err_nomem(error);
-    job_set_ask(monitor->jobs, JOB_WANT_ALL);
-    read_if_wanted(monitor, monitor_now_ms());
-    monitor_changed(monitor);
-    return 0;
-}
 
 int qblk_jobs_track(qblk_monitor *monitor, const qblk_jobs_ops *ops, void *arg,
                     qblk_error *error)

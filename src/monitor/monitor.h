@@ -179,13 +179,22 @@ void monitor_watch_want(struct monitor_watch *watch, short events);
 void monitor_watch_remove(struct monitor_watch *watch); /* without effect if it is not added */
 void monitor_timer_set(qblk_monitor *monitor, struct monitor_timer *timer, int64_t at);
 void monitor_timer_stop(struct monitor_timer *timer);   /* without effect if it is not set */
-/* For monitor.c alone. */
+/* For turn.c, and the last for monitor.c. */
 int watch_fd(const qblk_monitor *monitor);
 int64_t watch_next_time(const qblk_monitor *monitor);   /* -1: never */
 void watch_turn(qblk_monitor *monitor);
 void watch_forget_own(qblk_monitor *monitor);           /* before the connection is closed */
 
 void monitor_close(qblk_monitor *monitor); /* the connection's descriptor */
+
+/* For turn.c and block.c. Callbacks may run between the first two; the outermost _leave() frees if that
+ * was asked, and returns false if the monitor is gone. */
+void monitor_enter(qblk_monitor *monitor);
+bool monitor_leave(qblk_monitor *monitor);
+/* Everybody who waits hears it, each once, or the connection is made again. Inside process(). */
+void monitor_die(qblk_monitor *monitor, const qblk_error *why);
+/* The shorter of a timeout in ms and the time left until at; -1: never. */
+int monitor_until(int timeout, int64_t at, int64_t now);
 
 /* reconnect.c */
 /* Whether the monitor is to live on after that. */
@@ -206,14 +215,22 @@ void events_done(qblk_monitor *monitor);
 
 /* jobs.c */
 int jobs_start(qblk_monitor *monitor, qblk_error *error);
-void jobs_hear(qblk_monitor *monitor, const char *name, const char *text);
 void jobs_turn(qblk_monitor *monitor, int64_t now); /* readings and progress that are due */
 int jobs_timeout(const qblk_monitor *monitor, int64_t now);
 void jobs_hangup(qblk_monitor *monitor, const qblk_error *why);
 void jobs_lost(qblk_monitor *monitor); /* the connection comes back, perhaps */
 void jobs_done(qblk_monitor *monitor);
+/* Sends a reading if one is wanted and none is under way. */
+void jobs_read(qblk_monitor *monitor, int64_t now);
+
+/* job_events.c: an event of any name; those of jobs are fed to the set. */
+void jobs_hear(qblk_monitor *monitor, const char *name, const char *text);
+
+/* listeners.c */
+extern const struct job_set_ops listeners_set_ops; /* what the set tells; arg is the monitor */
 void jobs_listen(qblk_monitor *monitor, struct job_listener *listener);
 void jobs_unlisten(qblk_monitor *monitor, struct job_listener *listener);
+void listeners_done(qblk_monitor *monitor);
 
 /* stall.c: finds out at which node a job that is stalled has stopped, once for each stall. */
 void stall_look(qblk_monitor *monitor, const qblk_job *job);
