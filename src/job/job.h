@@ -95,7 +95,7 @@ bool job_settle_read(qblk_job *job, const char *error);
 bool job_settle_gone(qblk_job *job);
 bool job_settle_lost(qblk_job *job, const char *why);
 
-/* Its dismissal was sent: "null" should be heard soon. In set.c. */
+/* Its dismissal was sent: "null" should be heard soon. In due.c. */
 void job_set_expect_null(qblk_job *job);
 
 #endif

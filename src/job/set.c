@@ -1,16 +1,11 @@
 #include "job/set.h"
 
-#include <limits.h>
 #include <string.h>
 
 #include "base/err.h"
 #include "base/mem.h"
 #include "job/job.h"
 #include "job/set_priv.h"
-
-/* How long "concluded" may take to follow BLOCK_JOB_COMPLETED before it is asked for. */
-#define STEP_FIRST_MS 20
-#define STEP_LAST_MS 1000
 
 #define TABLE_MIN 64
 
@@ -47,21 +42,12 @@ struct job_set *job_set_new(qblk_monitor *owner, const struct job_set_ops *ops, 
     return set;
 }
 
-static void disarm(qblk_job *job, unsigned why)
-{
-    if (job->due == 0)
-        return;
-    job->due &= ~why;
-    if (job->due == 0)
-        heap_remove(&job->set->due, &job->due_node);
-}
-
 static void bury(struct job_set *set)
 {
     while (!list_is_empty(&set->dead)) {
         qblk_job *job = LIST_ENTRY(set->dead.next, qblk_job, link);
 
-        disarm(job, ~0u);
+        set_disarm(job, ~0u);
         (void)job_free(job);
     }
 }
@@ -147,12 +133,6 @@ static void grow_table(struct job_set *set)
         insert(set, LIST_ENTRY(link, qblk_job, link));
 }
 
-void set_ask_later(struct job_set *set)
-{
-    set->retry_due = true;
-    set->retry_ms = set->now_ms + STEP_LAST_MS;
-}
-
 /* Without memory for it the job has to be found by a later reading. */
 static qblk_job *add(struct job_set *set, const char *id, const char *type)
 {
@@ -219,95 +199,6 @@ void set_deliver(struct job_set *set, qblk_job *job)
     }
 }
 
-/* ---- what is wanted ------------------------------------------------------------------------- */
-
-static void ask(struct job_set *set, enum job_want what)
-{
-    if (what > set->want)
-        set->want = what;
-}
-
-/* A reason that is there already keeps its distance, unless it wants a look at once. */
-static void arm(struct job_set *set, qblk_job *job, enum job_due why, int first_ms)
-{
-    bool is_new = (job->due & (unsigned)why) == 0;
-    int64_t due_ms = set->now_ms + first_ms;
-
-    if (job->due == 0) {
-        job->step_ms = STEP_FIRST_MS;
-        heap_push(&set->due, &job->due_node, due_ms);
-    }
-    if (is_new || first_ms == 0) {
-        job->due_epoch = set->epoch;
-        if (due_ms < job->due_node.key) {
-            heap_remove(&set->due, &job->due_node);
-            heap_push(&set->due, &job->due_node, due_ms);
-        }
-    }
-    job->due |= (unsigned)why;
-}
-
-void job_set_expect_null(qblk_job *job)
-{
-    arm(job->set, job, JOB_DUE_DISMISS, STEP_FIRST_MS);
-}
-
-void job_set_ask(struct job_set *set, enum job_want what)
-{
-    ask(set, what);
-    set->ask_is_told = true;
-}
-
-enum job_want job_set_wants(const struct job_set *set, int64_t now_ms)
-{
-    return job_set_timeout_ms(set, now_ms) != 0 ? JOB_WANT_NOTHING
-           : set->want != JOB_WANT_NOTHING      ? set->want
-           : set->retry_due && set->retry_ms <= now_ms ? JOB_WANT_ALL
-                                                       : JOB_WANT_JOBS;
-}
-
-int job_set_timeout_ms(const struct job_set *set, int64_t now_ms)
-{
-    int64_t left = INT64_MAX;
-
-    if (set->is_reading || set->is_over)
-        return -1; /* one at a time */
-    if (set->want != JOB_WANT_NOTHING)
-        return 0;
-    if (set->retry_due)
-        left = set->retry_ms - now_ms;
-    if (set->due.top != NULL && set->due.top->key - now_ms < left)
-        left = set->due.top->key - now_ms;
-    if (left == INT64_MAX)
-        return -1;
-    return left <= 0 ? 0 : left > INT_MAX ? INT_MAX : (int)left;
-}
-
-/* The reading that has just ended did not settle what these wait for. */
-void set_postpone(struct job_set *set)
-{
-    struct heap_node *passed = NULL, *next;
-
-    while (set->due.top != NULL && set->due.top->key <= set->now_ms) {
-        struct heap_node *node = set->due.top;
-
-        heap_remove(&set->due, node);
-        node->next = passed;
-        passed = node;
-    }
-    for (; passed != NULL; passed = next) {
-        qblk_job *job = HEAP_ENTRY(passed, qblk_job, due_node);
-        int64_t due_ms = passed->key;
-
-        next = passed->next;
-        if (job->due_epoch < set->epoch) {
-            due_ms = set->now_ms + job->step_ms;
-            job->step_ms = job->step_ms * 2 < STEP_LAST_MS ? job->step_ms * 2 : STEP_LAST_MS;
-        }
-        heap_push(&set->due, passed, due_ms);
-    }
-}
-
 /* ---- feeding the state machine -------------------------------------------------------------- */
 
 static void end(qblk_job *job, bool settled)
@@ -315,13 +206,13 @@ static void end(qblk_job *job, bool settled)
     job->end_due = job->end_due || settled;
     if (settled)
         job->set->n_open--;
-    disarm(job, JOB_DUE_START | JOB_DUE_END | JOB_DUE_STOP);
+    set_disarm(job, JOB_DUE_START | JOB_DUE_END | JOB_DUE_STOP);
 }
 
 static void retire(struct job_set *set, qblk_job *job)
 {
     end(job, job_settle_gone(job));
-    disarm(job, JOB_DUE_DISMISS);
+    set_disarm(job, JOB_DUE_DISMISS);
     take_out(set, job);
     set->gone_epoch = set->epoch;
     job->gone_due = true;
@@ -333,31 +224,31 @@ static bool act(struct job_set *set, qblk_job *job, enum fsm_event event, const 
 {
     if (event >= EV_SEEN_CREATED && event <= EV_SEEN_UNKNOWN
         && (job->status_heard || event == EV_SEEN_PAUSED || event == EV_SEEN_STANDBY))
-        disarm(job, JOB_DUE_STOP);
+        set_disarm(job, JOB_DUE_STOP);
     switch (job_apply(job, event)) {
     case ACT_NONE:
     case ACT_TELL:
         break;
     case ACT_WATCH:
-        arm(set, job, JOB_DUE_START, STEP_FIRST_MS);
-        ask(set, JOB_WANT_ALL);
+        set_arm(set, job, JOB_DUE_START, STEP_FIRST_MS);
+        set_ask(set, JOB_WANT_ALL);
         break;
     case ACT_ASK:
-        ask(set, JOB_WANT_ALL);
+        set_ask(set, JOB_WANT_ALL);
         set->ask_is_told = true;
         break;
     case ACT_SETTLE:
-        arm(set, job, JOB_DUE_END, STEP_FIRST_MS);
+        set_arm(set, job, JOB_DUE_END, STEP_FIRST_MS);
         break;
     case ACT_COLLECT:
-        arm(set, job, JOB_DUE_END, 0);
+        set_arm(set, job, JOB_DUE_END, 0);
         break;
     case ACT_END:
         end(job, job_settle_read(job, text));
         break;
     case ACT_LOST:
         end(job, job_settle_lost(job, text));
-        disarm(job, JOB_DUE_DISMISS);
+        set_disarm(job, JOB_DUE_DISMISS);
         break;
     case ACT_GONE:
         retire(set, job);
@@ -369,9 +260,9 @@ static bool act(struct job_set *set, qblk_job *job, enum fsm_event event, const 
         break;
     }
     if (job_update_stall(job))
-        ask(set, JOB_WANT_ALL); /* for the io-status */
+        set_ask(set, JOB_WANT_ALL); /* for the io-status */
     if (job_is_passing(job))
-        arm(set, job, JOB_DUE_END, STEP_FIRST_MS);
+        set_arm(set, job, JOB_DUE_END, STEP_FIRST_MS);
     return true;
 }
 
@@ -385,7 +276,7 @@ void set_feed(struct job_set *set, qblk_job *job, enum fsm_event event, const ch
         if (next == NULL)
             return;
         job = next;
-        ask(set, JOB_WANT_ALL);
+        set_ask(set, JOB_WANT_ALL);
         (void)act(set, job, event, text);
     }
     set_deliver(set, job);
@@ -450,16 +341,16 @@ void job_set_status(struct job_set *set, const char *id, const char *status, int
     if (job == NULL && event == EV_CREATED)
         job = add(set, id, NULL);
     if (job == NULL && event != EV_NIL) {
-        ask(set, JOB_WANT_ALL); /* a reading says whether there is such a job */
+        set_ask(set, JOB_WANT_ALL); /* a reading says whether there is such a job */
     } else if (job != NULL) {
         job->heard_epoch = set->epoch;
         job->status_heard = true;
-        disarm(job, JOB_DUE_START | JOB_DUE_STOP);
+        set_disarm(job, JOB_DUE_START | JOB_DUE_STOP);
         job_note_status(job, event, status);
         if (event == EV_NIL && job->reply_due && job->said == JOB_SAID_NOTHING)
             event = EV_NIL_EARLY; /* the reply may tell why */
         if (job->type == NULL && event == EV_CREATED)
-            ask(set, JOB_WANT_ALL); /* that event does not tell the type */
+            set_ask(set, JOB_WANT_ALL); /* that event does not tell the type */
         set_feed(set, job, event, NULL);
     }
     set_leave(set);
@@ -482,14 +373,14 @@ void job_set_block_event(struct job_set *set, const struct block_event_data *eve
     if (job == NULL) {
         /* Late news of a job that is gone already, most often: then a reading has nothing new. */
         if (event->kind == BLOCK_READY || event->kind == BLOCK_PENDING)
-            ask(set, JOB_WANT_ALL);
+            set_ask(set, JOB_WANT_ALL);
     } else {
         if (event->kind != BLOCK_ERROR)
             job->heard_epoch = set->epoch;
         job_note_block_event(job, event, node);
         if (job->stop_heard && job->state != FSM_PAUSED && job->state != FSM_STANDBY
             && !fsm_is_over(job->state))
-            arm(set, job, JOB_DUE_STOP, STEP_FIRST_MS);
+            set_arm(set, job, JOB_DUE_STOP, STEP_FIRST_MS);
         set_feed(set, job, events[event->kind], NULL);
     }
     set_leave(set);

@@ -1,4 +1,4 @@
-/* Shared by set.c (events) and reading.c (readings) alone. */
+/* Shared by set.c (events), reading.c (readings) and due.c (when a reading is wanted) alone. */
 #ifndef QBLK_SRC_JOB_SET_PRIV_H
 #define QBLK_SRC_JOB_SET_PRIV_H
 
@@ -37,8 +37,15 @@ void set_leave(struct job_set *set);
 void set_feed(struct job_set *set, qblk_job *job, enum fsm_event event, const char *text);
 void set_deliver(struct job_set *set, qblk_job *job);
 qblk_job *set_add_found(struct job_set *set, const char *id, const char *type);
+
+/* due.c. How long "concluded" may take to follow BLOCK_JOB_COMPLETED before it is asked for. */
+#define STEP_FIRST_MS 20
+void set_ask(struct job_set *set, enum job_want what);
 /* A reading of everything, but not at once. */
 void set_ask_later(struct job_set *set);
+/* The job has that reason, or has it no more, to be read again. */
+void set_arm(struct job_set *set, qblk_job *job, enum job_due why, int first_ms);
+void set_disarm(qblk_job *job, unsigned why);
 void set_postpone(struct job_set *set);
 
 /* Feeds the event to every job for which is_meant (NULL: every one). Callbacks may add and remove
