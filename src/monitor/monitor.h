@@ -93,8 +93,6 @@ struct qblk_monitor {
     int64_t retry_at;         /* next attempt to connect */
     int retry_ms;
     bool has_doom;            /* death was found outside process(); it is dealt with there */
-    qblk_error doom;
-    qblk_error why;           /* of the end; while is_away of the loss */
     bool can_return;          /* made by _connect with reconnect_ms */
     bool is_away;             /* lost, and being made again */
     bool gave_up;
@@ -131,6 +129,10 @@ struct qblk_monitor {
     bool free_asked;
     bool *ret_is_gone;        /* of the blocking call under way: told when this is freed */
     struct ev_attachment *ev;
+
+    /* Large, and looked at last: what each event needs stands close together above. */
+    qblk_error doom;
+    qblk_error why;           /* of the end; while is_away of the loss */
 };
 
 int64_t monitor_now_ms(void);

@@ -1,14 +1,22 @@
 /* scale N PER_SECOND EVENTS ROUNDS DIR: follows the jobs of N monitors on one loop, while their peers
- * in one other process tell of changes.
+ * in one other process tell of changes, one each 1/PER_SECOND of a second.
  *
- * Prints: BYTES_A_MONITOR CPU_US P50_US P99_US WORST_US
- *   resident memory a monitor beyond the first; and of the rounds the median of: this process's CPU
- *   for an event, the time from the peer's send() to the end of the job's callback. */
+ * Rounds of the library alternate with rounds of a floor: a bare loop over the same sockets, which
+ * waits, reads, and takes the time out of the same bytes. What both meet is the machine's.
+ *
+ * Prints: BYTES_A_MONITOR PER_SECOND, and for library and floor each: CPU_US P50_US P99_US WORST_US
+ *   resident memory a monitor beyond the first; the events a second that were sent indeed; and of the
+ *   rounds the median of: this process's CPU for an event, the time from before the peer's send() to
+ *   the end of the job's callback (or until the floor has read it).
+ *
+ * Every event carries a number: one that does not come, or comes twice, or that no job's callback is
+ * called for, ends the program with status 1. */
 #include <errno.h>
 #include <ev.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/epoll.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
@@ -28,6 +36,7 @@ struct followed {
 
 static struct ev_loop *loop;
 static unsigned n_synced, n_changes, n_wanted;
+static unsigned char *is_seen; /* by number, of the round */
 static struct series delays;
 
 static void on_synced(qblk_monitor *monitor, void *arg)
@@ -49,20 +58,32 @@ static void on_state(qblk_job *job, void *arg)
     n_changes++;
 }
 
+static double number_at(const char *json, const char *key)
+{
+    const char *at = strstr(json, key);
+
+    if (at == NULL)
+        bench_die("an event without %s: %s", key, json);
+    return strtod(at + strlen(key), NULL);
+}
+
+static void note(const char *json)
+{
+    double sent = number_at(json, "\"seconds\": ") * 1e6 + number_at(json, "\"microseconds\": ");
+    unsigned number = (unsigned)number_at(json, "\"number\": ");
+
+    if (number >= n_wanted || is_seen[number])
+        bench_die("event %u of %u came twice, or late", number, n_wanted);
+    is_seen[number] = 1;
+    series_add(&delays, bench_now_us() - sent);
+}
+
 static void on_event(qblk_monitor *monitor, const char *name, const char *json, void *arg)
 {
-    const char *at = strstr(json, "\"seconds\": ");
-    double sent;
-
     (void)monitor;
     (void)name;
     (void)arg;
-    if (at == NULL)
-        bench_die("an event without its time");
-    sent = strtod(at + strlen("\"seconds\": "), NULL) * 1e6;
-    at = strstr(at, "\"microseconds\": ");
-    sent += at != NULL ? strtod(at + strlen("\"microseconds\": "), NULL) : 0;
-    series_add(&delays, bench_now_us() - sent);
+    note(json);
     if (delays.n == n_wanted)
         ev_break(loop, EVBREAK_ALL);
 }
@@ -124,16 +145,96 @@ static long resident(void)
     return pages * sysconf(_SC_PAGESIZE);
 }
 
-static void play(int control, const struct scale_order *order)
+/* Each that can be read is read once a turn. Messages end in CR LF, and each comes whole. */
+static void floor_turn(int epoll)
 {
+    struct epoll_event events[64];
+    char text[65536];
+    int n = epoll_wait(epoll, events, 64, 60000);
+
+    if (n <= 0 && errno != EINTR)
+        bench_die("nothing happened for a minute (%zu of %u read)", delays.n, n_wanted);
+    for (int i = 0; i < n; i++) {
+        ssize_t len = recv(events[i].data.fd, text, sizeof(text) - 1, MSG_DONTWAIT);
+        char *end;
+
+        if (len <= 0)
+            bench_die("floor: recv: %s", len == 0 ? "closed" : strerror(errno));
+        text[len] = '\0';
+        for (char *at = text; (end = strstr(at, "\r\n")) != NULL; at = end + 2) {
+            *end = '\0';
+            note(at);
+        }
+    }
+}
+
+static int floor_open(const struct followed *all, int n)
+{
+    int epoll = epoll_create1(EPOLL_CLOEXEC);
+
+    for (int i = 0; i < n; i++) {
+        struct epoll_event event = { .events = EPOLLIN, .data.fd = qblk_monitor_fd(all[i].monitor) };
+
+        if (epoll_ctl(epoll, EPOLL_CTL_ADD, event.data.fd, &event) < 0)
+            bench_die("floor: epoll_ctl: %s", strerror(errno));
+    }
+    return epoll;
+}
+
+/* One round, by the library or (epoll is one) by the floor. Gives what was sent a second. */
+static double play(int control, const struct scale_order *order, int epoll)
+{
+    struct scale_report report;
+
     delays.n = 0;
     n_changes = 0;
     n_wanted = order->n_events;
+    memset(is_seen, 0, n_wanted);
     if (write(control, order, sizeof(*order)) != (ssize_t)sizeof(*order))
         bench_die("the peers have ended");
-    run_loop();
-    if (n_changes < order->n_events)
-        bench_die("of %u changes of jobs %u were told", order->n_events, n_changes);
+    while (epoll >= 0 && delays.n < n_wanted)
+        floor_turn(epoll);
+    if (epoll < 0)
+        run_loop();
+    if (read(control, &report, sizeof(report)) != (ssize_t)sizeof(report))
+        bench_die("the peers have ended");
+    if (report.n_sent != delays.n || (epoll < 0 && n_changes != report.n_sent))
+        bench_die("%u events were sent, %zu came, %u changes of jobs were told", report.n_sent,
+                  delays.n, n_changes);
+    return report.n_sent * 1e6 / report.took_us;
+}
+
+struct figures {
+    struct series cpus, middles, highs, worst;
+};
+
+static void measure(int control, const struct scale_order *order, int epoll, struct figures *to,
+                    struct series *rates)
+{
+    double before = bench_cpu_us();
+
+    series_add(rates, play(control, order, epoll));
+    series_add(&to->cpus, (bench_cpu_us() - before) / order->n_events);
+    series_add(&to->middles, series_at(&delays, 0.5));
+    series_add(&to->highs, series_at(&delays, 0.99));
+    series_add(&to->worst, series_at(&delays, 1.0));
+}
+
+static void measure_floor(int control, const struct scale_order *order, const struct followed *all,
+                          struct figures *to, struct series *rates)
+{
+    struct scale_order same = *order;
+    int epoll = floor_open(all, order->n_monitors);
+
+    same.is_floor = true;
+    measure(control, &same, epoll, to, rates);
+    (void)close(epoll);
+}
+
+static void print_figures(struct figures *figures)
+{
+    printf(" %.2f %.0f %.0f %.0f", series_at(&figures->cpus, 0.1), series_at(&figures->middles, 0.5),
+           series_at(&figures->highs, 0.5), series_at(&figures->worst, 0.5));
 }
 
 static void raise_limit(int n)
@@ -177,7 +278,8 @@ static void connect_some(const char *dir, struct followed *all, int from, int to
 
 int main(int argc, char **argv)
 {
-    struct series cpus = { .n = 0 }, middles = { .n = 0 }, highs = { .n = 0 }, worst = { .n = 0 };
+    struct figures library = { .cpus.n = 0 }, bare = { .cpus.n = 0 };
+    struct series rates = { .n = 0 };
     struct scale_order order;
     struct followed *all;
     int n, rounds, control;
@@ -188,31 +290,29 @@ int main(int argc, char **argv)
     rounds = atoi(argv[4]);
     raise_limit(n);
     control = start_peer(argv[5], n);
-    order = (struct scale_order){ 1, (unsigned)atoi(argv[3]), atof(argv[2]) };
+    order = (struct scale_order){ 1, (unsigned)atoi(argv[3]), atof(argv[2]), false };
     loop = ev_loop_new(EVFLAG_AUTO);
     all = calloc((size_t)n, sizeof(*all));
-    if (loop == NULL || all == NULL)
+    is_seen = calloc(order.n_events, 1);
+    if (loop == NULL || all == NULL || is_seen == NULL)
         bench_die("out of memory");
     for (unsigned i = 0; i < order.n_events; i++)
         series_add(&delays, 1.0); /* its memory is not the library's */
     connect_some(argv[5], all, 0, 1);
-    play(control, &order);
+    (void)play(control, &order, -1);
     first = resident();
     connect_some(argv[5], all, 1, n);
     order.n_monitors = n;
-    play(control, &order);
+    (void)play(control, &order, -1);
     rest = resident();
     for (int i = 0; i < rounds; i++) {
-        double before = bench_cpu_us();
-
-        play(control, &order);
-        series_add(&cpus, (bench_cpu_us() - before) / order.n_events);
-        series_add(&middles, series_at(&delays, 0.5));
-        series_add(&highs, series_at(&delays, 0.99));
-        series_add(&worst, series_at(&delays, 1.0));
+        measure(control, &order, -1, &library, &rates);
+        measure_floor(control, &order, all, &bare, &rates);
     }
-    printf("%ld %.2f %.0f %.0f %.0f\n", n > 1 ? (rest - first) / (n - 1) : 0, series_at(&cpus, 0.5),
-           series_at(&middles, 0.5), series_at(&highs, 0.5), series_at(&worst, 0.5));
+    printf("%ld %.0f", n > 1 ? (rest - first) / (n - 1) : 0, series_at(&rates, 0.5));
+    print_figures(&library);
+    print_figures(&bare);
+    putchar('\n');
     for (int i = 0; i < n; i++)
         (void)qblk_monitor_free(all[i].monitor);
     ev_loop_destroy(loop);
