@@ -43,7 +43,8 @@ typedef struct qblk_monitor_options {
     int greeting_ms;         /* how long to wait for the greeting before the monitor is called
                               * busy; 0: 1000, -1: for ever */
     /* Limits of what a peer can make the monitor hold; a buffer may take twice its limit while it
-     * grows. Idle, a monitor holds a few KiB. */
+     * grows, and a message of many small elements ten times its size while it is read. Of jobs, see
+     * qblk_jobs_track(). Idle, a monitor holds a few KiB. */
     size_t max_message;      /* largest message accepted, bytes; 0: 64 MiB */
     size_t max_output;       /* most bytes waiting to be written; 0: 64 MiB */
     size_t max_events;       /* most bytes of events kept for qblk_monitor_next_event(); 0: 64 MiB */

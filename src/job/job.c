@@ -11,19 +11,57 @@
  * for itself, which is C. */
 static const char cancelled_text[] = "Operation canceled";
 
-qblk_job *job_new(qblk_monitor *owner, const char *id, const char *type, const struct log *log)
+/* The length at which a text is cut off, not inside of a character. */
+static size_t kept_length(const char *text)
 {
-    qblk_job *job = mem_zalloc(sizeof(*job));
+    size_t len = strnlen(text, JOB_TEXT_MAX);
 
-    if (job == NULL)
+    while (len == JOB_TEXT_MAX && len > 0 && ((unsigned char)text[len] & 0xc0) == 0x80)
+        len--;
+    return len;
+}
+
+static void drop_text(qblk_job *job, char **text)
+{
+    if (*text != NULL)
+        *job->held -= strlen(*text) + 1;
+    free(*text);
+    *text = NULL;
+}
+
+/* Losing a text for want of memory is not worth losing a job for: *text becomes NULL then. Half of what
+ * may be held is kept for the ids of other jobs. */
+static void keep_text(qblk_job *job, char **text, const char *from)
+{
+    size_t len = from != NULL ? kept_length(from) : 0;
+
+    if (from != NULL && *text != NULL && strncmp(*text, from, len) == 0 && (*text)[len] == '\0')
+        return;
+    drop_text(job, text);
+    if (from == NULL || *job->held + len + 1 > JOB_SET_TEXTS / 2)
+        return;
+    *text = mem_strndup(from, len);
+    if (*text != NULL)
+        *job->held += len + 1;
+}
+
+qblk_job *job_new(qblk_monitor *owner, const char *id, const char *type, size_t *held,
+                  const struct log *log)
+{
+    size_t len = strlen(id);
+    qblk_job *job;
+
+    if (len >= JOB_SET_TEXTS - *held || (job = mem_zalloc(sizeof(*job))) == NULL)
         return NULL;
     list_init(&job->link);
     list_init(&job->work);
     job->owner = owner;
     job->log = log;
-    job->id = mem_strdup(id);
+    job->held = held;
+    job->id = mem_strndup(id, len);
     if (job->id == NULL)
         return job_free(job);
+    *held += len + 1;
     job_note_type(job, type);
     (void)str_our_name(id, job->operation);
     job->state = FSM_STARTING;
@@ -37,25 +75,22 @@ qblk_job *job_free(qblk_job *job)
         return NULL;
     list_remove(&job->link);
     list_remove(&job->work);
-    free(job->id);
-    free(job->type);
-    free(job->odd_status);
-    free(job->said_error);
-    free(job->refusal);
-    free(job->error);
-    free(job->stall_node);
-    free(job->stall_op);
+    drop_text(job, &job->id);
+    drop_text(job, &job->type);
+    drop_text(job, &job->odd_status);
+    drop_text(job, &job->said_error);
+    drop_text(job, &job->refusal);
+    drop_text(job, &job->error);
+    drop_text(job, &job->stall_node);
+    drop_text(job, &job->stall_op);
     free(job);
     return NULL;
 }
 
-/* Losing a text for want of memory is not worth losing a job for: *text becomes NULL then. */
-static void keep_text(char **text, const char *from)
+void job_note_refusal(qblk_job *job, const char *text)
 {
-    if (str_equal(*text, from))
-        return;
-    free(*text);
-    *text = mem_strdup(from);
+    job->has_refusal = true;
+    keep_text(job, &job->refusal, text);
 }
 
 enum fsm_action job_apply(qblk_job *job, enum fsm_event event)
@@ -91,13 +126,13 @@ void job_note_status(qblk_job *job, enum fsm_event event, const char *status)
                   fsm_state_name(job->state));
         job->is_changed = true;
     }
-    keep_text(&job->odd_status, is_odd ? status : NULL);
+    keep_text(job, &job->odd_status, is_odd ? status : NULL);
 }
 
 void job_note_type(qblk_job *job, const char *type)
 {
     if (type != NULL && job->type == NULL)
-        job->type = mem_strdup(type);
+        keep_text(job, &job->type, type);
 }
 
 static uint64_t unsign(int64_t n)
@@ -128,7 +163,7 @@ void job_note_block_event(qblk_job *job, const struct block_event_data *event, c
         /* An error is never hidden: not by a cancel, not by hearing it told otherwise. */
         if (job->said == JOB_SAID_NOTHING)
             job->said = event->error != NULL ? JOB_SAID_FAILED : JOB_SAID_COMPLETED;
-        keep_text(&job->said_error, event->error);
+        keep_text(job, &job->said_error, event->error);
         break;
     case BLOCK_CANCELLED:
         if (job->said == JOB_SAID_NOTHING)
@@ -136,9 +171,9 @@ void job_note_block_event(qblk_job *job, const struct block_event_data *event, c
         break;
     case BLOCK_ERROR:
         job->errors++;
-        keep_text(&job->stall_op, event->operation);
+        keep_text(job, &job->stall_op, event->operation);
         if (node != NULL)
-            keep_text(&job->stall_node, node);
+            keep_text(job, &job->stall_node, node);
         if (event->action != NULL && strcmp(event->action, "stop") == 0)
             job->stop_heard = true;
         break;
@@ -248,7 +283,7 @@ static void note_block_reading(qblk_job *job, const struct job_reading *reading,
         job->is_stalled = job->is_reason_read = true;
         job->is_nospace = is_nospace;
         if (is_nospace && job->stall_op == NULL)
-            keep_text(&job->stall_op, "write"); /* nothing else runs out of space */
+            keep_text(job, &job->stall_op, "write"); /* nothing else runs out of space */
     }
 }
 
@@ -268,7 +303,7 @@ void job_note_place(qblk_job *job, const char *node)
 {
     job->is_place_sought = job->is_changed = true;
     if (node != NULL)
-        keep_text(&job->stall_node, node);
+        keep_text(job, &job->stall_node, node);
 }
 
 bool job_wants_place(const qblk_job *job)
@@ -294,7 +329,7 @@ static bool settle(qblk_job *job, qblk_job_outcome outcome, const char *error)
         return false;
     job->outcome = outcome;
     job->has_error = error != NULL;
-    keep_text(&job->error, error);
+    keep_text(job, &job->error, error);
     log_debug(job->log, "job %s: %s%s%s", job->id, qblk_job_outcome_name(outcome),
               error != NULL ? ": " : "", error != NULL ? error : "");
     return true;

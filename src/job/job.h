@@ -27,6 +27,7 @@ struct qblk_job {
     bool is_announced, is_changed, end_due, gone_due;
 
     struct job_set *set;
+    size_t *held;
     qblk_monitor *owner;
     const struct log *log;
     char *id;
@@ -68,8 +69,13 @@ struct qblk_job {
     uint64_t seen_epoch;  /* last listed by query-jobs in */
 };
 
-/* NULL if memory is gone. */
-qblk_job *job_new(qblk_monitor *owner, const char *id, const char *type, const struct log *log);
+/* Texts of a job longer than this are cut off. */
+#define JOB_TEXT_MAX 4096
+
+/* held counts the bytes of the texts of all jobs of a set, up to JOB_SET_TEXTS: it outlives the job.
+ * NULL if memory is gone, or if the id does not fit into that. */
+qblk_job *job_new(qblk_monitor *owner, const char *id, const char *type, size_t *held,
+                  const struct log *log);
 qblk_job *job_free(qblk_job *job);
 
 /* The one writer of job->state: looks the event up, writes one line of log. */
@@ -82,6 +88,7 @@ void job_note_reading(qblk_job *job, const struct job_reading *reading, bool is_
                       int64_t now_ms);
 void job_note_type(qblk_job *job, const char *type);
 void job_note_place(qblk_job *job, const char *node);
+void job_note_refusal(qblk_job *job, const char *text);
 /* Whether it just became stalled. After every change of state. */
 bool job_update_stall(qblk_job *job);
 

@@ -139,7 +139,7 @@ static qblk_job *add(struct job_set *set, const char *id, const char *type)
     qblk_job *job = NULL;
 
     if (set->n_jobs < JOB_SET_MAX)
-        job = job_new(set->owner, id, type, set->log);
+        job = job_new(set->owner, id, type, &set->text_bytes, set->log);
     if (job == NULL) {
         set_ask_later(set);
         return NULL;
@@ -320,10 +320,8 @@ void job_set_replied(struct job_set *set, const char *id, const qblk_error *refu
     set_enter(set, now_ms);
     job->reply_due = false;
     job->heard_epoch = set->epoch;
-    if (refused != NULL) {
-        job->has_refusal = true;
-        job->refusal = mem_strdup(refused->text);
-    }
+    if (refused != NULL)
+        job_note_refusal(job, refused->text);
     set_feed(set, job, refused != NULL ? EV_REFUSED : EV_ACCEPTED, NULL);
     set_leave(set);
 }
@@ -394,7 +392,8 @@ void job_set_told(struct job_set *set, int64_t told_us)
 void job_set_io_error(struct job_set *set, const char *node, int64_t now_ms)
 {
     set->now_ms = now_ms;
-    if (node == NULL || (set->io_node != NULL && strcmp(node, set->io_node) == 0))
+    if (node == NULL || strlen(node) > JOB_TEXT_MAX ||
+        (set->io_node != NULL && strcmp(node, set->io_node) == 0))
         return;
     free(set->io_node);
     set->io_node = mem_strdup(node);

@@ -24,9 +24,11 @@
 
 struct job_set;
 
-/* More jobs than this are not kept: a peer that only says there are more and more must not fill the
- * memory. The rest is found by a later reading, once there is room. */
+/* More jobs than this are not kept, nor more bytes of their ids and other texts: a peer that only says
+ * there are more and more must not fill the memory. A job for which there is no room is found by a later
+ * reading, once there is; a text is left out. */
 #define JOB_SET_MAX 131072
+#define JOB_SET_TEXTS ((size_t)32 << 20)
 
 /* Called in the order that qblk_jobs_ops promises. The set may not be freed inside; any other call
  * is fine there. */

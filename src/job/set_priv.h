@@ -14,6 +14,7 @@ struct job_set {
     struct list dead; /* told of, freed when the outermost call returns */
     qblk_job **slots;
     size_t n_slots, n_jobs, n_open;
+    size_t text_bytes; /* of all jobs, up to JOB_SET_TEXTS */
     int depth;
     int64_t now_ms; /* the last that was said */
     int64_t told_us; /* of the event that is being heard */

@@ -19,10 +19,10 @@ int monitor_may_block(const qblk_monitor *monitor, qblk_error *error)
 static int block_turn(qblk_monitor *monitor, int64_t deadline, qblk_error *error)
 {
     struct pollfd pfd = { .fd = qblk_monitor_fd(monitor), .events = qblk_monitor_events(monitor) };
+    int left = monitor_until(qblk_monitor_timeout(monitor), deadline, monitor_now_ms());
     bool is_gone = false;
 
-    if (poll(&pfd, 1, monitor_until(qblk_monitor_timeout(monitor), deadline, monitor_now_ms())) < 0 &&
-        errno != EINTR)
+    if (poll(&pfd, 1, left) < 0 && errno != EINTR)
         return err_sys(error, errno, "poll failed");
     /* cppcheck-suppress autoVariables ; taken back below, unless the monitor is gone */
     monitor->ret_is_gone = &is_gone;

@@ -231,7 +231,10 @@ static void greeting_late(qblk_monitor *monitor)
 {
     qblk_error error;
 
-    if (frames_is_partial(&monitor->in))
+    if (monitor->client.has_heard)
+        (void)err_set(&error, QBLK_E_NOT_QMP, "%s sends messages, but never a greeting; it is not a QMP "
+                      "monitor", monitor->path);
+    else if (frames_is_partial(&monitor->in))
         (void)err_set(&error, QBLK_E_NOT_QMP, "%s began to send a greeting and stopped half-way; "
                       "it is not a QMP monitor, or QEMU hangs", monitor->path);
     else

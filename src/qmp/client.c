@@ -103,12 +103,13 @@ static bool is_in_use(struct client *client, uint32_t id)
 
 /* One digit where one is free: each byte costs QEMU a system call. An id is free again once its own
  * reply has come. Where a command was ended by a reply without id, or by the end of a connection, its
- * own may still come: then every id is used once. */
+ * own may still come, and a peer that answers what it was not asked may answer twice: then every id is
+ * used once. */
 static uint32_t draw_id(struct client *client)
 {
     uint32_t id;
 
-    for (uint32_t i = 0; i < SHORT_IDS && !client->was_blamed; i++) {
+    for (uint32_t i = 0; i < SHORT_IDS && !client->ids_once; i++) {
         client->short_id = client->short_id % SHORT_IDS + 1;
         if (!is_in_use(client, client->short_id))
             return client->short_id;
@@ -281,9 +282,9 @@ void client_lost(struct client *client, const qblk_error *why)
 void client_restart(struct client *client, const char *caps_id)
 {
     set_state(client, CLIENT_GREETING);
-    client->has_oob = false;
+    client->has_oob = client->has_heard = false;
     client->blamed = false;
-    client->was_blamed = true;
+    client->ids_once = true;
     (void)snprintf(client->caps_id, sizeof(client->caps_id), "%s", caps_id);
 }
 
@@ -304,6 +305,7 @@ static int on_greeting(struct client *client, const struct msg *msg, qblk_error 
     (void)error;
     if (msg->kind != MSG_GREETING) {
         log_dropped(client, "what came before the greeting", msg);
+        client->has_heard = true;
         return 0;
     }
     client->version = msg->version;
@@ -396,6 +398,7 @@ static void on_reply(struct client *client, const struct msg *msg)
         waiter = id != 0 ? waiter_find(&client->waiters, id) : NULL;
         if (waiter == NULL) {
             log_dropped(client, "a reply with an unknown id", msg);
+            client->ids_once = true;
             return;
         }
         client->blamed = false;
@@ -405,7 +408,7 @@ static void on_reply(struct client *client, const struct msg *msg)
             log_dropped(client, "a reply without id", msg);
             return;
         }
-        client->blamed = client->was_blamed = true;
+        client->blamed = client->ids_once = true;
         log_debug(client->log, "client: an error without id ends command %lu",
                   (unsigned long)waiter->id);
     }

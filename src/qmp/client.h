@@ -4,7 +4,7 @@
  * here. Ids: the one of qmp_capabilities is drawn at random by the caller, because until its reply
  * has come a reply to an earlier client may arrive in this stream, even before the greeting; after it
  * ids are integers, of one digit where one is free, since every byte costs QEMU a system call. A
- * reply with an unknown id is logged and dropped. A reply without id that is an error (QEMU could not
+ * reply with an unknown id is logged and dropped, and no id is used twice after that. A reply without id that is an error (QEMU could not
  * parse something) ends the oldest command in flight, once until the next proper reply; one without
  * id that is a return is dropped. A second greeting is an error: the peer has begun anew and will not
  * answer what it was asked before. Every message in either direction is logged here.
@@ -44,6 +44,7 @@ struct client {
     const struct log *log;
     bool want_oob;
     bool has_oob;
+    bool has_heard;        /* something came before the greeting */
     unsigned version;
     uint32_t next_id;
     uint32_t short_id;     /* the last of one digit */
@@ -54,7 +55,7 @@ struct client {
     size_t held_bytes;     /* that those will take */
     unsigned in_flight;    /* in-band commands written and not answered */
     bool blamed;           /* an error without id has ended a command since the last proper reply */
-    bool was_blamed;       /* ... ever */
+    bool ids_once;         /* no id is used twice, since a reply to an earlier one may still come */
 };
 
 /* caps_id: what nobody else has used, such as "qblk-5f2a90c1". ops and log are borrowed. */

@@ -412,6 +412,44 @@ static bool reset(struct server *server)
     return true;
 }
 
+static bool fill(struct server *server, long n)
+{
+    char text[65536];
+
+    memset(text, 'x', sizeof(text));
+    while (n > 0) {
+        size_t piece = n < (long)sizeof(text) ? (size_t)n : sizeof(text);
+
+        if (!send_all(server, text, piece))
+            return false;
+        n -= (long)piece;
+    }
+    return true;
+}
+
+/* Many in one piece, so that there is always more than one reading takes. */
+static bool pour(struct server *server, const char *text)
+{
+    size_t len = strlen(text), room = 65536 / (len + 2) + 1, at = 0;
+    char *many = must(malloc(room * (len + 2)));
+    ssize_t n;
+
+    for (size_t i = 0; i < room; i++, at += len + 2) {
+        memcpy(many + at, text, len);
+        memcpy(many + at + len, "\r\n", 2);
+    }
+    /* Whole pieces: what the client reads is whole messages for as long as it reads. */
+    for (size_t from = 0;; from = (from + (size_t)n) % at) {
+        while ((n = send(server->fd, many + from, at - from, MSG_NOSIGNAL)) < 0 && errno == EAGAIN)
+            if (!wait_for(server->fd, POLLOUT))
+                break;
+        if (n < 0)
+            break;
+    }
+    free(many);
+    return errno == EPIPE || errno == ECONNRESET || fail(server, "the client stays");
+}
+
 static bool directive(struct server *server, const char *word)
 {
     long n = 0;
@@ -438,6 +476,10 @@ static bool directive(struct server *server, const char *word)
         return reset(server);
     if (strcmp(word, "stall") == 0)
         return wait_for(server->fd, POLLRDHUP) || fail(server, "the client stays");
+    if (strncmp(word, "fill ", 5) == 0)
+        return fill(server, n);
+    if (strncmp(word, "pour ", 5) == 0)
+        return pour(server, word + 5);
     if (strncmp(word, "split ", 6) == 0)
         server->split = n > 0 ? (size_t)n : 0;
     else if (strcmp(word, "hup") == 0)

@@ -21,6 +21,8 @@
  *   ! rst          Waits until the client has sent something and closes without reading it: the
  *                  client gets ECONNRESET.
  *   ! stall        Stops reading, and waits for the client to leave.
+ *   ! fill N       Sends the letter x N times.
+ *   ! pour TEXT    Sends TEXT and CR LF again and again until the client leaves.
  *   ! split N      From here on writes pieces of N bytes; 0: whole again.
  *   ! nogreet      As the first line of a connection: no greeting is sent.
  *   ! listen-again Accepts the next client (only at a listening socket). Closes the one before.

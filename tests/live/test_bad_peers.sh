@@ -206,6 +206,136 @@ nonsense_graph() {
     done
 }
 
+# within MIB ARG...: as q, and the command may not have more than that of address space
+within() {
+    local mib=$1
+    shift
+    (ulimit -v $((mib * 1024)) && q "$@") || exit 1
+}
+
+# One message of the size that is accepted at most, one of a byte more, and one that never ends.
+large_messages() {
+    local head='{"return": "' tail='", "id": 1}' most=$((64 * 1024 * 1024)) rest
+    rest=$((most - ${#head} - ${#tail}))
+    serve <<S
+! negotiate
+< {"execute": "query-status"}
+>> $head
+! fill $rest
+>> $tail
+! eof
+S
+    within 512 0 --wait "$patience" qmp query-status
+    [ "$(wc -c <out)" -gt $rest ] || fail "a message of 64 MiB came in part: $(wc -c <out) bytes"
+    served
+    serve <<S
+! negotiate
+< {"execute": "query-status"}
+>> $head
+! fill $((rest + 1))
+>> $tail
+! eof
+S
+    within 512 3 --wait "$patience" qmp query-status
+    said err "m0: the peer sent a message of more than 67108864 bytes, the most that is accepted here"
+    gone
+    serve <<S
+! negotiate
+< {"execute": "query-status"}
+>> $head
+! fill $((4 * most))
+S
+    within 512 3 --wait "$patience" qmp query-status
+    said err 'a message of more than 67108864 bytes'
+    gone
+}
+
+# Nothing in what a peer sends moves the end of the time that was given.
+floods() {
+    local event='{"event": "NOISE", "data": {"x": "0123456789"}}'
+    serve <<S
+! negotiate
+< {"execute": "query-status"}
+! pour $event
+S
+    within 256 4 --wait "$patience" --timeout 1 qmp query-status
+    said err 'in time|timed out|did not answer'
+    served
+    # Nor before there was a handshake.
+    serve <<S
+! nogreet
+! pour $event
+S
+    within 256 3 --wait "$patience" qmp query-status
+    said err 'm0 sends messages, but never a greeting; it is not a QMP monitor'
+    served
+}
+
+stalls() {
+    serve <<'S'
+! negotiate
+< {"execute": "query-status"}
+>> {"return": {"status": "run
+! stall
+S
+    q 4 --wait "$patience" --timeout 0.5 qmp query-status
+    said err 'in time|timed out|did not answer'
+    served
+    serve <<'S'
+! negotiate
+! stall
+S
+    q 4 --wait "$patience" --timeout 0.5 pull vd0
+    said err 'in time|timed out|did not answer'
+    served
+    serve <<'S'
+! negotiate
+! stall
+S
+    q 4 --wait "$patience" --timeout 0.5 recover
+    said err 'in time|timed out|did not answer'
+    served
+    # Longer than a socket takes: the rest stays here.
+    head -c 120000 /dev/zero | tr '\0' x >long
+    serve <<'S'
+! negotiate
+! stall
+S
+    q 4 --wait "$patience" --timeout 0.5 qmp query-status "a=$(<long)" "b=$(<long)" "c=$(<long)"
+    said err 'in time|timed out|did not answer'
+    served
+    # Half a greeting is another thing than none.
+    serve <<'S'
+! nogreet
+>> {"QMP": {"version"
+! stall
+S
+    q 3 --wait "$patience" qmp query-status
+    said err 'began to send a greeting and stopped half-way'
+    served
+}
+
+# Answers to what was asked before, to what never was, and to an id that looks like ours.
+wrong_ids() {
+    serve <<'S'
+! negotiate
+< {"execute": "query-status"}
+> {"return": {"status": "wrong"}, "id": "1"}
+> {"return": {"status": "wrong"}, "id": 1.0}
+> {"return": {"status": "wrong"}, "id": 4294967297}
+> {"return": {"status": "wrong"}, "id": [1]}
+> {"return": {"status": "wrong"}, "id": null}
+> {"return": {"status": "wrong"}, "id": 7}
+> {"return": {"status": "wrong"}}
+> {"return": {"status": "running"}, "id": $id}
+> {"return": {"status": "wrong"}, "id": $id}
+! eof
+S
+    q 0 --wait "$patience" qmp query-status
+    said out running
+    ! grep -q wrong out || fail "a reply to another id was taken for ours: $(<out)"
+}
+
 run_test "a greeting that never comes" greeting_never_comes
 run_test "peers that do not speak QMP" not_qmp
 run_test "garbage" garbage
@@ -216,4 +346,8 @@ run_test "replies that are odd or no JSON" odd_replies
 run_test "replies to an earlier client" stale_reply
 run_test "a peer that writes byte by byte" byte_by_byte
 run_test "nonsense instead of a graph" nonsense_graph
+run_test "messages of 64 MiB and more" large_messages
+run_test "peers that flood" floods
+run_test "peers that stall" stalls
+run_test "replies with other ids" wrong_ids
 finish
