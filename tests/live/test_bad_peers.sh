@@ -226,7 +226,7 @@ large_messages() {
 ! eof
 S
     within 512 0 --wait "$patience" qmp query-status
-    [ "$(wc -c <out)" -gt $rest ] || fail "a message of 64 MiB came in part: $(wc -c <out) bytes"
+    [ "$(wc -c <out)" -gt "$rest" ] || fail "a message of 64 MiB came in part: $(wc -c <out) bytes"
     served
     serve <<S
 ! negotiate
