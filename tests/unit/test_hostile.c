@@ -216,7 +216,7 @@ START_TEST(what_is_said_of_jobs_is_held_up_to_a_limit)
     }
     ck_assert_ptr_nonnull(job_set_find(set, "job4999"));
     expect_at_most(before, JOB_SET_TEXTS + 8 * MIB);
-    job_set_hangup(set, text, 0);
+    job_set_hangup(set, "the connection was lost", 0);
     expect_at_most(before, JOB_SET_TEXTS + 8 * MIB);
     job_set_free(set);
     free(text);
