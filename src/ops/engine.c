@@ -82,7 +82,8 @@ static bool wait_main(struct engine *engine, const struct step *step)
     qblk_error error;
 
     if (engine->main.outcome == QBLK_OUTCOME_NONE) {
-        if (step->kind == STEP_READY && engine->main.is_ready && !engine->cancel_asked) {
+        if (step->kind == STEP_READY && engine->main.is_ready && !engine->main.is_ending &&
+            !engine->cancel_asked) {
             engine_next_step(engine);
             return true;
         }
@@ -137,6 +138,12 @@ static bool wait_others(struct engine *engine, const struct step *step)
     return engine->main.outcome != QBLK_OUTCOME_NONE && wait_main(engine, step);
 }
 
+bool engine_awaits_end(const struct engine *engine, const struct step *step)
+{
+    return step->kind == STEP_CALL && !engine->is_past && engine->main.is_ending &&
+           engine->main.outcome != QBLK_OUTCOME_COMPLETED && has_main(engine);
+}
+
 /* At a barrier only what is known to be there can be cancelled. */
 static bool may_cancel(const struct engine *engine, const struct step *step)
 {
@@ -156,7 +163,7 @@ static bool is_left_out(const struct engine *engine, const struct step *step)
     case STEP_MARK:
         return true;
     case STEP_VERB:
-        return is_over;
+        return is_over || engine->main.is_ending;
     case STEP_DISMISS:
         return engine->main.is_gone;
     case STEP_SURVEY:
@@ -306,6 +313,12 @@ static bool forward(struct engine *engine, struct act *act)
     }
     if (step->kind == STEP_URGE)
         return urge(engine, act);
+    if (engine->phase == PHASE_IDLE && engine_awaits_end(engine, step)) {
+        if (wait_main(engine, step))
+            return false;
+        *act = give(ACT_WAIT, NULL, step, false);
+        return true;
+    }
     if (is_wait) {
         if (step->kind == STEP_BARRIER ? wait_others(engine, step) : wait_main(engine, step))
             return false;

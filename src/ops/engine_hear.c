@@ -144,7 +144,9 @@ static void reply_forward(struct engine *engine, const char *reply, const qblk_e
         fail_as(step->fails_as, &mine);
     if (r < 0 && kind == STEP_VERB && engine->main.is_ending)
         r = 0; /* it ended before the verb came; its outcome decides, known yet or not */
-    if (r < 0)
+    if (r < 0 && engine_awaits_end(engine, &engine->steps[engine->at]))
+        engine->phase = PHASE_IDLE;
+    else if (r < 0)
         engine_fail_step(engine, &mine);
     else
         engine_next_step(engine);

@@ -80,11 +80,15 @@ static void see(struct member *member)
 
 static bool has_reached(const struct member *member, int barrier)
 {
-    if ((barrier == GROUP_READY || barrier == GROUP_DECIDED) && member->op != NULL && !member->is_over &&
-        member->op->engine.cancel_asked)
+    const struct engine *engine = member->op != NULL ? &member->op->engine : NULL;
+
+    /* Its job is about to end otherwise than was asked, as far as is known. */
+    if ((barrier == GROUP_READY || barrier == GROUP_DECIDED) && engine != NULL && !member->is_over &&
+        (engine->cancel_asked ||
+         (engine->main.is_ending && engine->main.outcome == QBLK_OUTCOME_NONE)))
         return false;
     return member->is_over || member->has_failed ||
-           (member->op != NULL && engine_barrier(&member->op->engine) >= barrier);
+           (engine != NULL && engine_barrier(engine) >= barrier);
 }
 
 static bool is_resumed(const qblk_group *group)

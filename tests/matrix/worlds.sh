@@ -92,7 +92,8 @@ start_cell() {
         mid) prefix=backing. ;;
         base) prefix=backing.backing. ;;
         esac
-        [ -z "$faulty" ] || drive="$drive,${prefix}file.driver=blkdebug,$(fault "${prefix}file.")"
+        [[ $faulty != @(top|mid|base) ]] ||
+            drive="$drive,${prefix}file.driver=blkdebug,$(fault "${prefix}file.")"
         bars+=(-drive "$drive" -device "virtio-blk-device,id=vd0,drive=drive0"
             -drive "file=$dir/other.qcow2,format=qcow2,if=none,id=drive1"
             -device "virtio-blk-device,id=vd1,drive=drive1")

@@ -107,6 +107,51 @@ static void to_running_job(void)
     path[0] = '\0';
 }
 
+START_TEST(a_ready_job_that_is_ending_is_told_nothing_more)
+{
+    to_running_job();
+    hear(JOB, QBLK_JOB_READY, QBLK_OUTCOME_NONE, true);
+    hear(JOB, QBLK_JOB_ABORTING, QBLK_OUTCOME_NONE, true);
+    ck_assert_int_eq(run(NULL), ACT_WAIT);
+    hear(JOB, QBLK_JOB_CONCLUDED, QBLK_OUTCOME_NONE, true);
+    ck_assert_int_eq(run(NULL), ACT_WAIT);
+    ck_assert_str_eq(path, "");
+    hear(JOB, QBLK_JOB_CONCLUDED, QBLK_OUTCOME_CANCELLED, true);
+    ck_assert_int_eq(run(NULL), ACT_OVER);
+    ck_assert_int_eq(strncmp(path, DISMISS_MAIN, strlen(DISMISS_MAIN)), 0);
+    ck_assert_int_eq(engine.error.code, QBLK_E_CANCELLED);
+}
+END_TEST
+
+/* A step between READY and the verb: first it is in flight while the job ends, then not yet sent. */
+START_TEST(what_an_ended_job_makes_impossible_is_not_the_cause)
+{
+    struct act act;
+
+    (void)add(STEP_CALL, "open", "close");
+    (void)add(STEP_START, "mirror", NULL);
+    (void)add(STEP_READY, "ready", NULL);
+    if (_i == 1)
+        (void)add(STEP_CALL, "first", NULL);
+    (void)add(STEP_CALL, "bitmaps", NULL);
+    (void)add(STEP_VERB, "complete", NULL);
+    (void)add(STEP_ENDED, "ended", NULL);
+    ck_assert_int_eq(run(NULL), ACT_WAIT);
+    hear(JOB, QBLK_JOB_READY, QBLK_OUTCOME_NONE, true);
+    act = engine_next(&engine);
+    ck_assert_str_eq(act.text, _i == 1 ? "first" : "bitmaps");
+    hear(JOB, QBLK_JOB_CONCLUDED, QBLK_OUTCOME_NONE, true);
+    engine_reply(&engine, act.tag, _i == 1 ? RETURN : REFUSAL, NULL);
+    path[0] = '\0';
+    ck_assert_int_eq(run(NULL), ACT_WAIT);
+    ck_assert_str_eq(path, "");
+    hear(JOB, QBLK_JOB_CONCLUDED, QBLK_OUTCOME_CANCELLED, true);
+    ck_assert_int_eq(run(NULL), ACT_OVER);
+    ck_assert_int_eq(strncmp(path, DISMISS_MAIN, strlen(DISMISS_MAIN)), 0);
+    ck_assert_int_eq(engine.error.code, QBLK_E_CANCELLED);
+}
+END_TEST
+
 START_TEST(steps_go_forward_in_order)
 {
     to_running_job();
@@ -752,6 +797,8 @@ int main(void)
     tcase_add_test(tcase, a_barrier_holds_until_it_is_opened);
     tcase_add_test(tcase, who_is_given_up_at_a_barrier_undoes_and_names_the_cause);
     tcase_add_test(tcase, a_job_that_fails_at_a_barrier_is_undone);
+    tcase_add_test(tcase, a_ready_job_that_is_ending_is_told_nothing_more);
+    tcase_add_loop_test(tcase, what_an_ended_job_makes_impossible_is_not_the_cause, 0, 2);
     suite_add_tcase(suite, tcase);
     runner = srunner_create(suite);
     srunner_run_all(runner, CK_NORMAL);
