@@ -11,49 +11,43 @@
 #include "ops/op.h"
 #include "qapi_types.h"
 
+/* What blockdev-backup and drive-backup know both. */
+#define BACKUP_ARGS(op)                                                                            \
+    .job_id = (op)->names.job,                                                                     \
+    .sync = (op)->shallow ? QAPI_MIRROR_SYNC_MODE_TOP : QAPI_MIRROR_SYNC_MODE_FULL,                \
+    .has_speed = (op)->common.speed > 0, .speed = (int64_t)(op)->common.speed,                     \
+    .has_compress = (op)->compress, .compress = (op)->compress,                                    \
+    .has_on_source_error = (op)->common.on_error != NULL,                                          \
+    .on_source_error = plan_on_error((op)->common.on_error),                                       \
+    .has_on_target_error = (op)->common.on_error != NULL,                                          \
+    .on_target_error = plan_on_error((op)->common.on_error),                                       \
+    .has_auto_dismiss = true, .auto_dismiss = false
+
 static void start_modern(qblk_op *op)
 {
     struct qapi_blockdev_backup_args args = {
-        .job_id = op->names.job,
+        BACKUP_ARGS(op),
         .device = qblk_graph_node(op->graph, op->root)->name,
         .target = op->to.names.node,
-        .sync = op->shallow ? QAPI_MIRROR_SYNC_MODE_TOP : QAPI_MIRROR_SYNC_MODE_FULL,
         .filter_node_name = op->names.filter,
-        .has_speed = op->common.speed > 0, .speed = (int64_t)op->common.speed,
-        .has_compress = op->compress, .compress = op->compress,
-        .has_auto_dismiss = true, .auto_dismiss = false,
     };
     struct step *step = plan_step(op, STEP_START, "start blockdev-backup");
 
-    if (op->common.on_error != NULL) {
-        args.has_on_source_error = args.has_on_target_error = true;
-        args.on_source_error = args.on_target_error = plan_on_error(op);
-    }
     step_command(&op->engine, step, &qapi_cmd_blockdev_backup, &args);
 }
 
 static void start_legacy(qblk_op *op)
 {
-    const qblk_disk *disk = qblk_graph_disk(op->graph, op->disk);
     struct qapi_drive_backup_args args = {
-        .job_id = op->names.job,
-        .device = disk->drive[0] != '\0' ? disk->drive
-                                         : qblk_graph_node(op->graph, op->root)->name,
+        BACKUP_ARGS(op),
+        .device = plan_legacy_device(op),
         .target = op->to.path,
         .format = op->to.format,
-        .sync = op->shallow ? QAPI_MIRROR_SYNC_MODE_TOP : QAPI_MIRROR_SYNC_MODE_FULL,
         .has_mode = true,
         .mode = op->to.reuse ? QAPI_NEW_IMAGE_MODE_EXISTING : QAPI_NEW_IMAGE_MODE_ABSOLUTE_PATHS,
-        .has_speed = op->common.speed > 0, .speed = (int64_t)op->common.speed,
-        .has_compress = op->compress, .compress = op->compress,
-        .has_auto_dismiss = true, .auto_dismiss = false,
     };
     struct step *step = plan_step(op, STEP_START, "start drive-backup");
 
-    if (op->common.on_error != NULL) {
-        args.has_on_source_error = args.has_on_target_error = true;
-        args.on_source_error = args.on_target_error = plan_on_error(op);
-    }
     step_command(&op->engine, step, &qapi_cmd_drive_backup, &args);
 }
 

@@ -84,6 +84,8 @@ static int start(qblk_op *op, int top, int base, qblk_error *error)
         .base_node = qblk_graph_node(op->graph, base)->name,
         .filter_node_name = op->names.filter,
         .has_speed = op->common.speed > 0, .speed = (int64_t)op->common.speed,
+        .has_on_error = op->common.on_error != NULL,
+        .on_error = plan_on_error(op->common.on_error),
         .has_auto_dismiss = true, .auto_dismiss = false,
     };
     struct step *step;
@@ -103,10 +105,6 @@ static int start(qblk_op *op, int top, int base, qblk_error *error)
     if (overlay >= 0 && qblk_graph_node(op->graph, base)->is_protocol)
         args.has_backing_mask_protocol = args.backing_mask_protocol =
             plan_masks(op, FEATURE_COMMIT_MASKS_PROTOCOL, overlay, base);
-    if (op->common.on_error != NULL) {
-        args.has_on_error = true;
-        args.on_error = plan_on_error(op);
-    }
     step = plan_step(op, STEP_START, "start block-commit");
     step_command(&op->engine, step, &qapi_cmd_block_commit, &args);
     return 0;

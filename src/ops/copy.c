@@ -23,9 +23,9 @@
     .has_granularity = (op)->granularity > 0, .granularity = (op)->granularity,                    \
     .has_buf_size = (op)->buf_size > 0, .buf_size = (int64_t)(op)->buf_size,                       \
     .has_on_source_error = policy(op, (op)->on_source_error) != NULL,                              \
-    .on_source_error = policy_number(policy(op, (op)->on_source_error)),                           \
+    .on_source_error = plan_on_error(policy(op, (op)->on_source_error)),                           \
     .has_on_target_error = policy(op, (op)->on_target_error) != NULL,                              \
-    .on_target_error = policy_number(policy(op, (op)->on_target_error)),                           \
+    .on_target_error = plan_on_error(policy(op, (op)->on_target_error)),                           \
     .has_copy_mode = (op)->active, .copy_mode = QAPI_MIRROR_COPY_MODE_WRITE_BLOCKING,              \
     .has_auto_dismiss = true, .auto_dismiss = false
 
@@ -39,12 +39,6 @@ static enum qapi_mirror_sync_mode sync_mode(const qblk_op *op)
 static const char *policy(const qblk_op *op, const char *own)
 {
     return own != NULL ? own : op->common.on_error;
-}
-
-static enum qapi_blockdev_on_error policy_number(const char *word)
-{
-    return word != NULL ? (enum qapi_blockdev_on_error)plan_on_error_find(word)
-                        : QAPI_BLOCKDEV_ON_ERROR_REPORT;
 }
 
 /* "replaces" is named so that a filter above the image survives the pivot. */
@@ -63,11 +57,9 @@ static void start_modern(qblk_op *op)
 
 static void start_legacy(qblk_op *op)
 {
-    const qblk_disk *disk = qblk_graph_disk(op->graph, op->disk);
     struct qapi_drive_mirror_args args = {
         MIRROR_ARGS(op),
-        .device = disk->drive[0] != '\0' ? disk->drive
-                                         : qblk_graph_node(op->graph, op->root)->name,
+        .device = plan_legacy_device(op),
         .target = op->to.path,
         .format = op->to.format,
         .node_name = op->to.names.node,

@@ -256,7 +256,9 @@ void plan_end_job(qblk_op *op);
 void plan_verify(qblk_op *op);
 /* The I/O error policy by its word: its number in the schema, or -1. */
 int plan_on_error_find(const char *word);
-enum qapi_blockdev_on_error plan_on_error(const qblk_op *op);
+enum qapi_blockdev_on_error plan_on_error(const char *word); /* NULL: the default, "report" */
+/* What drive-mirror and drive-backup call the disk. */
+const char *plan_legacy_device(const qblk_op *op);
 /* A step that adds the node, and removes it again if undone. */
 struct step *plan_add(qblk_op *op, const char *name, const struct qapi_blockdev_options *options);
 

@@ -476,7 +476,15 @@ int plan_on_error_find(const char *word)
     return -1;
 }
 
-enum qapi_blockdev_on_error plan_on_error(const qblk_op *op)
+enum qapi_blockdev_on_error plan_on_error(const char *word)
 {
-    return (enum qapi_blockdev_on_error)plan_on_error_find(op->common.on_error);
+    return word != NULL ? (enum qapi_blockdev_on_error)plan_on_error_find(word)
+                        : QAPI_BLOCKDEV_ON_ERROR_REPORT;
+}
+
+const char *plan_legacy_device(const qblk_op *op)
+{
+    const qblk_disk *disk = qblk_graph_disk(op->graph, op->disk);
+
+    return disk->drive[0] != '\0' ? disk->drive : qblk_graph_node(op->graph, op->root)->name;
 }

@@ -117,6 +117,9 @@ static int start(qblk_op *op, const struct images *images, qblk_error *error)
     AUTO_FREE char *backing_file = NULL;
     struct qapi_block_stream_args args = {
         .job_id = op->names.job, .device = qblk_graph_node(op->graph, images->into)->name,
+        .has_speed = op->common.speed > 0, .speed = (int64_t)op->common.speed,
+        .has_on_error = op->common.on_error != NULL,
+        .on_error = plan_on_error(op->common.on_error),
         .has_auto_finalize = true, .auto_finalize = true,
         .has_auto_dismiss = true, .auto_dismiss = false,
     };
@@ -135,12 +138,6 @@ static int start(qblk_op *op, const struct images *images, qblk_error *error)
     if (has_no_format(op, images->base))
         args.has_backing_mask_protocol = args.backing_mask_protocol =
             plan_masks(op, FEATURE_STREAM_MASKS_PROTOCOL, images->into, images->base);
-    args.has_speed = op->common.speed > 0;
-    args.speed = (int64_t)op->common.speed;
-    if (op->common.on_error != NULL) {
-        args.has_on_error = true;
-        args.on_error = plan_on_error(op);
-    }
     step = plan_step(op, STEP_START, "start block-stream");
     step_command(&op->engine, step, &qapi_cmd_block_stream, &args);
     return 0;
