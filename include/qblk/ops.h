@@ -221,8 +221,9 @@ QBLK_API int qblk_copy(qblk_monitor *monitor, const char *disk, const char *targ
                        qblk_error *error) QBLK_MUST_CHECK;
 
 /* Moves a disk to an image that is there (a copy that pivots), and gives it another size then. The target
- * has the disk's size; a raw one may be bigger, with QEMU 6.1 or later. If the resizing fails the result
- * is FAILED, the error saying that the disk has moved. Otherwise as qblk_copy(). Since: 0.1. */
+ * has the disk's size; a raw one may be bigger, with QEMU 6.1 or later (blockdev-reopen, which
+ * query-qmp-schema is asked about). If the resizing fails the result is FAILED, the error saying that
+ * the disk has moved. Otherwise as qblk_copy(). Since: 0.1. */
 QBLK_API int qblk_swap(qblk_monitor *monitor, const char *disk, const char *target,
                        const qblk_swap_options *options, qblk_op **ret_op,
                        qblk_error *error) QBLK_MUST_CHECK;

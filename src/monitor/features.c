@@ -157,26 +157,30 @@ bool features_has(const qblk_monitor *monitor, enum feature feature)
     return (monitor->features & 1u << feature) != 0;
 }
 
-static void take(void *arg, const char *reply, const qblk_error *error)
+/* An answer that makes no sense tells of no features. */
+int features_take(qblk_monitor *monitor, const char *reply, qblk_error *error)
+{
+    if (features_read(reply, &monitor->features, error) < 0 && error->code == QBLK_E_MEMORY)
+        return -error->err;
+    monitor->has_features = true;
+    return 0;
+}
+
+static void hear(void *arg, const char *reply, const qblk_error *error)
 {
     struct features_asking *asking = arg;
     qblk_error mine;
 
     asking->token = 0;
-    if (reply != NULL) {
-        error = NULL;
-        if (features_read(reply, &asking->monitor->features, &mine) < 0 &&
-            mine.code == QBLK_E_MEMORY)
-            error = &mine;
-        asking->monitor->has_features = error == NULL;
-    }
+    if (reply != NULL)
+        error = features_take(asking->monitor, reply, &mine) < 0 ? &mine : NULL;
     asking->fn(asking->arg, error);
 }
 
 int features_ask(qblk_monitor *monitor, struct features_asking *asking, qblk_error *error)
 {
     asking->monitor = monitor;
-    return monitor_call(monitor, &qapi_cmd_query_qmp_schema, NULL, take, asking, &asking->token,
+    return monitor_call(monitor, &qapi_cmd_query_qmp_schema, NULL, hear, asking, &asking->token,
                         error);
 }
 

@@ -31,6 +31,9 @@ struct features_asking {
 int features_ask(qblk_monitor *monitor, struct features_asking *asking, qblk_error *error);
 void features_abandon(struct features_asking *asking); /* without effect if it is not under way */
 
+/* What a reply to query-qmp-schema, asked by whoever else, says of the monitor's QEMU. */
+int features_take(qblk_monitor *monitor, const char *reply, qblk_error *error);
+
 /* Pure: the set of features, 1 << FEATURE_..., from a reply to query-qmp-schema. */
 int features_read(const char *reply, unsigned *ret_features, qblk_error *error);
 

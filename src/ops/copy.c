@@ -89,8 +89,6 @@ static void plan_active(qblk_op *op)
 /* The images that the disk has left, or the target's nodes; drive-mirror's go by themselves. */
 static void plan_clean(qblk_op *op)
 {
-    if (op->ending == QBLK_END_PIVOT && op->kind == &op_swap)
-        swap_plan_grow(op);
     if (op->ending == QBLK_END_PIVOT)
         plan_delete_old(op);
     else if (!op->legacy)
@@ -130,7 +128,7 @@ static void plan_end(qblk_op *op)
     (void)plan_end_journal(op);
     if (op->ending == QBLK_END_PIVOT)
         plan_verify(op);
-    plan_clean(op);
+    op->kind->plan_clean(op); /* a swap has more to do than a copy */
     plan_dismiss(op);
     group_plan_barrier(op, GROUP_ENDED, "wait until the other disks are done");
     plan_close_journal(op);
@@ -184,8 +182,8 @@ static int plan_steps(qblk_op *op, int backing, qblk_error *error)
 
     group_plan_barrier(op, GROUP_PLANNED, "wait until the other disks have been looked at");
     target_plan_look(op, &op->to);
-    if (op->kind == &op_swap)
-        swap_plan_look(op);
+    if (op->kind->plan_look != NULL)
+        op->kind->plan_look(op);
     r = plan_open_journal(op, intents[op->ending], error);
     if (r < 0)
         return r;
@@ -196,8 +194,6 @@ static int plan_steps(qblk_op *op, int backing, qblk_error *error)
         r = target_plan(op, &op->to, backing, error);
         if (r < 0)
             return r;
-        if (op->kind == &op_swap)
-            swap_plan_node(op);
         start_modern(op);
     }
     plan_end(op);

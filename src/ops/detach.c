@@ -226,8 +226,13 @@ static void tell_left(qblk_op *op)
                     "again, detach it again", device_of(op));
 }
 
-const struct op_kind op_detach = { .name = "detach", .plan = plan, .tell_left = tell_left,
-                                   .hear = hear };
+const struct op_kind op_detach = {
+    .name = "detach",
+    .own_size = sizeof(struct detach),
+    .plan = plan,
+    .tell_left = tell_left,
+    .hear = hear,
+};
 
 /* ---- public --------------------------------------------------------------------------------- */
 
@@ -250,11 +255,7 @@ int qblk_detach(qblk_monitor *monitor, const char *disk, const qblk_detach_optio
     r = op_start(monitor, &op_detach, disk, &o.common, &op, error);
     if (r < 0)
         return r;
-    mine = op->own = mem_zalloc(sizeof(*mine));
-    if (mine == NULL) {
-        op_drop(op);
-        return err_nomem(error);
-    }
+    mine = op->own;
     mine->keep_nodes = o.keep_nodes;
     mine->tries = o.tries > 0 ? o.tries : TRIES;
     mine->interval_ms = o.interval_ms > 0 ? o.interval_ms : INTERVAL_MS;

@@ -4,6 +4,7 @@
  * is removed: after a pivot that QEMU may have carried out, the target is the disk. */
 #include <unistd.h>
 
+#include "base/str.h"
 #include "ops/op.h"
 
 /* What an overlay is worth, which holds nothing until the disk is on it. */
@@ -25,7 +26,7 @@ static const char *overlay_worth(const qblk_op *op, bool is_made)
 static const char *worth(const qblk_op *op, bool is_made)
 {
     const struct engine *engine = &op->engine;
-    bool is_pivot = (op->kind == &op_copy || op->kind == &op_swap) && op->ending == QBLK_END_PIVOT;
+    bool is_pivot = str_equal(op->kind->job_type, "mirror") && op->ending == QBLK_END_PIVOT;
 
     if (op->kind == &op_snapshot)
         return overlay_worth(op, is_made);

@@ -228,11 +228,19 @@ static void child_ended(struct monitor_child *child, const qblk_error *why)
     op_end(op, QBLK_RESULT_LOST, &error);
 }
 
+int op_set_kind(qblk_op *op, const struct op_kind *kind, qblk_error *error)
+{
+    op->kind = kind;
+    if (op->own == NULL && kind->own_size > 0 && (op->own = mem_zalloc(kind->own_size)) == NULL)
+        return err_nomem(error);
+    return 0;
+}
+
 int op_start(qblk_monitor *monitor, const struct op_kind *kind, const char *disk,
              const qblk_op_common *common, qblk_op **ret_op, qblk_error *error)
 {
     qblk_op *op = mem_zalloc(sizeof(*op));
-    int r = 0;
+    int r;
 
     if (op == NULL) {
         if (common->ops.release != NULL)
@@ -240,7 +248,6 @@ int op_start(qblk_monitor *monitor, const struct op_kind *kind, const char *disk
         return err_nomem(error);
     }
     op->monitor = monitor;
-    op->kind = kind;
     op->common = *common;
     op->disk = op->root = op->top = op->below = -1;
     op->child.ended = child_ended;
@@ -251,8 +258,8 @@ int op_start(qblk_monitor *monitor, const struct op_kind *kind, const char *disk
     op->timer.due = timer_due;
     list_append(&monitor->children, &op->child.link);
     op->started_ms = monitor_now_ms();
-    op->disk_name = mem_strdup(disk);
-    if (op->disk_name == NULL)
+    r = op_set_kind(op, kind, error);
+    if (r == 0 && (op->disk_name = mem_strdup(disk)) == NULL)
         r = err_nomem(error);
     if (r == 0)
         r = draw_id(op, error);

@@ -53,6 +53,7 @@ struct target {
     bool has_empty_file;   /* it is there and empty: to be used, not to be removed */
     char *backing_string;  /* what it is to record for its backing image; NULL: its name */
     bool is_overlay;       /* lies on nothing until it is put above its backing image */
+    size_t node_step;      /* number, from 1, of the planned step that adds its node */
     /* What else there is to be seen of an image that is reused, besides its size; or NULL. */
     int (*judge)(const qblk_op *op, const struct target *to,
                  const struct qapi_block_device_info *seen, qblk_error *error);
@@ -73,6 +74,11 @@ struct op_kind {
      * The disk is found. May be NULL. */
     bool (*needs_features)(qblk_op *op);
     int (*plan)(qblk_op *op, qblk_error *error);
+    /* The look at a raw target that is reused has found it bigger than the disk. Whether it may be.
+     * NULL: it may not. */
+    int (*take_bigger)(qblk_op *op, uint64_t have, qblk_error *error);
+    /* Steps between the look at the target and the first change. May be NULL. */
+    void (*plan_look)(qblk_op *op);
     /* Taken up again: the steps from the start of its main job on. NULL: it has no job. */
     void (*plan_end)(qblk_op *op);
     /* The same once the job has ended well and is dismissed, or the point of no return is passed: what
@@ -85,6 +91,7 @@ struct op_kind {
     /* Without a job: whether what is in QEMU, besides the journal, shows that the point of no return
      * is passed. NULL: the journal alone says so. */
     bool (*is_seen_done)(const qblk_op *op);
+    size_t own_size;      /* of what it alone knows of an operation, op->own; 0: nothing */
     bool has_endings;     /* it can end in more than one way: op->ending, if that is not DEFAULT */
     bool comes_back;      /* carried on over a lost connection: again.c */
 };
@@ -114,7 +121,7 @@ struct qblk_op {
     char *into, *bottom; /* of a pull */
     bool relative;
     struct target to;
-    void *own;           /* what its kind alone knows of, in one piece; freed with the operation */
+    void *own;           /* what its kind alone knows of, in one piece, zeroed; freed with it */
     struct op_part *parts; /* of an operation on several disks; then to holds nothing but names */
     size_t n_parts;
     qblk_ending ending;
@@ -182,6 +189,8 @@ struct qblk_op {
 /* Makes the operation and sets it going. On failure common.ops.release has run. */
 int op_start(qblk_monitor *monitor, const struct op_kind *kind, const char *disk,
              const qblk_op_common *common, qblk_op **ret_op, qblk_error *error);
+/* It is of that kind, and has what that knows of it. */
+int op_set_kind(qblk_op *op, const struct op_kind *kind, qblk_error *error);
 int op_begin(qblk_op *op, qblk_error *error); /* asks for the graph; on failure op is freed */
 /* The same for one whose start call has returned long since: a failure is told by its end. */
 void op_go(qblk_op *op);
@@ -311,7 +320,7 @@ int target_check(qblk_op *op, struct target *to, bool shallow, qblk_error *error
  * what the size of an image is that is to be reused. */
 void target_plan_look(qblk_op *op, const struct target *to);
 /* Steps that make (or open) the target; backing is the node it is to lie on, or -1. */
-int target_plan(qblk_op *op, const struct target *to, int backing, qblk_error *error);
+int target_plan(qblk_op *op, struct target *to, int backing, qblk_error *error);
 /* The same for drive-mirror and drive-backup, which make or open it themselves; start adds the step
  * that starts the job. */
 void target_plan_legacy(qblk_op *op, const struct target *to, void (*start)(qblk_op *op));
@@ -319,13 +328,6 @@ void target_plan_legacy(qblk_op *op, const struct target *to, void (*start)(qblk
 int target_record(qblk_op *op, const struct target *to, qblk_error *error);
 /* Steps that remove the target's nodes after success. */
 void target_plan_removal(qblk_op *op, const struct target *to);
-
-/* swap.c: what copy.c and target.c ask of it, for a swap alone. */
-/* The look at a raw target has found it bigger than the disk. Whether it may be. */
-int swap_take_bigger(qblk_op *op, uint64_t have, qblk_error *error);
-void swap_plan_look(qblk_op *op); /* after the look */
-void swap_plan_node(qblk_op *op); /* after the target's node */
-void swap_plan_grow(qblk_op *op); /* after the pivot */
 
 /* remote.c: targets that are no files. */
 /* Whether the text is meant as a URI of an NBD server. */

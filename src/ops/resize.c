@@ -162,7 +162,12 @@ static void tell_left(qblk_op *op)
                 op->disk_name);
 }
 
-const struct op_kind op_resize = { .name = "resize", .plan = plan, .tell_left = tell_left };
+const struct op_kind op_resize = {
+    .name = "resize",
+    .own_size = sizeof(struct resize),
+    .plan = plan,
+    .tell_left = tell_left,
+};
 
 /* ---- public --------------------------------------------------------------------------------- */
 
@@ -187,11 +192,7 @@ int qblk_resize(qblk_monitor *monitor, const char *disk, uint64_t bytes,
     r = op_start(monitor, &op_resize, disk, &o.common, &op, error);
     if (r < 0)
         return r;
-    mine = op->own = mem_zalloc(sizeof(*mine));
-    if (mine == NULL) {
-        op_drop(op);
-        return err_nomem(error);
-    }
+    mine = op->own;
     mine->wanted = bytes;
     mine->size = (bytes + SECTOR - 1) / SECTOR * SECTOR;
     mine->shrink = o.shrink;

@@ -114,8 +114,8 @@ static void plan_rest(qblk_op *op, const qblk_job_info *job)
 
 /* ---- reading the journal --------------------------------------------------------------------- */
 
-/* The kind of operation and the ending that the record names; false if one is unknown here. */
-static bool read_intent(qblk_op *op)
+/* The kind of operation that the record names, and its ending; NULL if one is unknown here. */
+static const struct op_kind *read_intent(qblk_op *op)
 {
     static const struct {
         const char *word;
@@ -135,20 +135,24 @@ static bool read_intent(qblk_op *op)
     if (kind == NULL || intent < 0 ||
         (kind != &op_commit && intents[intent].ending == QBLK_END_DEFAULT) ||
         (kind == &op_commit && journal->base == NULL))
-        return false;
-    op->kind = kind;
+        return NULL;
     op->ending = intents[intent].ending;
-    return true;
+    return kind;
 }
 
 static int take_record(qblk_op *op, qblk_error *error)
 {
     const struct journal *journal = &op->journal;
+    const struct op_kind *kind = read_intent(op);
+    int r;
 
-    if (!read_intent(op))
+    if (kind == NULL)
         return err_set(error, QBLK_E_JOURNAL, "operation %s is a \"%.40s\" with the intent "
                        "\"%.40s\", which this version of qblk does not know; use the version "
                        "that started it", op->id, journal->op, journal->intent);
+    r = op_set_kind(op, kind, error);
+    if (r < 0)
+        return r;
     op_name(op);
     (void)snprintf(op->engine.main.id, sizeof(op->engine.main.id), "%s", op->names.job);
     op->landing = op->kind == &op_commit ? journal->base : op->to.names.node;

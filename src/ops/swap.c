@@ -20,18 +20,9 @@
 struct swap {
     uint64_t resize;  /* as asked, or 0 */
     bool is_bigger;   /* the target has room beyond the disk's end */
-    size_t node_step; /* numbers of the steps that depend on that, from 1 */
-    size_t size_step;
+    bool must_ask;    /* ...and whether that can be opened later is not known yet */
+    size_t size_step; /* number of the step that depends on that, from 1 */
 };
-
-static struct swap *mine(qblk_op *op)
-{
-    if (op->own == NULL)
-        op->own = mem_zalloc(sizeof(struct swap));
-    if (op->own == NULL)
-        op->engine.failed_alloc = true;
-    return op->own;
-}
 
 /* The node to resize: with filters above the image the uppermost, or their size would be stale. */
 static const char *node_to_resize(const qblk_op *op)
@@ -62,20 +53,32 @@ static void set_node(qblk_op *op, struct step *step, uint64_t window)
     step_command(&op->engine, step, &qapi_cmd_blockdev_add, &node);
 }
 
-int swap_take_bigger(qblk_op *op, uint64_t have, qblk_error *error)
+static int check_reopen(const qblk_op *op, qblk_error *error)
 {
-    struct swap *swap = mine(op);
-    struct step *steps = op->engine.steps;
+    if (features_has(op->monitor, FEATURE_REOPEN))
+        return 0;
+    return err_set(error, QBLK_E_UNSUPPORTED, "the target %s is bigger than disk %s, and this QEMU "
+                   "cannot open the rest of it afterwards (blockdev-reopen, since 6.1); give it a "
+                   "target of the same size", op->to.path, op->disk_name);
+}
 
-    if (swap == NULL)
-        return err_nomem(error);
+static int take_bigger(qblk_op *op, uint64_t have, qblk_error *error)
+{
+    struct swap *swap = op->own;
+    struct step *steps = op->engine.steps;
+    int r;
+
     if (swap->resize != 0 && swap->resize < have)
         return err_set(error, QBLK_E_SIZE_MISMATCH, "the target %s has %" PRIu64 " bytes, and "
                        "--resize asks for fewer: what is beyond would be lost; leave --resize out to "
                        "have all of it", op->to.path, have);
+    swap->must_ask = !features_known(op->monitor);
+    r = swap->must_ask ? 0 : check_reopen(op, error);
+    if (r < 0)
+        return r;
     swap->is_bigger = true;
-    free(steps[swap->node_step - 1].command);
-    set_node(op, &steps[swap->node_step - 1], op->to.size);
+    free(steps[op->to.node_step - 1].command);
+    set_node(op, &steps[op->to.node_step - 1], op->to.size);
     if (swap->resize == 0)
         set_size(op, &steps[swap->size_step - 1], have);
     return engine_ready(&op->engine, error);
@@ -83,39 +86,23 @@ int swap_take_bigger(qblk_op *op, uint64_t have, qblk_error *error)
 
 /* ---- steps ----------------------------------------------------------------------------------- */
 
-static int can_reopen(void *arg, struct engine *engine, const char *reply, qblk_error *error)
+static int see_features(void *arg, struct engine *engine, const char *reply, qblk_error *error)
 {
-    const qblk_op *op = arg;
-    struct qapi_command_info_list list;
-    bool can = false;
-    int r = codec_reply(&qapi_cmd_query_commands, reply, &list, error);
+    qblk_op *op = arg;
+    int r = features_take(op->monitor, reply, error);
 
     (void)engine;
-    if (r < 0)
-        return r;
-    for (size_t i = 0; i < list.n; i++)
-        can = can || strcmp(list.v[i].name, "blockdev-reopen") == 0;
-    codec_reply_clear(&qapi_cmd_query_commands, &list);
-    return can ? 0 : err_set(error, QBLK_E_UNSUPPORTED, "the target %s is bigger than disk %s, and "
-                             "this QEMU cannot open the rest of it afterwards (blockdev-reopen, since "
-                             "6.1); give it a target of the same size", op->to.path,
-                             op->disk_name);
+    return r < 0 ? r : check_reopen(op, error);
 }
 
-void swap_plan_look(qblk_op *op)
+static void plan_look(qblk_op *op)
 {
-    struct swap *swap = mine(op);
+    struct swap *swap = op->own;
     struct step *step = plan_step(op, STEP_CHECK, "see that a bigger target can be opened later");
 
-    step->check = can_reopen;
-    step->when = swap != NULL ? &swap->is_bigger : NULL;
-    step_command(&op->engine, step, &qapi_cmd_query_commands, NULL);
-}
-
-void swap_plan_node(qblk_op *op)
-{
-    if (mine(op) != NULL)
-        mine(op)->node_step = op->engine.n; /* the format node's is the last so far */
+    step->check = see_features;
+    step->when = &swap->must_ask;
+    step_command(&op->engine, step, &qapi_cmd_query_qmp_schema, NULL);
 }
 
 static int taken(void *arg, struct engine *engine, const char *reply, qblk_error *error)
@@ -151,17 +138,15 @@ static uint64_t recall(qblk_op *op, struct swap *swap)
     return is_raw && file >= size ? file : 0;
 }
 
-void swap_plan_grow(qblk_op *op)
+static void plan_grow(qblk_op *op)
 {
-    struct swap *swap = mine(op);
+    struct swap *swap = op->own;
     struct qapi_blockdev_options whole = { .driver = QAPI_BLOCKDEV_DRIVER_RAW,
                                            .node_name = op->to.names.node };
     struct qapi_blockdev_reopen_args args = { .options = { &whole, 1 } };
     struct step *step;
     uint64_t size;
 
-    if (swap == NULL)
-        return;
     size = op->is_resumed ? recall(op, swap) : swap->resize;
     whole.u.raw.file = op->to.names.file;
     step = plan_step(op, STEP_CHECK, "the disk has moved; open the rest of its image");
@@ -206,13 +191,18 @@ static void plan_end(qblk_op *op)
 
 static void plan_clean(qblk_op *op)
 {
+    if (op->ending == QBLK_END_PIVOT)
+        plan_grow(op);
     op_copy.plan_clean(op);
 }
 
 const struct op_kind op_swap = {
     .name = "swap",
     .job_type = "mirror",
+    .own_size = sizeof(struct swap),
     .plan = plan,
+    .take_bigger = take_bigger,
+    .plan_look = plan_look,
     .plan_end = plan_end,
     .plan_clean = plan_clean,
     .has_endings = true,
@@ -245,11 +235,7 @@ int qblk_swap(qblk_monitor *monitor, const char *disk, const char *target,
     op->to.reuse = true;
     op->to.kind = remote_is_uri(target) ? TARGET_NBD : TARGET_FILE;
     op->no_bitmaps = o.no_bitmaps;
-    swap = mine(op);
-    if (swap == NULL) {
-        op_drop(op);
-        return err_nomem(error);
-    }
+    swap = op->own;
     swap->resize = o.resize;
 
     const struct op_string strings[] = {

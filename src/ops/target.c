@@ -368,8 +368,8 @@ static int check_size(void *arg, struct engine *engine, const char *reply, qblk_
     if (!found)
         return err_set(error, QBLK_E_PROTOCOL, "QEMU does not list node %s, which it has just "
                        "added", to->names.look);
-    if (have > to->size && is_raw(to) && op->kind == &op_swap)
-        return swap_take_bigger(op, have, error);
+    if (have > to->size && is_raw(to) && op->kind->take_bigger != NULL)
+        return op->kind->take_bigger(op, have, error);
     if (have != to->size)
         return err_set(error, QBLK_E_SIZE_MISMATCH, "the target %s has a virtual size of %llu "
                        "bytes, disk %s one of %llu; they must be equal: resize the target with "
@@ -422,7 +422,7 @@ void target_plan_look(qblk_op *op, const struct target *to)
         plan_probe(op, to);
 }
 
-int target_plan(qblk_op *op, const struct target *to, int backing, qblk_error *error)
+int target_plan(qblk_op *op, struct target *to, int backing, qblk_error *error)
 {
     int r = 0;
 
@@ -435,6 +435,7 @@ int target_plan(qblk_op *op, const struct target *to, int backing, qblk_error *e
     (void)plan_format_node(op, to, to->names.node, to->names.file,
                            backing >= 0 && !to->is_overlay
                                ? qblk_graph_node(op->graph, backing)->name : NULL, false);
+    to->node_step = op->engine.n;
     return 0;
 }
 

@@ -256,7 +256,12 @@ static void tell_left(qblk_op *op)
                 op->disk_name);
 }
 
-const struct op_kind op_throttle = { .name = "throttle", .plan = plan, .tell_left = tell_left };
+const struct op_kind op_throttle = {
+    .name = "throttle",
+    .own_size = sizeof(struct throttle),
+    .plan = plan,
+    .tell_left = tell_left,
+};
 
 /* ---- public --------------------------------------------------------------------------------- */
 
@@ -308,11 +313,7 @@ int qblk_throttle(qblk_monitor *monitor, const char *disk, const qblk_throttle_o
     r = op_start(monitor, &op_throttle, disk, &o.common, &op, error);
     if (r < 0)
         return r;
-    mine = op->own = mem_zalloc(sizeof(*mine));
-    if (mine == NULL) {
-        op_drop(op);
-        return err_nomem(error);
-    }
+    mine = op->own;
     mine->off = o.off;
     memcpy(mine->is_given, o.is_given, sizeof(mine->is_given));
     memcpy(mine->value, o.value, sizeof(mine->value));
