@@ -79,6 +79,17 @@ int plan_check_busy_from(qblk_op *op, int from, int stop, qblk_error *error)
     return id == NULL ? 0 : job_in_the_way(op, op->disk_name, id, node, error);
 }
 
+int plan_check_size_free(const qblk_op *op, qblk_error *error)
+{
+    const char *who = graph_who_forbids(op->graph, op->root, "resize");
+
+    if (who == NULL)
+        return 0;
+    return err_set(error, QBLK_E_BUSY, "disk %s cannot be resized while %s uses node %s, which counts "
+                   "on its size; take that away first (an export with block-export-del)",
+                   op->disk_name, who, qblk_graph_node(op->graph, op->root)->name);
+}
+
 int plan_check_part_busy(qblk_op *op, const struct op_part *part, qblk_error *error)
 {
     const char *node = NULL, *id = graph_job_on(op->graph, part->root, -1, &node);

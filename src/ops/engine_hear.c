@@ -140,6 +140,8 @@ static void reply_forward(struct engine *engine, const char *reply, const qblk_e
     default:
         break;
     }
+    if (r < 0 && kind == STEP_CALL && step->otherwise != NULL)
+        engine_note(engine, "%s", step->otherwise);
     if (r < 0 && kind == STEP_CALL && step->fails_as != QBLK_E_NONE && mine.code == QBLK_E_QEMU)
         fail_as(step->fails_as, &mine);
     if (r < 0 && kind == STEP_VERB && engine->main.is_ending)

@@ -279,6 +279,9 @@ int plan_check_busy_from(qblk_op *op, int from, int stop, qblk_error *error);
 /* The same for all of a part's disk. */
 int plan_check_part_busy(qblk_op *op, const struct op_part *part, qblk_error *error);
 /* Users of the images from top down to base, other than the chain, that a commit would harm. */
+/* Users of the disk that keep it at its size: an export, say, and QEMU would refuse in words about
+ * permissions. */
+int plan_check_size_free(const qblk_op *op, qblk_error *error);
 int plan_check_users(const qblk_op *op, int top, int base, qblk_error *error);
 
 /* chain.c: names of images. All return 0 or a negative errno and *error. */

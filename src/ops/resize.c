@@ -91,18 +91,6 @@ static int see_size(void *arg, struct engine *engine, const char *reply, qblk_er
                    " bytes now, not %" PRIu64, op->disk_name, op->disk_size, mine->size);
 }
 
-/* An export, say: QEMU would refuse it, in words about permissions. */
-static int check_shared(const qblk_op *op, qblk_error *error)
-{
-    const char *who = graph_who_forbids(op->graph, op->root, "resize");
-
-    if (who == NULL)
-        return 0;
-    return err_set(error, QBLK_E_BUSY, "disk %s cannot be resized while %s uses node %s, which counts "
-                   "on its size; take that away first (an export with block-export-del)",
-                   op->disk_name, who, qblk_graph_node(op->graph, op->root)->name);
-}
-
 static int plan_steps(qblk_op *op, qblk_error *error)
 {
     const struct resize *mine = op->own;
@@ -116,6 +104,9 @@ static int plan_steps(qblk_op *op, qblk_error *error)
     if (r < 0)
         return r;
     step = plan_step(op, STEP_CALL, "resize the disk");
+    step->otherwise = mem_printf("QEMU may count on the new size of disk %s all the same: \"qblk disks\" "
+                                 "shows it%s", op->disk_name,
+                                 mine->shrink ? "; what was beyond the smaller one may be lost" : "");
     step_command(&op->engine, step, &qapi_cmd_block_resize, &args);
     step = plan_step(op, STEP_CHECK, "see that it has the size");
     step->check = see_size;
@@ -133,7 +124,7 @@ static int plan(qblk_op *op, qblk_error *error)
         r = err_set(error, QBLK_E_BUSY, "disk %s is read-only, and keeps its size",
                     op->disk_name);
     if (r == 0)
-        r = check_shared(op, error);
+        r = plan_check_size_free(op, error);
     if (r == 0)
         r = check_device(op, error);
     if (r == 0)

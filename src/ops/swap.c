@@ -74,6 +74,8 @@ static int take_bigger(qblk_op *op, uint64_t have, qblk_error *error)
                        "have all of it", op->to.path, have);
     swap->must_ask = !features_known(op->monitor);
     r = swap->must_ask ? 0 : check_reopen(op, error);
+    if (r == 0)
+        r = plan_check_size_free(op, error);
     if (r < 0)
         return r;
     swap->is_bigger = true;
@@ -170,11 +172,16 @@ static int plan(qblk_op *op, qblk_error *error)
 {
     const struct swap *swap = op->own;
     uint64_t now = qblk_graph_node(op->graph, op->root)->virtual_size;
+    int r;
 
     if (swap->resize != 0 && swap->resize < now)
         return err_set(error, QBLK_E_SIZE_MISMATCH, "disk %s has %" PRIu64 " bytes, and --resize %"
                        PRIu64 " would cut it off; \"qblk resize --shrink\" does that",
                        op->disk_name, now, swap->resize);
+    /* Who uses the disk moves with it. */
+    r = swap->resize > now ? plan_check_size_free(op, error) : 0;
+    if (r < 0)
+        return r;
     if (swap->resize != 0) {
         AUTO_FREE char *opt = mem_printf(OPT_RESIZE "%" PRIu64, swap->resize);
 

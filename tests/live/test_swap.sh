@@ -97,6 +97,7 @@ refusals() {
     "$QEMU_IMG" create -q -f qcow2 small.qcow2 4M
     "$QEMU_IMG" create -q -f qcow2 big.qcow2 16M
     truncate -s 16M big.raw
+    "$QEMU_IMG" create -q -f qcow2 equal.qcow2 8M
     start_blockdev
     remember
     refused 'reused.*No such file' "$dir/none.qcow2"
@@ -106,6 +107,12 @@ refusals() {
     refused 'asks for fewer' "$dir/big.raw" --format raw --resize 12M
     q 2 swap vd0 "$dir/big.raw" --resize 8388609
     said err 'multiple of 512'
+    raw '{"execute": "nbd-server-start", "arguments": {"addr": {"type": "unix",
+            "data": {"path": "'"$dir"'/nbd"}}}}' '{"execute": "block-export-add", "arguments": {
+            "type": "nbd", "id": "ex", "node-name": "top"}}' >/dev/null || fail "no export"
+    remember
+    refused 'an export uses node top.*block-export-del' "$dir/big.raw" --format raw
+    refused 'an export uses node top' "$dir/equal.qcow2" --resize 16M
     raw '{"execute": "block-stream", "arguments": {"job-id": "theirs", "device": "top",
             "speed": 1, "auto-dismiss": false}}' >/dev/null
     remember
