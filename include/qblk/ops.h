@@ -190,7 +190,7 @@ typedef struct qblk_snapshot_options {
     size_t size;
     qblk_op_common common; /* speed and on_error mean nothing here */
     bool reuse;            /* the files hold overlays that were prepared for the disks: qcow2, of the
-                            * disk's size, recording its top image and that image's format */
+                            * disk's size, recording its top image and that image's format, empty */
     bool no_bitmaps;       /* do not let dirty bitmaps go on in the overlays */
     const char *quiesce;   /* socket of the guest agent, an absolute path: the guest's file systems are
                             * frozen while the snapshots are taken; NULL: they are not */

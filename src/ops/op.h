@@ -54,9 +54,10 @@ struct target {
     char *backing_string;  /* what it is to record for its backing image; NULL: its name */
     bool is_overlay;       /* lies on nothing until it is put above its backing image */
     size_t node_step;      /* number, from 1, of the planned step that adds its node */
-    /* What else there is to be seen of an image that is reused, besides its size; or NULL. */
+    /* What else there is to be seen of an image that is reused, besides its size; or NULL. length is
+     * that of its file, 0 if it is in none. */
     int (*judge)(const qblk_op *op, const struct target *to,
-                 const struct qapi_block_device_info *seen, qblk_error *error);
+                 const struct qapi_block_device_info *seen, uint64_t length, qblk_error *error);
 };
 
 /* One disk of an operation that takes several at once: snapshot. */
@@ -278,10 +279,10 @@ int plan_check_busy(qblk_op *op, int stop, qblk_error *error);
 int plan_check_busy_from(qblk_op *op, int from, int stop, qblk_error *error);
 /* The same for all of a part's disk. */
 int plan_check_part_busy(qblk_op *op, const struct op_part *part, qblk_error *error);
-/* Users of the images from top down to base, other than the chain, that a commit would harm. */
 /* Users of the disk that keep it at its size: an export, say, and QEMU would refuse in words about
  * permissions. */
 int plan_check_size_free(const qblk_op *op, qblk_error *error);
+/* Users of the images from top down to base, other than the chain, that a commit would harm. */
 int plan_check_users(const qblk_op *op, int top, int base, qblk_error *error);
 
 /* chain.c: names of images. All return 0 or a negative errno and *error. */

@@ -3,6 +3,7 @@
  * without the data below. So it is looked at before an overlay that was prepared is taken, and of
  * every overlay once it is in place. */
 #include <errno.h>
+#include <inttypes.h>
 #include <string.h>
 
 #include "base/err.h"
@@ -11,6 +12,9 @@
 #include "ops/op.h"
 #include "ops/overlay.h"
 #include "qapi_types.h"
+
+#define QCOW2_CLUSTER_MIN 512u
+#define QCOW2_CLUSTER_MAX (2u << 20)
 
 /* It is the target of one of the parts. */
 static const struct op_part *part_of(const qblk_op *op, const struct target *to)
@@ -37,8 +41,28 @@ const char *overlay_backing_format(const qblk_op *op, int image)
     return node->is_protocol ? "raw" : node->driver;
 }
 
+/* QEMU does not tell what an image has allocated, but how long its file is: one in which nothing was
+ * ever written has a header, two refcount structures of a cluster each and the L1 table. What is written
+ * needs two clusters more, and they are put behind. */
+static int check_empty(const struct target *to, const struct qapi_image_info *image,
+                       uint64_t length, qblk_error *error)
+{
+    uint64_t cluster = image->has_cluster_size ? (uint64_t)image->cluster_size : 0;
+    uint64_t l1_size, most;
+
+    if (length == 0 || cluster < QCOW2_CLUSTER_MIN || cluster > QCOW2_CLUSTER_MAX)
+        return 0;
+    l1_size = ((uint64_t)image->virtual_size / (cluster * (cluster / 8)) + 1) * 8;
+    most = (3 + (l1_size + cluster - 1) / cluster) * cluster;
+    if (length <= most)
+        return 0;
+    return err_set(error, QBLK_E_TARGET_INVALID, "the overlay %s has %" PRIu64 " bytes, an empty one "
+                   "%" PRIu64 " at most: what it holds would hide the data of disk %s; prepare an empty "
+                   "one, or let qblk make it", to->path, length, most, to->disk_name);
+}
+
 int overlay_judge(const qblk_op *op, const struct target *to,
-                  const struct qapi_block_device_info *seen, qblk_error *error)
+                  const struct qapi_block_device_info *seen, uint64_t length, qblk_error *error)
 {
     const struct op_part *part = part_of(op, to);
     const struct qapi_image_info *image = &seen->image;
@@ -61,7 +85,8 @@ int overlay_judge(const qblk_op *op, const struct target *to,
                        "-F %s %s\"", to->path, image->backing_filename_format != NULL
                        ? image->backing_filename_format : "nothing", format,
                        image->backing_filename, format, to->path);
-    return 0;
+    /* Bitmaps take room as well, and are no data. */
+    return seen->dirty_bitmaps.n > 0 ? 0 : check_empty(to, image, length, error);
 }
 
 /* ---- once it is in place ---------------------------------------------------------------------- */

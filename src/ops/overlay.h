@@ -9,7 +9,7 @@ const char *overlay_backing_format(const qblk_op *op, int image);
 
 /* Whether an overlay that was prepared for one of the parts is right: a target's judge. */
 int overlay_judge(const qblk_op *op, const struct target *to,
-                  const struct qapi_block_device_info *seen, qblk_error *error);
+                  const struct qapi_block_device_info *seen, uint64_t length, qblk_error *error);
 
 /* A step that looks at the overlays of all parts once they are in place. */
 void overlay_plan_verify(qblk_op *op);

@@ -345,29 +345,28 @@ static int plan_new_image(qblk_op *op, const struct target *to, int backing,
     return 0;
 }
 
-/* The size of a reused image is only known once it is open. */
-static int check_size(void *arg, struct engine *engine, const char *reply, qblk_error *error)
+static const struct qapi_block_device_info *find_node(const struct qapi_block_device_info_list *list,
+                                                      const char *name)
 {
-    qblk_op *op = arg;
-    const struct target *to = engine_subject(engine);
-    uint64_t have = 0;
-    struct qapi_block_device_info_list list;
-    bool found = false;
-    int judged = 0, r = codec_reply(&qapi_cmd_query_named_block_nodes, reply, &list, error);
-
-    if (r < 0)
-        return r;
-    for (size_t i = 0; i < list.n; i++) {
-        if (str_equal(list.v[i].node_name, to->names.look)) {
-            found = true;
-            have = (uint64_t)list.v[i].image.virtual_size;
-            judged = to->judge != NULL ? to->judge(arg, to, &list.v[i], error) : 0;
-        }
+    for (size_t i = 0; i < list->n; i++) {
+        if (str_equal(list->v[i].node_name, name))
+            return &list->v[i];
     }
-    codec_reply_clear(&qapi_cmd_query_named_block_nodes, &list);
-    if (!found)
+    return NULL;
+}
+
+static int judge_look(qblk_op *op, const struct target *to,
+                      const struct qapi_block_device_info_list *list, qblk_error *error)
+{
+    const struct qapi_block_device_info *seen = find_node(list, to->names.look);
+    const struct qapi_block_device_info *file = find_node(list, to->names.probe);
+    bool is_file = file != NULL && strcmp(file->drv, "file") == 0;
+    uint64_t have;
+
+    if (seen == NULL)
         return err_set(error, QBLK_E_PROTOCOL, "QEMU does not list node %s, which it has just "
                        "added", to->names.look);
+    have = (uint64_t)seen->image.virtual_size;
     if (have > to->size && is_raw(to) && op->kind->take_bigger != NULL)
         return op->kind->take_bigger(op, have, error);
     if (have != to->size)
@@ -375,7 +374,22 @@ static int check_size(void *arg, struct engine *engine, const char *reply, qblk_
                        "bytes, disk %s one of %llu; they must be equal: resize the target with "
                        "qemu-img resize, or let qblk create it", to->path,
                        (unsigned long long)have, to->disk_name, (unsigned long long)to->size);
-    return judged;
+    if (to->judge == NULL)
+        return 0;
+    return to->judge(op, to, seen, is_file ? (uint64_t)file->image.virtual_size : 0, error);
+}
+
+/* The size of a reused image is only known once it is open. */
+static int check_size(void *arg, struct engine *engine, const char *reply, qblk_error *error)
+{
+    struct qapi_block_device_info_list list;
+    int r = codec_reply(&qapi_cmd_query_named_block_nodes, reply, &list, error);
+
+    if (r < 0)
+        return r;
+    r = judge_look(arg, engine_subject(engine), &list, error);
+    codec_reply_clear(&qapi_cmd_query_named_block_nodes, &list);
+    return r;
 }
 
 static void plan_size_check(qblk_op *op, const struct target *to)

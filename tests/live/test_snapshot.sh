@@ -326,6 +326,8 @@ refusals() {
     refused 6 'but the top image of disk vd0 is' --reuse-external "vd0=wrong.qcow2"
     refused 6 'virtual size' --reuse-external "vd0=big.qcow2"
     refused 6 'as the format of its backing file' --reuse-external "vd0=wrongformat.qcow2"
+    refused 6 'has [0-9]+ bytes, an empty one 262144 at most' --reuse-external "vd0=full.qcow2"
+    refused 6 'would hide the data' --reuse-external "vd0=fine.qcow2"
     stop_qemu
     same top.qcow2 qcow2
 }
@@ -338,6 +340,10 @@ refusals_prepare() {
     "$QEMU_IMG" create -q -f qcow2 -F qcow2 -b "$dir/mid.qcow2" wrong.qcow2
     "$QEMU_IMG" create -q -f qcow2 -F qcow2 -b "$dir/top.qcow2" big.qcow2 9M
     "$QEMU_IMG" create -q -f qcow2 -F raw -b "$dir/top.qcow2" wrongformat.qcow2 8M
+    "$QEMU_IMG" create -q -f qcow2 -F qcow2 -b "$dir/top.qcow2" full.qcow2
+    "$QEMU_IMG" create -q -f qcow2 -F qcow2 -b "$dir/top.qcow2" -o cluster_size=4k fine.qcow2
+    io full.qcow2 qcow2 "write -P 0x66 4M 512"
+    io fine.qcow2 qcow2 "write -P 0x66 4M 512"
     rm -f mid.qcow2 top.qcow2
     ln -s mid.qcow2 link.qcow2
     refusals
