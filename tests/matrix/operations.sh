@@ -9,11 +9,14 @@
 # content    the image that is looked into afterwards, and as of when: the job's start, its end, or
 #            "live" if it is what the guest writes to
 # with       the images that it needs
-# The second disk's image is other; an image copy or over is new.
+# The second disk's image is other; an image copy or over is new. In the storage daemon, which has no
+# devices, what an export serves is the disk.
 operations() {
     sed -E '/^#|^$/d; s/ *\| */|/g' <<'TABLE'
 pull-whole          | pull DISK                                    | base | top  | completed | top           | top live   | top
 pull-base           | pull DISK --base @2                          | mid  | top  | completed | top base      | top live   | top base
+pull-into           | pull DISK --into @1                          | base | mid  | completed | top mid       | top live   | top mid
+pull-bottom         | pull DISK --bottom @1                        | mid  | top  | completed | top base      | top live   | top base
 commit-middle       | commit DISK --top @1 --base @2               | mid  | base | completed | top base      | top live   | top base
 commit-pivot        | commit DISK --pivot                          | mid  | base | pivoted   | base          | base live  | base
 commit-finish       | commit DISK --finish                         | top  | base | finished  | top mid base  | base end   | base
@@ -35,47 +38,75 @@ copy-json-pivot     | copy DISK --blockdev JSON --pivot            | base | copy
 backup-full         | backup DISK TARGET                           | base | copy | completed | top mid base  | copy start | copy
 backup-top          | backup DISK TARGET --sync top                | top  | copy | completed | top mid base  | copy start | copy mid base
 backup-raw          | backup DISK TARGET --format raw              | mid  | copy | completed | top mid base  | copy start | copy
+swap                | swap DISK TARGET                             | mid  | copy | pivoted   | copy          | copy live  | copy
+swap-resize         | swap DISK TARGET --resize 64M                | base | copy | pivoted   | copy          | copy live  | copy
+swap-raw-bigger     | swap DISK TARGET --format raw                | mid  | copy | pivoted   | copy          | copy live  | copy
 snapshot            | snapshot DISK=TARGET                         | -    | over | completed | over top mid base | over live | over top mid base
-snapshot-two        | snapshot DISK=TARGET vd1=TARGET2                | -    | over | completed | over top mid base | over live | over top mid base
-snapshot-reuse      | snapshot DISK=TARGET --reuse-external       | -    | over | completed | over top mid base | over live | over top mid base
+snapshot-two        | snapshot DISK=TARGET vd1=TARGET2             | -    | over | completed | over top mid base | over live | over top mid base
+snapshot-reuse      | snapshot DISK=TARGET --reuse-external        | -    | over | completed | over top mid base | over live | over top mid base
+snapshot-two-reuse  | snapshot DISK=TARGET vd1=TARGET2 --reuse-external | - | over | completed | over top mid base | over live | over top mid base
+resize              | resize DISK 64M                              | -    | top  | completed | top mid base  | top live   | top mid base
+resize-shrink       | resize DISK 16M --shrink                     | -    | top  | completed | top mid base  | top live   | top mid base
+throttle            | throttle DISK --bps 64M --iops 500           | -    | top  | completed | top mid base  | top live   | top mid base
+detach              | detach DISK                                  | -    | top  | completed |               | top live   | top mid base
 TABLE
+}
+
+# names_of_disks: what the two disks are called in this world
+names_of_disks() {
+    case ${world-} in
+    qsd) disk=top disk2=other ;;
+    *) disk=vd0 disk2=vd1 ;;
+    esac
 }
 
 # define NAME: from the table into variables
 define() {
-    local row words word
+    local row words word disk disk2
+    names_of_disks
     row=$(operations | grep "^$1|") || fail "no operation is called $1"
     IFS='|' read -r op words reads writes done_as chain content with <<<"$row"
     read -r content as_of <<<"$content"
     kind=${words%% *} target='' args=() kept_args=() second=other new2=''
     case $op in
     *-raw* | *-nbd*) target=copy.raw ;;
-    copy-* | backup-*) target=copy.qcow2 ;;
+    copy-* | backup-* | swap*) target=copy.qcow2 ;;
     snapshot*) target=over.qcow2 ;;
     esac
     case $op in
-    snapshot-two) new2=over2.qcow2 second="over2 other" ;;
+    snapshot-two*) new2=over2.qcow2 second="over2 other" ;;
     copy-two-pivot) new2=copy2.qcow2 second=copy2 ;;
     copy-two-finish) new2=copy2.qcow2 ;;
     esac
     for word in $words; do
         case $word in
-        DISK) word=vd0 ;;
+        DISK) word=$disk ;;
         TARGET) word=$dir/$target ;;
-        DISK=TARGET) word=vd0=$dir/$target ;;
-        vd1=TARGET2) word=vd1=$dir/$new2 ;;
+        DISK=TARGET) word=$disk=$dir/$target ;;
+        vd1=TARGET2) word=$disk2=$dir/$new2 ;;
         NBD) word=nbd+unix:///copy?socket=$dir/copy.nbd ;;
         esac
         args+=("$word")
     done
-    is_new=$target has_job=yes
+    is_new=$target has_job=yes has_ready='' forgive='' is_exported=yes
     case $op in
-    *-reuse* | *-nbd* | *-json*) is_new='' ;;
+    *-reuse* | *-nbd* | *-json* | swap*) is_new='' ;;
     esac
-    [ "$kind" != snapshot ] || has_job=
-    has_ready='' forgive=''
+    case $kind in
+    copy | swap) has_ready=yes ;;
+    snapshot | throttle) has_job='' ;;
+    resize | detach) has_job='' ;;
+    esac
+    size_after=32M target_size=32M late=31M
     case $op in
-    copy-*) has_ready=yes ;;
+    resize* | detach | swap-re* | swap-raw*) is_exported='' ;; # an export would be in the way
+    esac
+    case $op in
+    swap-resize | resize) size_after=64M ;;
+    swap-raw-bigger) size_after=48M target_size=48M ;;
+    resize-shrink) size_after=16M late=15M ;;
+    esac
+    case $op in
     commit-pivot | commit-finish | commit-next)
         # QEMU leaves the base of an active commit open for writing, however it ended.
         has_ready=yes forgive='s/"resize","write",//'
@@ -97,12 +128,42 @@ file_of() {
     esac
 }
 
-# applies OUTCOME: whether there is such a thing for this operation
+# needs_newer: this QEMU is too old for it
+needs_newer() {
+    case $op in
+    pull-bottom) [ "$qemu_version" -lt 6000 ] ;;
+    swap-raw-bigger) [ "$qemu_version" -lt 6001 ] ;;
+    *) false ;;
+    esac
+}
+
+# applies OUTCOME: whether there is such a thing for this operation in this world
 applies() {
+    ! needs_newer || return 1
+    case $world in
+    qsd)
+        # The jobs are the same as elsewhere: of the faults those that leave the most behind.
+        case $1 in
+        read-start | read-end | write-start | write-middle | flush | kept-cancel) return 1 ;;
+        esac
+        # Without a device there is nothing to limit or to unplug, and what an export serves keeps its
+        # size: that is said.
+        case $op in
+        throttle | detach | resize* | swap-re* | swap-raw*)
+            [ "$1" = refused ]
+            return
+            ;;
+        esac
+        ;;
+    esac
     case $1 in
-    ready-* | kept-*) [ -n "$has_ready" ] ;;
-    flush) [[ $op == copy-* ]] ;;
+    kept-*) [ -n "$has_ready" ] && [ "$kind" != swap ] ;;
+    ready-*) [ -n "$has_ready" ] ;;
+    flush) [ "$kind" = copy ] || [ "$kind" = swap ] ;;
     create) [ -n "$is_new" ] ;;
+    write-*) [ -n "$has_job" ] || [ "$kind$is_new" = "snapshot$target" ] ;;
+    failed) [[ $kind == @(resize|throttle|detach) ]] ;;
+    ctrl-c) [ -n "$has_job" ] || [ "$kind" = detach ] ;;
     success | refused) true ;;
     *) [ -n "$has_job" ] ;;
     esac

@@ -11,6 +11,29 @@ spared() {
     done
 }
 
+# measures: what the graph does not tell of a device's disk: its size and its limits. (Nothing that
+# changes them is for the storage daemon.)
+measures() {
+    [ "$world" = qsd ] ||
+        raw '{"execute": "query-block"}' | grep -oE '"(bps|iops|virtual-size)[a-z_]*": ?[0-9]+'
+}
+
+# note_all: how everything is now
+note_all() {
+    remember
+    remember_files
+    measures >before.measures
+}
+
+# all_unchanged FILE...: it is so still, and these files hold what they held
+all_unchanged() {
+    unchanged
+    files_unchanged "$@"
+    measures >after.measures
+    cmp -s before.measures after.measures ||
+        fail "sizes or limits were changed: $(diff before.measures after.measures | tr '\n' ' ')"
+}
+
 sound() {
     local file
     for file in *.qcow2; do
@@ -21,10 +44,9 @@ sound() {
 # Nothing has happened: the graph edge by edge, jobs, exports and files are as before; the guest goes
 # on writing, and sees what it should.
 as_before() {
-    unchanged
     nothing_left
     # shellcheck disable=SC2046 # names without spaces
-    files_unchanged other.qcow2 $(spared)
+    all_unchanged other.qcow2 $(spared)
     charts_are "top mid base" other
     guest_write 0x59 6M 64k 0x5a 31M 64k
     stop_qemu
@@ -44,18 +66,33 @@ other_files() {
     grep -vxF -e "./$target" -e "./small/$target" -e "./$new2" "$1"
 }
 
+# measured_well: the disk has the size and the limits that it should have
+measured_well() {
+    local size=$((${size_after%M} << 20)) limits='"bps":0 "iops":0'
+    [ "$kind" != throttle ] || limits='"bps":67108864 "iops":500'
+    raw '{"execute": "query-named-block-nodes", "arguments": {"flat": true}}' |
+        grep -q "\"virtual-size\":$size[,}]" || fail "no node has $size bytes"
+    [ "$world" != qsd ] || return 0
+    raw '{"execute": "query-block"}' | grep -oE '"(bps|iops)":[0-9]+' | head -n 2 | paste -sd ' ' >after.raw
+    [ "$(cat after.raw)" = "$limits" ] || fail "the limits are $(cat after.raw), not $limits"
+    raw '{"execute": "query-block"}' | grep -q "\"virtual-size\":$size[,}]" ||
+        fail "no device sees $size bytes"
+}
+
 # It is done, and looks as it should; what the result no longer needs is out of its reach.
 as_done() {
     local file format image
     result result "${1:-$done_as}"
     nothing_left
+    [ "$kind" = detach ] || measured_well
     state_now >after
     cmp -s <(exports before) <(exports after) || fail "the exports are others: $(exports after)"
     charts_are "$chain" "$second"
     file=$(file_of "$writes")
     stat -L -c %s "$file" >after.size
     [ "$as_of" != end ] || cp reference.raw after.raw
-    guest_write 0x59 6M 64k 0x5a 31M 64k
+    truncate -s "$size_after" reference.raw
+    [ "$kind" = detach ] || guest_write 0x59 6M 64k 0x5a "$late" 64k
     stop_qemu
     stop_server
     files >after.files
@@ -66,7 +103,8 @@ as_done() {
         fail "an image was written to that should not have been"
     sound
     # What the next incremental backup is made from is in the image that the guest writes to.
-    file=$(file_of "${chain%% *}")
+    file=$(file_of "${chain:+${chain%% *}}")
+    [ -n "$chain" ] || file=top.qcow2
     [ "$file" = copy.raw ] || info "$file" | tr -s '\n ' ' ' |
         grep -q 'bitmaps: \[0\]: flags: \[0\]: auto name: since ' || fail "$file has no such bitmap"
     file=$(file_of "$content") format=${file##*.}
@@ -94,26 +132,28 @@ as_done() {
 prepare() {
     cp "$template"/{base,mid,top,other}.qcow2 "$template"/reference.raw . || fail "no images"
     case $op in
-    copy-reuse* | *-json* | *-nbd*)
-        "$QEMU_IMG" create -q -f "${target##*.}" "$target" 32M || fail "no target"
+    copy-reuse* | *-json* | *-nbd* | swap*)
+        "$QEMU_IMG" create -q -f "${target##*.}" "$target" "$target_size" || fail "no target"
         ;;
-    snapshot-reuse*)
+    snapshot*-reuse)
         "$QEMU_IMG" create -q -f qcow2 -F qcow2 -b "$dir/top.qcow2" "$target" || fail "no target"
+        [ -z "$new2" ] ||
+            "$QEMU_IMG" create -q -f qcow2 -F qcow2 -b "$dir/other.qcow2" "$new2" || fail "no target"
         ;;
     esac
 }
 
 # begin ARG...: the operation in the background, held by its speed while the guest writes. Where a
 # backup's target fails, so do the guest's writes, as QEMU has to save there what they overwrite: then
-# the guest has written before; so it has where there is no job.
+# the guest has written before; so it has where there is no job. $guest_waits: it writes once the job has
+# failed, so that the fault is not met by its writes.
 begin() {
     local before_it=
     [ -n "$has_job" ] || before_it=yes
     [ "$kind" != backup ] || [ -z "$with_faulty$faulty_disk" ] || before_it=yes
     [ -z "$before_it" ] || busy_guest
     [ "$as_of" != start ] || cp reference.raw before.raw
-    remember
-    remember_files
+    note_all
     if [ -z "$has_job" ]; then
         q_start --json "$@"
         return
@@ -121,6 +161,7 @@ begin() {
     q_start --json "$@" --speed 64K
     wait_job "$kind" running
     [[ $op != copy-two-* ]] || wait_second
+    [ -z "$guest_waits" ] || wait_event "JOB_STATUS_CHANGE $job concluded *"
     [ -n "$before_it" ] || busy_guest
 }
 
@@ -155,37 +196,88 @@ run_success() {
     cp after.size "$template/size.$op.$world"
 }
 
+# job_of_theirs: the command that starts a job of somebody else's on the disk; on all of its images for
+# what leaves the upper ones alone
+job_of_theirs() {
+    case $op in
+    pull-into)
+        echo '{"execute": "block-stream", "arguments": {"job-id": "theirs", "device": "'"$root_name"'",
+               "speed": 1, "auto-dismiss": false}}'
+        ;;
+    *)
+        echo '{"execute": "blockdev-backup", "arguments": {"job-id": "theirs", "target": "sink",
+               "device": "'"$root_name"'", "sync": "full", "speed": 1, "auto-dismiss": false}}'
+        ;;
+    esac
+}
+
 # Refused, since somebody else's job holds the disk, or since the target is somebody's.
 run_refused() {
     prepare
     start_cell
+    refused_here && return
     if [ -n "$is_new" ]; then
         echo "user's own" >"$target"
-        remember
-        remember_files
+        note_all
         q 6 --json "${args[@]}"
         said out "\"target-exists\".*$target.*reuse-external"
-        unchanged
-        files_unchanged top.qcow2 mid.qcow2 base.qcow2 "$target"
+        all_unchanged top.qcow2 mid.qcow2 base.qcow2 "$target"
         rm "$target"
     fi
     raw '{"execute": "blockdev-add", "arguments": {"driver": "null-co", "node-name": "sink",
-          "size": 33554432}}' \
-        '{"execute": "blockdev-backup", "arguments": {"job-id": "theirs", "device": "'"$root_name"'",
-          "target": "sink", "sync": "full", "speed": 1, "auto-dismiss": false}}' ||
-        fail "cannot start the other job"
+          "size": 33554432}}' "$(job_of_theirs)" || fail "cannot start the other job"
     guest_write 0x51 128k 64k
-    remember
-    remember_files
+    note_all
     q 6 --json "${args[@]}"
-    said out '"busy".*theirs'
-    unchanged
-    files_unchanged top.qcow2 mid.qcow2 base.qcow2
+    # QEMU 5.2 and 7.2 may not be asked about their nodes while there is a stream job, and nothing else
+    # tells of the disks of a storage daemon.
+    if [ "$world,$op" = qsd,pull-into ]; then
+        said out '"(busy|hazard)".*theirs'
+    else
+        said out '"busy".*theirs'
+    fi
+    all_unchanged top.qcow2 mid.qcow2 base.qcow2
     raw '{"execute": "job-cancel", "arguments": {"id": "theirs"}}'
     wait_event "JOB_STATUS_CHANGE theirs concluded *"
     raw '{"execute": "job-dismiss", "arguments": {"id": "theirs"}}' \
         '{"execute": "blockdev-del", "arguments": {"node-name": "sink"}}' || fail "cannot clean up"
     remember
+    measures >before.measures
+    as_before
+}
+
+# refuse STATUS WORD PATTERN [ARG...]: with that code, in those words; nothing is changed
+refuse() {
+    local status=$1 word=$2 pattern=$3
+    shift 3
+    note_all
+    q "$status" --json "${@:-${args[@]}}"
+    result code "$word"
+    said out "$pattern"
+    all_unchanged top.qcow2 mid.qcow2 base.qcow2
+}
+
+# refused_here: where that has nothing to do with jobs. In the storage daemon it is said what has to be a
+# device, and what an export keeps from being done.
+refused_here() {
+    case $world,$op in
+    qsd,throttle) refuse 6 unsupported 'throttle-group' ;;
+    qsd,detach) refuse 6 unsupported 'no device uses disk top' ;;
+    qsd,resize*) refuse 6 busy 'cannot be resized while an export uses node top.*block-export-del' ;;
+    qsd,swap-re* | qsd,swap-raw*)
+        refuse 6 busy 'cannot be resized while an export uses node top.*block-export-del'
+        ;;
+    *,throttle) refuse 2 argument 'bps-max' throttle vd0 --bps-max 2M ;;
+    *,resize* | *,swap-re* | *,swap-raw*)
+        raw "$(export_of vd0)" >after.raw || fail "no export"
+        refuse 6 busy 'an export uses node.*block-export-del'
+        raw '{"execute": "block-export-del", "arguments": {"id": "theirs.vd0"}}' >after.raw
+        wait_event "BLOCK_EXPORT_DELETED *"
+        [ "$op" != resize-shrink ] || refuse 6 size-mismatch 'say --shrink' resize vd0 "$size_after"
+        return 1
+        ;;
+    *) return 1 ;;
+    esac
     as_before
 }
 
@@ -238,8 +330,13 @@ write_place() {
 # run_write start|middle|end
 run_write() {
     local at
+    if [ "$kind" = snapshot ]; then
+        unmade "$(snapshot_place "$1")" 5 'Input/output error'
+        return
+    fi
     at=$(write_place "$1") || exit 1
     prepare
+    [ "$writes$1" != topstart ] || guest_waits=yes
     if [ -n "$target" ] && [[ $op != *-json* ]]; then
         echo "$target $at 5" >before.rule
         with_faulty=yes
@@ -262,23 +359,77 @@ run_flush() {
     fails 'Input/output error'
 }
 
-# Not even the target can be made.
-run_create() {
+# snapshot_place start|middle|end: where the making of the (last) overlay writes
+snapshot_place() {
+    echo $(($(place_number "$1") * 65536 - 65536))
+}
+
+# unmade OFFSET ERRNO PATTERN: the target cannot be made, as it cannot be written to beyond that
+unmade() {
     prepare
-    echo "${new2:-$target} 0 28" >before.rule
+    echo "${new2:-$target} $1 $2" >before.rule
     with_faulty=yes
     start_cell
-    remember
-    remember_files
+    note_all
     q 1 --json "${args[@]}"
-    said out '"error".*No space left on device'
+    said out "\"error\".*$3"
     as_before
+}
+
+# Not even the target can be made.
+run_create() {
+    unmade 0 28 'No space left on device'
+}
+
+# Without a job: it is QEMU that will not, or the guest.
+run_failed() {
+    local status=1 pattern
+    prepare
+    case $kind in
+    resize) with_faulty=yes pattern='Input/output error' ;;
+    throttle) args+=(--bps-max 2048T) pattern='must be (within|in the range)' ;;
+    detach)
+        guest_ignores=yes status=4 pattern='in 2 tries of 0.05 s'
+        args+=(--tries 2 --interval 0.05)
+        ;;
+    esac
+    start_cell
+    busy_guest
+    note_all
+    [ "$kind" != resize ] || echo "top.qcow2 0 5" >before.rule
+    q "$status" --json "${args[@]}"
+    said out "\"error\".*$pattern"
+    rm -f before.rule
+    if [ "$kind" = resize ]; then
+        said out 'may count on the new size'
+        as_before_but_size
+    else
+        as_before
+    fi
+}
+
+# QEMU has changed its mind about the size before it failed, until the image is opened anew. What it was
+# told to cut off may be lost, nothing else.
+as_before_but_size() {
+    unchanged
+    nothing_left
+    files_unchanged other.qcow2 mid.qcow2 base.qcow2
+    charts_are "top mid base" other
+    guest_write 0x59 6M 64k 0x5a "$late" 64k
+    stop_qemu
+    sound
+    "$QEMU_IMG" convert -O raw top.qcow2 after.raw || fail "top.qcow2 cannot be read"
+    [ "$op" != resize-shrink ] || truncate -s "$size_after" after.raw reference.raw
+    "$QEMU_IMG" compare -q -f raw -F raw after.raw reference.raw ||
+        fail "what is within both sizes is not what the guest should see"
 }
 
 run_ctrl-c() {
     prepare
+    [ "$kind" != detach ] || guest_ignores=yes
     start_cell
     begin "${args[@]}"
+    [ -n "$has_job" ] || wait_said out '"event": "step"'
     kill -INT "$qblk_pid"
     q_ended 5
     said out '"cancelled"'

@@ -63,27 +63,47 @@ fault() {
 
 add_blockdev() {
     local image=$1 options=${2-}
-    bars+=(-blockdev "file,node-name=$image-file,filename=$dir/$image.qcow2")
+    bars+=(--blockdev "file,node-name=$image-file,filename=$dir/$image.qcow2")
     if [ "$image" = "$faulty" ]; then
-        bars+=(-blockdev "blkdebug,node-name=$image-fault,image=$image-file,$(fault '')")
+        bars+=(--blockdev "blkdebug,node-name=$image-fault,image=$image-file,$(fault '')")
         options="file=$image-fault$options"
     else
         options="file=$image-file$options"
     fi
-    bars+=(-blockdev "qcow2,node-name=$image,$options")
+    bars+=(--blockdev "qcow2,node-name=$image,$options")
+}
+
+# device DISK BACKEND: in a machine that starts fast; or where a device can be unplugged, either at once
+# or, if $guest_ignores, never
+device() {
+    if [ "$kind" != detach ]; then
+        bars+=(-device "virtio-blk-device,id=$1,drive=$2")
+    elif [ -n "$guest_ignores" ] && [ "$1" = vd0 ]; then
+        bars+=(-device "pcie-root-port,id=rp" -device "virtio-blk-pci,bus=rp,id=$1,drive=$2")
+        writer=/machine/peripheral/vd0/virtio-backend
+    else
+        bars+=(-device "virtio-scsi-pci,id=scsi-$1" -device "scsi-hd,bus=scsi-$1.0,id=$1,drive=$2")
+    fi
+}
+
+add_chain() {
+    add_blockdev base ,read-only=on
+    add_blockdev mid ,backing=base,read-only=on
+    add_blockdev top ,backing=mid
+    add_blockdev other
 }
 
 start_cell() {
-    local bars=() drive prefix='' i
+    local bars=() drive prefix='' i exports=()
     faulty=${1-} fault_at=${2-} fault_type=${3-} fault_errno=${4-} fault_once=${5-}
-    disk=vd0 machine=microvm writer=/machine/peripheral/vd0
+    machine=microvm writer=/machine/peripheral/vd0
+    names_of_disks
+    [ "$kind" != detach ] || machine=q35
     case $world in
     blockdev)
-        add_blockdev base ,read-only=on
-        add_blockdev mid ,backing=base,read-only=on
-        add_blockdev top ,backing=mid
-        add_blockdev other
-        bars+=(-device "virtio-blk-device,id=vd0,drive=top" -device "virtio-blk-device,id=vd1,drive=other")
+        add_chain
+        device vd0 top
+        device vd1 other
         root_name=top
         ;;
     drive)
@@ -94,21 +114,44 @@ start_cell() {
         esac
         [[ $faulty != @(top|mid|base) ]] ||
             drive="$drive,${prefix}file.driver=blkdebug,$(fault "${prefix}file.")"
-        bars+=(-drive "$drive" -device "virtio-blk-device,id=vd0,drive=drive0"
-            -drive "file=$dir/other.qcow2,format=qcow2,if=none,id=drive1"
-            -device "virtio-blk-device,id=vd1,drive=drive1")
+        bars+=(-drive "$drive" -drive "file=$dir/other.qcow2,format=qcow2,if=none,id=drive1")
+        device vd0 drive0
+        device vd1 drive1
         root_name=drive0
         ;;
+    qsd)
+        add_chain
+        root_name=top
+        ;;
     esac
-    FAULTY_RULE=$dir/before.rule qemu_preload=${with_faulty:+$faulty_so} start_qemu -m 16 "${bars[@]}"
+    case $world in
+    qsd) start_daemon "${bars[@]}" ;;
+    *)
+        FAULTY_RULE=$dir/before.rule qemu_preload=${with_faulty:+$faulty_so} start_qemu -m 16 \
+            "${bars[@]}"
+        ;;
+    esac
     [[ $op != *-nbd* ]] || start_server
     for i in "${!args[@]}"; do
         [ "${args[i]}" != JSON ] || args[i]=$(described) kept_args[i]=$(described)
     done
     # Somebody else looks at the disks.
-    raw '{"execute": "nbd-server-start", "arguments": {"addr": {"type": "unix",
-          "data": {"path": "'"$dir"'/nbd"}}}}' "$(export_of vd0)" "$(export_of vd1)" >after.raw ||
-        fail "no export: $(cat after.raw)"
+    [ "$world" = qsd ] || exports=('{"execute": "nbd-server-start", "arguments": {"addr": {
+        "type": "unix", "data": {"path": "'"$dir"'/nbd"}}}}')
+    [ -z "$is_exported" ] || exports+=("$(export_of vd0)")
+    raw "${exports[@]}" "$(export_of vd1)" >after.raw || fail "no export: $(cat after.raw)"
+}
+
+# start_daemon ARG...: the storage daemon, in which an export writes as a guest does
+start_daemon() {
+    local sockets
+    command -v "$QSD" >/dev/null || skip "no $QSD here"
+    mapfile -t sockets < <(monitors qsd)
+    FAULTY_RULE=$dir/before.rule LD_PRELOAD=${with_faulty:+$faulty_so} "$QSD" "${sockets[@]}" "$@" \
+        --nbd-server "addr.type=unix,addr.path=$dir/nbd" \
+        --export nbd,id=ex0,node-name=top,name=disk,writable=on \
+        --export nbd,id=ex1,node-name=other,name=disk1,writable=on >qemu.log 2>&1 </dev/null &
+    follow_events
 }
 
 # The target as JSON; a write to it may be made to fail.
@@ -144,8 +187,8 @@ stop_server() {
 export_of() {
     local node
     case $world$1 in
-    blockdevvd0) node=top ;;
-    blockdevvd1) node=other ;;
+    blockdevvd0 | qsdvd0) node=top ;;
+    blockdevvd1 | qsdvd1) node=other ;;
     drive*)
         node=$(state_now | awk -v drive="drive${1#vd}" '$2 == drive && $3 == "root" { print $4 }')
         ;;
@@ -154,13 +197,14 @@ export_of() {
            "node-name": "'"$node"'"}}'
 }
 
-# chart IMAGE...: the edges of a disk that has these images, and an export
+# chart IMAGE...: the edges of a disk that has these images, and perhaps an export
 chart() {
-    local image above=backend role=root file format
+    local image above=backend role=root file format is_seen=$is_exported
+    [ "$1" != other ] || is_seen=yes
     for image; do
         file=$(file_of "$image") format=${file##*.}
         [[ $image$op != copy*-nbd* ]] || file=copy.nbd
-        [ "$above" != backend ] || echo "backend root $file $format"
+        [ "$above" != backend ] || [ -z "$is_seen" ] || echo "backend root $file $format"
         echo "$above $role $file $format"
         if [ "$image" = copy ] && [[ $op == *-nbd* ]]; then
             echo "copy.nbd raw file copy.nbd nbd"
@@ -177,7 +221,7 @@ chart() {
 # charts_are IMAGES IMAGES: the whole graph, edge by edge, whatever the nodes are called
 charts_are() {
     # shellcheck disable=SC2086 # lists
-    { chart $1; chart $2; } | LC_ALL=C sort >before.chart
+    { [ -z "$1" ] || chart $1; chart $2; } | LC_ALL=C sort >before.chart
     "$rawqmp" m1 chart >after.chart || fail "cannot read the graph"
     cmp -s before.chart after.chart ||
         fail "the graph is another: $(diff before.chart after.chart | grep '^[<>]' | tr '\n' ' ')"
