@@ -22,8 +22,6 @@ eval "$(declare -f operations | sed '1s/operations/rows_of_matrix/')"
 operations() {
     rows_of_matrix
     sed -E 's/ *\| */|/g; s/$/|-|-|-|-|-|-/' <<'TABLE'
-pull-into        | pull DISK --into @1
-pull-bottom      | pull DISK --bottom @1
 commit-keep      | commit DISK --keep
 commit-no-bitmap | commit DISK --no-bitmaps
 copy-keep        | copy DISK TARGET --keep
@@ -31,15 +29,11 @@ copy-tuned       | copy DISK TARGET --granularity 64K --buf-size 1M --on-source-
 copy-late        | copy DISK TARGET --active-late --pivot
 copy-relative    | copy DISK TARGET --shallow --relative
 copy-reuse-none  | copy DISK TARGET --reuse-external --sync none
-copy-reuse-swap  | swap DISK TARGET
-copy-reuse-raw-swap | swap DISK TARGET --format raw
+swap-raw         | swap DISK TARGET --format raw
 backup-compress  | backup DISK TARGET --compress
 backup-legacy    | backup DISK TARGET --legacy
 snapshot-no-bitmap | snapshot DISK=TARGET --no-bitmaps
 snapshot-relative | snapshot DISK=TARGET --relative
-resize           | resize DISK 64M
-resize-shrink    | resize DISK 16M --shrink
-throttle         | throttle DISK --bps 64M --iops 50 --iops-max 100
 throttle-off     | throttle DISK --off
 TABLE
 }
@@ -67,13 +61,14 @@ sent() {
 
 # as_planned ARG...
 as_planned() {
-    local order=cat
+    local order=cat planned
     remember
     q 0 "$@" --dry-run
     unchanged
     pick sure | changes >planned.sure
     pick conditional | changes >planned.perhaps
     pick agent >planned.agent
+    planned=$(pick sure | count "$question")
     q 0 -vv "$@"
     sent | changes | grep -vxFf planned.perhaps >sent.all
     [ -s planned.sure ] || fail "the dry run printed no command: $(cat out)"
@@ -81,16 +76,38 @@ as_planned() {
     [[ $* != *vd1=* ]] || order='sort'
     diff <($order planned.sure) <($order sent.all) >differences ||
         fail "something else is sent: $(grep '^[<>]' differences | head -n 4 | tr '\n' ' ')"
+    # Of disks that are copied together each is looked at for itself.
+    [[ "$kind" != copy || $* != *vd1=* ]] || planned=$((planned + 4))
+    no_more_than_needed "$planned"
+}
+
+# count PATTERN: how many of the commands that it reads are such
+count() {
+    grep -cE "^\{\"execute\":\"($1)\"[,}]"
+}
+
+question='(x-debug-)?query-[a-z-]*'
+starts_job='(block|drive)[a-z]*-(create|mirror|backup|stream|commit)'
+
+# Besides what is planned there are the questions with which a client and its operations begin, one that
+# reads how a job has ended, perhaps one after what this QEMU can do; and what made an image is dismissed.
+no_more_than_needed() {
+    local asked all
+    sent >sent.every
+    asked=$(grep -v '"query-qmp-schema"' sent.every | count "$question")
+    all=$((6 + $1 + $(count "$starts_job" <sent.every)))
+    [ "$asked" -le "$all" ] ||
+        fail "$asked questions are asked, $all would do: $(grep -oE "$question" sent.every | tr '\n' ' ')"
+    [ "$(count query-qmp-schema <sent.every)" -le 1 ] || fail "the schema is asked for twice"
+    [ "$(count job-dismiss <sent.every)" -le "$(count "$starts_job" <sent.every)" ] ||
+        fail "more is dismissed than was begun"
 }
 
 row() {
+    world=$2 with_faulty='' guest_ignores=''
     define "$1"
-    world=$2 with_faulty=''
     prepare
     start_cell
-    # A disk that is exported keeps its size.
-    [ "$kind" != resize ] ||
-        raw '{"execute": "block-export-del", "arguments": {"id": "theirs.vd0"}}' >/dev/null
     as_planned "${args[@]}"
     [[ $op != *-keep ]] || q 0 recover --undo
     stop_qemu
@@ -99,10 +116,9 @@ row() {
 
 # A target that is bigger is opened whole once the disk is there; that it is, the dry run cannot know.
 swap_to_bigger() {
-    define copy-reuse-raw-swap
     world=blockdev
+    define swap-raw-bigger
     prepare
-    "$QEMU_IMG" resize -q -f raw "$target" 48M || fail "qemu-img resize failed"
     start_cell
     q 0 swap vd0 "$target" --format raw --dry-run
     said out '^ *[0-9]+\. .*open the rest of its image \(if need be\)$'
@@ -110,21 +126,11 @@ swap_to_bigger() {
     stop_qemu
 }
 
-detach() {
-    make_chain
-    world=blockdev disk=hd0
-    start_qemu -device virtio-scsi-pci,id=scsi \
-        -blockdev "qcow2,node-name=top,file.driver=file,file.filename=$dir/top.qcow2" \
-        -device scsi-hd,id=hd0,drive=top
-    as_planned detach hd0
-    stop_qemu
-}
-
 # The guest agent is asked what the plan says it is, besides what makes sure of the channel.
 quiesced() {
     local line
-    define copy-finish
     world=blockdev
+    define copy-finish
     prepare
     start_cell
     mkfifo ready
@@ -144,12 +150,11 @@ quiesced() {
 }
 
 for name in $(operations | cut -d"|" -f1); do
+    [ "$name" != swap-raw-bigger ] || continue # see above
     for world in blockdev drive; do
         run_test "$name, $world" row "$name" "$world"
     done
 done
 run_test "a swap to a bigger target" swap_to_bigger
 run_test "a copy that quiesces the guest" quiesced
-run_test "detach" detach
-
 finish
