@@ -127,10 +127,12 @@ int remains_make_parts(qblk_op *op, const struct qapi_block_device_info_list *li
 
 /* ---- files ----------------------------------------------------------------------------------- */
 
-/* Whether somebody else has put the target to use: a disk, an export, an image above it. */
+/* Whether somebody else has put the target to use: a disk, an export, an image above it. While the image
+ * in it is made, QEMU has a node of no name of ours on its file. */
 static bool is_in_use(const qblk_op *op, const struct target_names *names)
 {
     const char *const nodes[] = { names->node, names->file };
+    bool is_being_made = qblk_job_find(op->monitor, names->create_fmt) != NULL;
     qblk_user user;
     char id[9];
 
@@ -138,7 +140,8 @@ static bool is_in_use(const qblk_op *op, const struct target_names *names)
         int node = op->graph != NULL ? qblk_graph_find_node(op->graph, nodes[i]) : -1;
 
         for (int k = 0; node >= 0 && qblk_graph_user(op->graph, node, k, &user) > 0; k++) {
-            bool is_own = str_our_name(user.name, id) != NULL && strcmp(id, op->id) == 0;
+            bool is_own = (str_our_name(user.name, id) != NULL && strcmp(id, op->id) == 0) ||
+                          (is_being_made && user.name[0] == '#');
 
             if (strcmp(user.kind, "job") != 0 && !is_own)
                 return true;

@@ -147,6 +147,7 @@ static const char *do_create(struct peer *peer, json_t *args)
 {
     json_t *options = json_object_get(args, "options");
     const struct peer_node *node = peer_node(peer, peer_text_of(options, "file"));
+    struct peer_job *job;
 
     if (strcmp(peer_text_of(options, "driver"), "file") == 0 &&
         !make_file(peer_text_of(options, "filename")))
@@ -154,7 +155,13 @@ static const char *do_create(struct peer *peer, json_t *args)
     if (peer_text_of(options, "backing-file")[0] != '\0' &&
         (node == NULL || !write_header(node, peer_text_of(options, "backing-file"))))
         return "Could not write the image";
-    start_events(peer, peer_add_job(peer, peer_text_of(args, "job-id"), "create", "created"));
+    job = peer_add_job(peer, peer_text_of(args, "job-id"), "create", "created");
+    if (node != NULL) { /* has the image open while it makes it */
+        peer_add_node(peer, "#block903", peer_text_of(options, "driver"), node->file, node->name,
+                      "")->is_implicit = true;
+        peer_hold(job, "#block903");
+    }
+    start_events(peer, job);
     return NULL;
 }
 
