@@ -1,12 +1,13 @@
 /* qblk/agent.h - the guest agent (qemu-ga), as far as it concerns disks. Manual: libqblk(3).
  *
- * An operation that quiesces the guest speaks to the agent by itself. These calls are for what is left
- * to a person or a script: to see whether an agent answers, and to thaw a guest that a client which
- * died has left frozen. There is no call that only freezes, because nobody would be bound to thaw.
+ * An operation that quiesces the guest speaks to the agent by itself. These calls are for what is
+ * left to a person or a script: to see whether an agent answers, and to thaw a guest that a client
+ * which died has left frozen. There is no call that only freezes, because nobody would be bound to
+ * thaw.
  *
  * path is the UNIX socket of the agent's channel on the host (-chardev socket,path=...,server=on),
- * not a QMP socket. QEMU serves one client of a channel at a time. All calls block, need no monitor,
- * and may be made in any thread.
+ * not a QMP socket. QEMU serves one client of a channel at a time. All calls block, need no
+ * monitor, and may be made in any thread.
  */
 #ifndef QBLK_AGENT_H
 #define QBLK_AGENT_H
@@ -28,14 +29,15 @@ typedef struct qblk_agent_options {
 typedef struct qblk_agent_state {
     size_t size;
     bool is_frozen;   /* the guest's file systems are frozen */
-    bool can_freeze;  /* the agent takes guest-fsfreeze-freeze; false if it does not tell, and while the
-                       * guest is frozen */
+    bool can_freeze;  /* the agent takes guest-fsfreeze-freeze; false if it does not tell, and while
+                       * the guest is frozen */
     char version[32]; /* of the agent; "" if it does not tell */
 } qblk_agent_state;
 
 /* Whether an agent answers: sends guest-sync-delimited and guest-ping. options may be NULL. Blocks
- * for two answers at most. Returns 0; -ENOTCONN, -ENOENT, -ECONNREFUSED and the like (QBLK_E_NO_AGENT:
- * nobody listens or answers there); -EIO (QBLK_E_AGENT: it refused), -EPROTO, -EINVAL. Since: 0.1. */
+ * for two answers at most. Returns 0; -ENOTCONN, -ENOENT, -ECONNREFUSED and the like
+ * (QBLK_E_NO_AGENT: nobody listens or answers there); -EIO (QBLK_E_AGENT: it refused), -EPROTO,
+ * -EINVAL. Since: 0.1. */
 QBLK_API int qblk_agent_ping(const char *path, const qblk_agent_options *options,
                              qblk_error *error) QBLK_MUST_CHECK;
 

@@ -60,10 +60,11 @@ typedef struct qblk_disk {
 
 /* Who uses a node. */
 typedef struct qblk_user {
-    const char *kind; /* "job", "export", "backend" (one that QEMU does not name), "device", "node" */
+    const char *kind; /* "job", "export", "backend" (one that QEMU does not name), "device",
+                       * "node" */
     const char *name; /* job id, export id, "", QOM path or drive name, node-name */
-    const char *role; /* the edge's name: "main node", "target", "root", "backing", "file", ...; of an
-                       * export its type: "nbd", "vhost-user-blk", ... */
+    const char *role; /* the edge's name: "main node", "target", "root", "backing", "file", ...; of
+                       * an export its type: "nbd", "vhost-user-blk", ... */
 } qblk_user;
 
 /* A node that a node uses. */
@@ -99,16 +100,16 @@ QBLK_API int qblk_graph_find_disk(const qblk_graph *graph, const char *name, qbl
 QBLK_API int qblk_graph_find_in_chain(const qblk_graph *graph, int disk, const char *name,
                                       qblk_error *error);
 
-/* The k-th user of a node, in *ret_user; returns 1, or 0 if there are not that many. They come in the
- * order of the kinds above; a job may use a node in several roles. */
+/* The k-th user of a node, in *ret_user; returns 1, or 0 if there are not that many. They come in
+ * the order of the kinds above; a job may use a node in several roles. */
 QBLK_API int qblk_graph_user(const qblk_graph *graph, int node, int k, qblk_user *ret_user);
 
-/* The k-th child of a node, in *ret_child; returns 1, or 0 if there are not that many. What holds its
- * bytes comes first, what it is an overlay of last. Since: 0.1. */
+/* The k-th child of a node, in *ret_child; returns 1, or 0 if there are not that many. What holds
+ * its bytes comes first, what it is an overlay of last. Since: 0.1. */
 QBLK_API int qblk_graph_child(const qblk_graph *graph, int node, int k, qblk_child *ret_child);
 
-/* The k-th named dirty bitmap of a node, in *ret_bitmap; returns 1, or 0 if there are not that many.
- * Its name is borrowed from the graph. Bitmaps without a name, which jobs have, are left out.
+/* The k-th named dirty bitmap of a node, in *ret_bitmap; returns 1, or 0 if there are not that
+ * many. Its name is borrowed from the graph. Bitmaps without a name, which jobs have, are left out.
  * Since: 0.1. */
 QBLK_API int qblk_graph_bitmap(const qblk_graph *graph, int node, int k, qblk_bitmap *ret_bitmap);
 

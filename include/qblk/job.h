@@ -2,8 +2,8 @@
  *
  * Tracking starts with qblk_jobs_track(): the jobs are read once (query-jobs, query-block-jobs) and
  * from then on followed by JOB_STATUS_CHANGE and BLOCK_JOB_* events, with a new reading after any
- * surprise. Nothing is polled, save progress, and only while qblk_jobs_progress() asks for it. At most
- * 131,072 jobs are kept of one QEMU; what is beyond that is found when there is room.
+ * surprise. Nothing is polled, save progress, and only while qblk_jobs_progress() asks for it. At
+ * most 131,072 jobs are kept of one QEMU; what is beyond that is found when there is room.
  */
 #ifndef QBLK_JOB_H
 #define QBLK_JOB_H
@@ -50,7 +50,8 @@ typedef enum qblk_job_verb {
     QBLK_VERB_DISMISS,  /* job-dismiss */
     QBLK_VERB_CHANGE    /* block-job-change, of a mirror, to copy-mode write-blocking: the guest's
                          * writes wait for the target from then on, so that the copy gets in sync
-                         * however fast the guest writes. There is no way back. QEMU 8.2 and later */
+                         * however fast the guest writes. There is no way back. QEMU 8.2 and
+                         * later */
 } qblk_job_verb;
 
 /* A job at one instant. Pointers are borrowed from the job and valid for as long as it is. */
@@ -69,7 +70,8 @@ typedef struct qblk_job_info {
     uint64_t rate;         /* measured, bytes per second, 0 if unknown */
     int64_t eta_ms;        /* estimate of the time to READY or to the end, -1 if unknown */
     bool is_ready;         /* has been READY; it stays so */
-    bool is_stalled;       /* stopped on an I/O error: make room or mend it, then resume or cancel */
+    bool is_stalled;       /* stopped on an I/O error: make room or mend it, then resume or
+                            * cancel */
     bool is_listed;        /* query-block-jobs knows it: speed, auto_* and io_status are QEMU's */
     bool auto_finalize;
     bool auto_dismiss;
@@ -78,8 +80,9 @@ typedef struct qblk_job_info {
                                * NULL */
     const char *stall_op;     /* "read" or "write"; NULL if it stopped before this client came */
     uint64_t errors;          /* I/O errors that QEMU reported for it so far */
-    bool is_stall_known; /* while stalled: reason, node and op are all that can be known of them; they
-                          * come a moment after the stall itself, and on_state tells that too */
+    bool is_stall_known; /* while stalled: reason, node and op are all that can be known of them;
+                          * they come a moment after the stall itself, and on_state tells that
+                          * too */
     int64_t told_us;          /* the time of day by QEMU's clock, us since 1970, at the event that
                                * told of the last change; 0: it was found by asking. To be shown,
                                * not to be counted with: that clock may jump */
@@ -97,7 +100,8 @@ typedef struct qblk_jobs_ops {
      * qblk_job_act(QBLK_VERB_DISMISS). */
     void (*on_end)(qblk_job *job, void *arg);
     void (*on_gone)(qblk_job *job, void *arg);
-    /* The reading after tracking began (and after each surprise) is done: what is there is known. */
+    /* The reading after tracking began (and after each surprise) is done: what is there is
+     * known. */
     void (*on_synced)(qblk_monitor *monitor, void *arg);
     void (*release)(void *arg);
 } qblk_jobs_ops;
@@ -150,12 +154,13 @@ QBLK_API int qblk_job_act(qblk_job *job, qblk_job_verb verb, uint64_t value, qbl
 QBLK_API int qblk_job_do(qblk_job *job, qblk_job_verb verb, uint64_t value, int timeout_ms,
                          qblk_error *error) QBLK_MUST_CHECK;
 
-/* Whether a QMP command may be sent: QEMU lets through device_del, migrate, quit and system_powerdown
- * while a mirror, commit, backup or stream is at work, which is then left without its disk, or lost.
- * For these the jobs are read (query-jobs); any other command is fine at once, but for a
- * blockdev-reopen of nothing, which aborts QEMU. arguments are the command's, as a JSON object, or
- * NULL. Blocks up to timeout_ms (-1: for ever). Returns 0; -EBUSY with QBLK_E_BUSY naming the job
- * and what to do; -EPERM with QBLK_E_HAZARD; -ENOMEM; -ETIMEDOUT, -ECONNRESET, ... Since: 0.1. */
+/* Whether a QMP command may be sent: QEMU lets through device_del, migrate, quit and
+ * system_powerdown while a mirror, commit, backup or stream is at work, which is then left without
+ * its disk, or lost. For these the jobs are read (query-jobs); any other command is fine at once,
+ * but for a blockdev-reopen of nothing, which aborts QEMU. arguments are the command's, as a JSON
+ * object, or NULL. Blocks up to timeout_ms (-1: for ever). Returns 0; -EBUSY with QBLK_E_BUSY
+ * naming the job and what to do; -EPERM with QBLK_E_HAZARD; -ENOMEM; -ETIMEDOUT, -ECONNRESET, ...
+ * Since: 0.1. */
 QBLK_API int qblk_guard(qblk_monitor *monitor, const char *command, const char *arguments,
                         int timeout_ms, qblk_error *error) QBLK_MUST_CHECK;
 

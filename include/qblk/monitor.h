@@ -47,7 +47,8 @@ typedef struct qblk_monitor_options {
      * qblk_jobs_track(). Idle, a monitor holds a few KiB. */
     size_t max_message;      /* largest message accepted, bytes; 0: 64 MiB */
     size_t max_output;       /* most bytes waiting to be written; 0: 64 MiB */
-    size_t max_events;       /* most bytes of events kept for qblk_monitor_next_event(); 0: 64 MiB */
+    size_t max_events;       /* most bytes of events kept for qblk_monitor_next_event(); 0: 64
+                              * MiB */
     bool queue_events;       /* keep events for qblk_monitor_next_event() from the start */
     bool oob;                /* ask for out-of-band execution where it is offered */
     qblk_monitor_ops ops;    /* ops.size may stay 0 if none is set */
@@ -63,20 +64,20 @@ typedef struct qblk_monitor_options {
     void (*on_back)(qblk_monitor *monitor, void *arg);
 } qblk_monitor_options;
 
-/* A connection that comes back. With reconnect_ms a loss does not end the monitor: its state is AWAY
- * while it is tried again, first after 5 ms, then after twice as long each time, up to a second. QEMU
- * may be the same or another one at the same path. Nothing is sent a second time: every command that
- * had not been answered ends with QBLK_E_LOST, and whether QEMU carried it out has to be looked up;
- * commands given while the monitor is away wait until it is back. Jobs are read anew: one that has
- * ended meanwhile ends with its outcome if QEMU still knows it, and as QBLK_OUTCOME_LOST if it
- * does not. Events that QEMU sent meanwhile are gone; qblk_monitor_next_event() says so once, by
- * -ENOBUFS. If reconnect_ms pass, or something else than QMP answers, the monitor ends as always, by
- * on_end. */
+/* A connection that comes back. With reconnect_ms a loss does not end the monitor: its state is
+ * AWAY while it is tried again, first after 5 ms, then after twice as long each time, up to a
+ * second. QEMU may be the same or another one at the same path. Nothing is sent a second time:
+ * every command that had not been answered ends with QBLK_E_LOST, and whether QEMU carried it out
+ * has to be looked up; commands given while the monitor is away wait until it is back. Jobs are
+ * read anew: one that has ended meanwhile ends with its outcome if QEMU still knows it, and as
+ * QBLK_OUTCOME_LOST if it does not. Events that QEMU sent meanwhile are gone;
+ * qblk_monitor_next_event() says so once, by -ENOBUFS. If reconnect_ms pass, or something else than
+ * QMP answers, the monitor ends as always, by on_end. */
 
 /* Starts connecting to the UNIX socket at path. Never blocks. Sends (later) qmp_capabilities.
  * options may be NULL. Returns 0; -ENAMETOOLONG (path over 107 bytes), -EINVAL, -ENOENT or
- * -ECONNREFUSED (nothing there and wait_ms is 0), -ENOMEM. On failure ops.release has run (if the sizes are set).
- * The monitor is the caller's, to be ended by qblk_monitor_free(). Since: 0.1. */
+ * -ECONNREFUSED (nothing there and wait_ms is 0), -ENOMEM. On failure ops.release has run (if the
+ * sizes are set). The monitor is the caller's, to be ended by qblk_monitor_free(). Since: 0.1. */
 QBLK_API int qblk_monitor_connect(qblk_monitor **ret_monitor, const char *path,
                                   const qblk_monitor_options *options,
                                   qblk_error *error) QBLK_MUST_CHECK;

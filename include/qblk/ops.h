@@ -2,8 +2,8 @@
  *
  * An operation reads the graph, refuses what cannot work before it changes anything, writes its
  * intent into a journal node inside QEMU, and then takes its steps; a failure undoes the finished
- * steps in reverse. It goes on by itself inside qblk_monitor_process(). Everything it makes is named
- * qblk.<operation>.<role>.
+ * steps in reverse. It goes on by itself inside qblk_monitor_process(). Everything it makes is
+ * named qblk.<operation>.<role>.
  */
 #ifndef QBLK_OPS_H
 #define QBLK_OPS_H
@@ -45,8 +45,8 @@ typedef struct qblk_step {
     const char *command; /* the exact JSON sent, without id; NULL for a step that only waits */
     const char *undo;    /* the JSON that undoes it, or NULL */
     const char *agent;   /* the socket of the guest agent that both are sent to; NULL: QEMU */
-    bool is_conditional; /* left out unless what the steps before it find makes it necessary; the command
-                          * may not be known before that */
+    bool is_conditional; /* left out unless what the steps before it find makes it necessary; the
+                          * command may not be known before that */
 } qblk_step;
 
 /* What an operation is going to do. */
@@ -118,8 +118,8 @@ typedef struct qblk_pull_options {
     bool relative;            /* record a name for base that is relative to the image's directory;
                                * refused if an image in between records an absolute one */
     const char *into;         /* the image that takes the data; NULL: the disk's top */
-    const char *bottom;       /* instead of base: the lowest image to be pulled. What is below may be
-                               * changed by another job meanwhile. QEMU 6.0 or later */
+    const char *bottom;       /* instead of base: the lowest image to be pulled. What is below may
+                               * be changed by another job meanwhile. QEMU 6.0 or later */
 } qblk_pull_options;
 
 typedef struct qblk_copy_options {
@@ -131,8 +131,8 @@ typedef struct qblk_copy_options {
     bool reuse;         /* the target exists and is to be overwritten */
     bool legacy;        /* use drive-mirror, ended by block-job-complete or block-job-cancel */
     qblk_group *group;  /* several disks at once, see qblk_group_new(); NULL: this one alone */
-    const char *sync;   /* "full" (default), "top" (as shallow), "none": only what is written from now
-                         * on, to a target that is there and holds the rest; not with PIVOT */
+    const char *sync;   /* "full" (default), "top" (as shallow), "none": only what is written from
+                         * now on, to a target that is there and holds the rest; not with PIVOT */
     uint64_t granularity; /* bytes of one piece, a power of two from 512 to 64 MiB; 0: QEMU's own */
     uint64_t buf_size;    /* bytes in flight; 0: QEMU's own */
     bool active;          /* each of the guest's writes waits until the target has it too */
@@ -142,8 +142,9 @@ typedef struct qblk_copy_options {
     const char *blockdev; /* the target as JSON for blockdev-add, without node-name; target is NULL
                            * then. It is there already: nothing is made, and its size is checked */
     bool no_bitmaps;      /* at a pivot the disk's dirty bitmaps are not carried on to the target */
-    const char *quiesce;  /* FINISH: the guest agent's socket, an absolute path; the guest's file systems
-                           * are frozen around the end, for a group once around all of them */
+    const char *quiesce;  /* FINISH: the guest agent's socket, an absolute path; the guest's file
+                           * systems are frozen around the end, for a group once around all of
+                           * them */
     bool quiesce_optional; /* go on if the guest cannot be frozen */
     bool relative;         /* shallow, to a new file: record the image below by its name relative to
                             * the target's directory */
@@ -153,8 +154,8 @@ typedef struct qblk_swap_options {
     size_t size;
     qblk_op_common common;
     const char *format; /* of the target, as for copy */
-    uint64_t resize;    /* bytes that the disk is to have afterwards; 0: as now, or, on a raw target that
-                         * is bigger, all of that */
+    uint64_t resize;    /* bytes that the disk is to have afterwards; 0: as now, or, on a raw target
+                         * that is bigger, all of that */
     bool no_bitmaps;
 } qblk_swap_options;
 
@@ -189,41 +190,44 @@ typedef struct qblk_snapshot_disk {
 typedef struct qblk_snapshot_options {
     size_t size;
     qblk_op_common common; /* speed and on_error mean nothing here */
-    bool reuse;            /* the files hold overlays that were prepared for the disks: qcow2, of the
-                            * disk's size, recording its top image and that image's format, empty */
+    bool reuse;            /* the files hold overlays that were prepared for the disks: qcow2, of
+                            * the disk's size, recording its top image and that image's format,
+                            * empty */
     bool no_bitmaps;       /* do not let dirty bitmaps go on in the overlays */
-    const char *quiesce;   /* socket of the guest agent, an absolute path: the guest's file systems are
-                            * frozen while the snapshots are taken; NULL: they are not */
-    bool relative;         /* record the image below by its name relative to the overlay's directory */
+    const char *quiesce;   /* socket of the guest agent, an absolute path: the guest's file systems
+                            * are frozen while the snapshots are taken; NULL: they are not */
+    bool relative;         /* record the image below by its name relative to the overlay's
+                            * directory */
     bool quiesce_optional; /* if the guest cannot be frozen, go on without, with a note */
 } qblk_snapshot_options;
 
-/* Pulls the data of a disk's backing images into its top image (block-stream), or into another of the
- * chain. Afterwards that image has no backing image, or is on top of base. Never blocks. Returns 0 and
- * the operation, which belongs to the monitor and lives until qblk_op_free() or the monitor's end;
- * -EINVAL, -ENOMEM, the errno of a dead monitor's end. What needs QEMU to be asked is refused through
- * on_end. Since: 0.1. */
+/* Pulls the data of a disk's backing images into its top image (block-stream), or into another of
+ * the chain. Afterwards that image has no backing image, or is on top of base. Never blocks.
+ * Returns 0 and the operation, which belongs to the monitor and lives until qblk_op_free() or the
+ * monitor's end; -EINVAL, -ENOMEM, the errno of a dead monitor's end. What needs QEMU to be asked
+ * is refused through on_end. Since: 0.1. */
 QBLK_API int qblk_pull(qblk_monitor *monitor, const char *disk, const qblk_pull_options *options,
                        qblk_op **ret_op, qblk_error *error) QBLK_MUST_CHECK;
 
-/* Commits the data of images of a disk's chain down into one of their backing images (block-commit).
- * From the start on the images between base and top are worth nothing by themselves, which the plan's
- * warning says. Otherwise as qblk_pull(). Since: 0.1. */
+/* Commits the data of images of a disk's chain down into one of their backing images
+ * (block-commit). From the start on the images between base and top are worth nothing by
+ * themselves, which the plan's warning says. Otherwise as qblk_pull(). Since: 0.1. */
 QBLK_API int qblk_commit(qblk_monitor *monitor, const char *disk,
                          const qblk_commit_options *options, qblk_op **ret_op,
                          qblk_error *error) QBLK_MUST_CHECK;
 
 /* Copies a disk to a new or existing image file (blockdev-mirror). target is an absolute path as
  * QEMU sees it, or the URI of an export of an NBD server (nbd://host[:port]/export,
- * nbd+unix:///export?socket=/path), which is there already. Otherwise as qblk_pull(). Since: 0.1. */
+ * nbd+unix:///export?socket=/path), which is there already. Otherwise as qblk_pull(). Since:
+ * 0.1. */
 QBLK_API int qblk_copy(qblk_monitor *monitor, const char *disk, const char *target,
                        const qblk_copy_options *options, qblk_op **ret_op,
                        qblk_error *error) QBLK_MUST_CHECK;
 
-/* Moves a disk to an image that is there (a copy that pivots), and gives it another size then. The target
- * has the disk's size; a raw one may be bigger, with QEMU 6.1 or later (blockdev-reopen, which
- * query-qmp-schema is asked about). If the resizing fails the result is FAILED, the error saying that
- * the disk has moved. Otherwise as qblk_copy(). Since: 0.1. */
+/* Moves a disk to an image that is there (a copy that pivots), and gives it another size then. The
+ * target has the disk's size; a raw one may be bigger, with QEMU 6.1 or later (blockdev-reopen,
+ * which query-qmp-schema is asked about). If the resizing fails the result is FAILED, the error
+ * saying that the disk has moved. Otherwise as qblk_copy(). Since: 0.1. */
 QBLK_API int qblk_swap(qblk_monitor *monitor, const char *disk, const char *target,
                        const qblk_swap_options *options, qblk_op **ret_op,
                        qblk_error *error) QBLK_MUST_CHECK;
@@ -240,16 +244,16 @@ typedef struct qblk_resize_options {
 } qblk_resize_options;
 
 /* Changes the size of a disk (block_resize); bytes is rounded up to a multiple of 512. The report's
- * disk_size is what QEMU says after. Refused through on_end: a smaller size without shrink, a job on
- * the disk, a disk that is read-only, and for a host's block device any size but its own. A disk of
- * that size already is left alone, with a note. There is no journal: one command is all there is to
- * it. Otherwise as qblk_pull(). Since: 0.1. */
+ * disk_size is what QEMU says after. Refused through on_end: a smaller size without shrink, a job
+ * on the disk, a disk that is read-only, and for a host's block device any size but its own. A disk
+ * of that size already is left alone, with a note. There is no journal: one command is all there is
+ * to it. Otherwise as qblk_pull(). Since: 0.1. */
 QBLK_API int qblk_resize(qblk_monitor *monitor, const char *disk, uint64_t bytes,
                          const qblk_resize_options *options, qblk_op **ret_op,
                          qblk_error *error) QBLK_MUST_CHECK;
 
-/* The limits of a disk's I/O by the guest; another thing than the speed of a job. Bytes, or requests,
- * a second; those named MAX are what a burst may have. */
+/* The limits of a disk's I/O by the guest; another thing than the speed of a job. Bytes, or
+ * requests, a second; those named MAX are what a burst may have. */
 typedef enum qblk_limit {
     QBLK_LIMIT_BPS,
     QBLK_LIMIT_BPS_RD,
@@ -277,13 +281,13 @@ typedef struct qblk_throttle_options {
     bool is_given[QBLK_LIMITS];   /* the others stay as they are, but a limit on the total takes the
                                    * place of those on reads and writes, and the other way round */
     uint64_t value[QBLK_LIMITS];  /* 0 for no limit */
-    const char *group;            /* disks of one group share its limits, and a disk that joins takes
-                                   * them over; NULL: as it is */
+    const char *group;            /* disks of one group share its limits, and a disk that joins
+                                   * takes them over; NULL: as it is */
 } qblk_throttle_options;
 
 /* Limits a disk's I/O by the guest (block_set_io_throttle). Refused through on_end: a disk that no
- * device uses, as in qemu-storage-daemon, and one behind a throttle node, whose group has the limits.
- * Otherwise as qblk_resize(). Since: 0.1. */
+ * device uses, as in qemu-storage-daemon, and one behind a throttle node, whose group has the
+ * limits. Otherwise as qblk_resize(). Since: 0.1. */
 QBLK_API int qblk_throttle(qblk_monitor *monitor, const char *disk,
                            const qblk_throttle_options *options, qblk_op **ret_op,
                            qblk_error *error) QBLK_MUST_CHECK;
@@ -293,12 +297,13 @@ typedef struct qblk_limits {
     uint64_t value[QBLK_LIMITS]; /* 0 for no limit */
     char group[128];             /* "" if there are no limits; cut off if longer */
     char disk[128];              /* the disk as resolved */
-    char node[64];               /* a throttle node in front of the disk, which has limits of its own
-                                  * that are not seen here; or "" */
+    char node[64];               /* a throttle node in front of the disk, which has limits of its
+                                  * own that are not seen here; or "" */
 } qblk_limits;
 
-/* Reads the limits. ret_limits->size must be set. Blocks up to timeout_ms (-1: for ever). Returns 0;
- * -EOPNOTSUPP with QBLK_E_UNSUPPORTED (no device uses it), -ENOENT, -ETIMEDOUT, ... Since: 0.1. */
+/* Reads the limits. ret_limits->size must be set. Blocks up to timeout_ms (-1: for ever). Returns
+ * 0; -EOPNOTSUPP with QBLK_E_UNSUPPORTED (no device uses it), -ENOENT, -ETIMEDOUT, ... Since:
+ * 0.1. */
 QBLK_API int qblk_throttle_read(qblk_monitor *monitor, const char *disk, int timeout_ms,
                                 qblk_limits *ret_limits, qblk_error *error) QBLK_MUST_CHECK;
 
@@ -311,22 +316,22 @@ typedef struct qblk_detach_options {
 } qblk_detach_options;
 
 /* Unplugs the device of a disk: device_del, again after each interval, until DEVICE_DELETED comes
- * for it, and then removes those of the disk's nodes that were added by hand and that nobody else uses
- * (those of a -drive go by themselves). The result is COMPLETED; if the guest does not let go
- * QBLK_E_TIMEOUT, if it says that it will not QBLK_E_QEMU. Refused through on_end: a job on the disk,
- * a disk without a device. A request cannot be taken back: after a cancel or qblk_op_leave() the
- * device may still go, and its nodes stay then. Otherwise as qblk_resize(). Since: 0.1. */
+ * for it, and then removes those of the disk's nodes that were added by hand and that nobody else
+ * uses (those of a -drive go by themselves). The result is COMPLETED; if the guest does not let go
+ * QBLK_E_TIMEOUT, if it says that it will not QBLK_E_QEMU. Refused through on_end: a job on the
+ * disk, a disk without a device. A request cannot be taken back: after a cancel or qblk_op_leave()
+ * the device may still go, and its nodes stay then. Otherwise as qblk_resize(). Since: 0.1. */
 QBLK_API int qblk_detach(qblk_monitor *monitor, const char *disk,
                          const qblk_detach_options *options, qblk_op **ret_op,
                          qblk_error *error) QBLK_MUST_CHECK;
 
-/* Takes an external snapshot of one or many disks at one instant: each gets a new qcow2 overlay, which
- * takes what the guest writes from then on, and what was its top image does not change any more
- * (blockdev-create, blockdev-snapshot in one transaction). Persistent bitmaps that record go on in the
- * overlays under their names. All of the disks or none. Filters above the images stay above. disks is
- * an array of n, 1 to 1000, copied. Once the snapshots are taken nothing is undone: a failure after
- * that (an overlay that is found not to record its backing image) is reported, and the disks stay on
- * their overlays. Otherwise as qblk_pull(). Since: 0.1. */
+/* Takes an external snapshot of one or many disks at one instant: each gets a new qcow2 overlay,
+ * which takes what the guest writes from then on, and what was its top image does not change any
+ * more (blockdev-create, blockdev-snapshot in one transaction). Persistent bitmaps that record go
+ * on in the overlays under their names. All of the disks or none. Filters above the images stay
+ * above. disks is an array of n, 1 to 1000, copied. Once the snapshots are taken nothing is undone:
+ * a failure after that (an overlay that is found not to record its backing image) is reported, and
+ * the disks stay on their overlays. Otherwise as qblk_pull(). Since: 0.1. */
 QBLK_API int qblk_snapshot(qblk_monitor *monitor, const qblk_snapshot_disk *disks, size_t n,
                            const qblk_snapshot_options *options, qblk_op **ret_op,
                            qblk_error *error) QBLK_MUST_CHECK;
@@ -347,11 +352,11 @@ typedef struct qblk_resume_options {
 } qblk_resume_options;
 
 /* Takes up an operation that a client left open (by dying, by qblk_op_leave(), or by
- * QBLK_END_KEEP), from what QEMU knows of it: its job, its journal, its nodes. id is the operation's
- * 8 hex digits, which its job ids and node names carry. Doing so twice, or being killed while doing
- * so, does no harm. The result is the operation's own, or QBLK_RESULT_UNDONE; an operation to be
- * kept stays KEPT. Refused through on_end: no such operation, a record that is not understood.
- * Otherwise as qblk_pull(). Since: 0.1. */
+ * QBLK_END_KEEP), from what QEMU knows of it: its job, its journal, its nodes. id is the
+ * operation's 8 hex digits, which its job ids and node names carry. Doing so twice, or being killed
+ * while doing so, does no harm. The result is the operation's own, or QBLK_RESULT_UNDONE; an
+ * operation to be kept stays KEPT. Refused through on_end: no such operation, a record that is not
+ * understood. Otherwise as qblk_pull(). Since: 0.1. */
 QBLK_API int qblk_resume(qblk_monitor *monitor, const char *id,
                          const qblk_resume_options *options, qblk_op **ret_op,
                          qblk_error *error) QBLK_MUST_CHECK;
@@ -380,22 +385,23 @@ QBLK_API const char *qblk_op_id(const qblk_op *op);
 
 /* ---- several operations as one --------------------------------------------------------------- */
 
-/* A group of copies that become ready before any of them ends, and end together or not at all. Each is
- * an operation of its own, with its own callbacks and report, started by qblk_copy() with the group in
- * its options; nothing is sent for them before qblk_group_start(). If one is refused, fails or is
- * cancelled before all are ready, the others are cancelled and undone, and their error names the
- * cause. Once all are ready their ends are told to QEMU in one burst, and what one of them does from
- * then on stops no other. The group belongs to the monitor and lives until qblk_group_free() or the
- * monitor's end. Returns 0, -ENOMEM, the errno of a dead monitor's end. Since: 0.1. */
+/* A group of copies that become ready before any of them ends, and end together or not at all. Each
+ * is an operation of its own, with its own callbacks and report, started by qblk_copy() with the
+ * group in its options; nothing is sent for them before qblk_group_start(). If one is refused,
+ * fails or is cancelled before all are ready, the others are cancelled and undone, and their error
+ * names the cause. Once all are ready their ends are told to QEMU in one burst, and what one of
+ * them does from then on stops no other. The group belongs to the monitor and lives until
+ * qblk_group_free() or the monitor's end. Returns 0, -ENOMEM, the errno of a dead monitor's end.
+ * Since: 0.1. */
 QBLK_API int qblk_group_new(qblk_monitor *monitor, qblk_group **ret_group,
                             qblk_error *error) QBLK_MUST_CHECK;
 
-/* All members are named: lets them begin. Never blocks. Returns 0; -EINVAL if the group is empty or has
- * been started before. Since: 0.1. */
+/* All members are named: lets them begin. Never blocks. Returns 0; -EINVAL if the group is empty or
+ * has been started before. Since: 0.1. */
 QBLK_API int qblk_group_start(qblk_group *group, qblk_error *error) QBLK_MUST_CHECK;
 
-/* Cancels all of them and undoes them, as qblk_op_cancel() of any of them does; without effect once all
- * have been told to end. Never blocks. Since: 0.1. */
+/* Cancels all of them and undoes them, as qblk_op_cancel() of any of them does; without effect once
+ * all have been told to end. Never blocks. Since: 0.1. */
 QBLK_API void qblk_group_cancel(qblk_group *group);
 
 /* Lets go of all of them, as qblk_op_leave() of any of them does. Since: 0.1. */
@@ -404,9 +410,9 @@ QBLK_API void qblk_group_leave(qblk_group *group);
 /* Frees the group as soon as all its operations are freed; NULL is fine. Since: 0.1. */
 QBLK_API void qblk_group_free(qblk_group *group);
 
-/* The ids of the operations that were started together with the open operation id, by its journal in
- * the graph: qblk_resume() wants them in one group. Writes at most room of them, returns how many.
- * Those that are gone are named as well. Since: 0.1. */
+/* The ids of the operations that were started together with the open operation id, by its journal
+ * in the graph: qblk_resume() wants them in one group. Writes at most room of them, returns how
+ * many. Those that are gone are named as well. Since: 0.1. */
 QBLK_API int qblk_group_companions(const qblk_graph *graph, const char *id, char (*ret_ids)[9],
                                    int room);
 

@@ -1,8 +1,8 @@
-/* Backup: blockdev-backup (or drive-backup) the disk as of now to a target. Contract: the target is the
- * disk as it was when the job started; the disk never moves.
+/* Backup: blockdev-backup (or drive-backup) the disk as of now to a target. Contract: the target is
+ * the disk as it was when the job started; the disk never moves.
  *
- * In 5.2 a concluded backup holds its nodes until it is dismissed, so the journal says that it ended,
- * and it is dismissed, before the target's nodes go. */
+ * In 5.2 a concluded backup holds its nodes until it is dismissed, so the journal says that it
+ * ended, and it is dismissed, before the target's nodes go. */
 #include <errno.h>
 #include <string.h>
 

@@ -2,9 +2,9 @@
  * reads the same at every instant; from the start on every image between base and top is worth
  * nothing by itself, also after a cancel.
  *
- * With the disk's top image this is an active commit: it becomes READY like a mirror and is ended by
- * a pivot to the base or by finishing (base is then a copy as of that instant). With an image further
- * down it ends by itself and the image above is moved to the base. */
+ * With the disk's top image this is an active commit: it becomes READY like a mirror and is ended
+ * by a pivot to the base or by finishing (base is then a copy as of that instant). With an image
+ * further down it ends by itself and the image above is moved to the base. */
 #include <errno.h>
 #include <string.h>
 
@@ -51,8 +51,8 @@ static int find_images(qblk_op *op, int *ret_top, int *ret_base, qblk_error *err
             return base;
     }
     if (base == top)
-        return err_set(error, QBLK_E_TARGET_INVALID, "the base and the top are the same image (node "
-                       "%s), so there is nothing to commit; name a base below it",
+        return err_set(error, QBLK_E_TARGET_INVALID, "the base and the top are the same image "
+                       "(node %s), so there is nothing to commit; name a base below it",
                        qblk_graph_node(op->graph, base)->name);
     if (!plan_is_below(op, base, top))
         return err_set(error, QBLK_E_TARGET_INVALID, "the base (node %s) is not below the top "
@@ -64,8 +64,8 @@ static int find_images(qblk_op *op, int *ret_top, int *ret_base, qblk_error *err
     return 0;
 }
 
-/* QEMU records the format of the base in the image above the top: if it has none, its protocol's name,
- * unless it can be told not to. */
+/* QEMU records the format of the base in the image above the top: if it has none, its protocol's
+ * name, unless it can be told not to. */
 static bool needs_features(qblk_op *op)
 {
     int top = -1, base = -1;
@@ -187,7 +187,8 @@ static int draw(qblk_op *op, int top, int base, qblk_error *error)
 static int check_busy(qblk_op *op, int top, int base, qblk_error *error)
 {
     int from = top == op->top ? op->root : overlay_of(op, top);
-    int r = plan_check_busy_from(op, op->root, qblk_graph_node(op->graph, op->root)->backing, error);
+    int below = qblk_graph_node(op->graph, op->root)->backing;
+    int r = plan_check_busy_from(op, op->root, below, error);
 
     if (r == 0)
         r = plan_check_busy_from(op, from, qblk_graph_node(op->graph, base)->backing, error);

@@ -1,9 +1,10 @@
 /* Copy: blockdev-mirror (or drive-mirror) the disk to a target, then finish, pivot, or keep going.
- * Contract: until the pivot the disk stays where it is, whatever fails; finish leaves a target that is
- * a copy as of one instant; pivot moves the disk and lets go of the images that nobody uses then.
+ * Contract: until the pivot the disk stays where it is, whatever fails; finish leaves a target that
+ * is a copy as of one instant; pivot moves the disk and lets go of the images that nobody uses
+ * then.
  *
- * A mirror holds the guest's writes while it is pending, so it finalizes by itself. It lets go of its
- * nodes when it concludes, so they are cleaned up first and the job dismissed last. */
+ * A mirror holds the guest's writes while it is pending, so it finalizes by itself. It lets go of
+ * its nodes when it concludes, so they are cleaned up first and the job dismissed last. */
 #include <errno.h>
 #include <string.h>
 
@@ -81,8 +82,8 @@ static void plan_active(qblk_op *op)
     };
     struct step *step = plan_step(op, STEP_CLEAN, "let writes wait for the target");
 
-    step->otherwise = mem_strdup("the copy goes on in the background, and comes to its end once the "
-                                 "guest writes less than can be copied");
+    step->otherwise = mem_strdup("the copy goes on in the background, and comes to its end once "
+                                 "the guest writes less than can be copied");
     step_command(&op->engine, step, &qapi_cmd_block_job_change, &change);
 }
 
@@ -139,7 +140,8 @@ static int name_backing(qblk_op *op, int backing, qblk_error *error)
 {
     if (!op->relative || backing < 0)
         return 0;
-    return plan_relative_path(op->to.path, plan_file_name(op, backing), &op->to.backing_string, error);
+    return plan_relative_path(op->to.path, plan_file_name(op, backing), &op->to.backing_string,
+                              error);
 }
 
 static int record(qblk_op *op, int backing, qblk_error *error)
@@ -284,8 +286,8 @@ static int check_numbers(const qblk_copy_options *o, qblk_error *error)
     uint64_t g = o->granularity;
 
     if (g != 0 && (g < GRANULARITY_MIN || g > GRANULARITY_MAX || (g & (g - 1)) != 0))
-        return err_set(error, QBLK_E_ARGUMENT, "a granularity of %llu bytes is not possible; it is a "
-                       "power of two from 512 to 64M", (unsigned long long)g);
+        return err_set(error, QBLK_E_ARGUMENT, "a granularity of %llu bytes is not possible; it is "
+                       "a power of two from 512 to 64M", (unsigned long long)g);
     if (o->buf_size > BUF_SIZE_MAX)
         return err_set(error, QBLK_E_ARGUMENT, "a buffer of %llu bytes is more than 1G, and QEMU "
                        "would allocate all of it", (unsigned long long)o->buf_size);
@@ -305,8 +307,8 @@ static int check_described(const qblk_copy_options *o, const char *target, qblk_
         return err_set(error, QBLK_E_ARGUMENT, "--format contradicts --blockdev, whose driver says "
                        "what the format is");
     if (o->legacy)
-        return err_set(error, QBLK_E_ARGUMENT, "drive-mirror opens its target itself, so --blockdev "
-                       "contradicts --legacy");
+        return err_set(error, QBLK_E_ARGUMENT, "drive-mirror opens its target itself, so "
+                       "--blockdev contradicts --legacy");
     return remote_check_json(o->blockdev, error);
 }
 
@@ -320,9 +322,9 @@ static int check_relative(const qblk_copy_options *o, const char *target, qblk_e
         return err_set(error, QBLK_E_ARGUMENT, "a relative name to record makes sense only for a "
                        "target that lies on the images below, which --shallow makes");
     if (o->reuse || o->legacy || o->blockdev != NULL || remote_is_uri(target))
-        return err_set(error, QBLK_E_ARGUMENT, "a relative name can be recorded in a new image only, "
-                       "and not by drive-mirror: --relative contradicts --reuse-external, --legacy, "
-                       "--blockdev and NBD targets");
+        return err_set(error, QBLK_E_ARGUMENT, "a relative name can be recorded in a new image "
+                       "only, and not by drive-mirror: --relative contradicts --reuse-external, "
+                       "--legacy, --blockdev and NBD targets");
     return 0;
 }
 

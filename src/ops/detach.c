@@ -1,10 +1,10 @@
-/* Detach: device_del until the device is gone, then the nodes that only its disk used. Contract: the
- * guest has let go of the device, and what was added for it by hand is removed, so that its images can
- * be used elsewhere; or nothing has changed but that the guest was asked.
+/* Detach: device_del until the device is gone, then the nodes that only its disk used. Contract:
+ * the guest has let go of the device, and what was added for it by hand is removed, so that its
+ * images can be used elsewhere; or nothing has changed but that the guest was asked.
  *
- * A guest may ignore being asked, for the moment or for good, so it is asked several times, and that it
- * is gone is known by DEVICE_DELETED alone. What was asked for cannot be taken back. There is no
- * journal: a client that dies leaves nodes that nobody uses, and no harm. */
+ * A guest may ignore being asked, for the moment or for good, so it is asked several times, and
+ * that it is gone is known by DEVICE_DELETED alone. What was asked for cannot be taken back. There
+ * is no journal: a client that dies leaves nodes that nobody uses, and no harm. */
 #include <errno.h>
 #include <string.h>
 
@@ -40,7 +40,9 @@ static int find_path(qblk_op *op, qblk_error *error)
     static const char anon[] = "/machine/peripheral-anon/", named[] = "/machine/peripheral/";
     const qblk_disk *disk = qblk_graph_disk(op->graph, op->disk);
     const char *path = disk->qom_path;
-    size_t skip = str_starts(path, anon) ? strlen(anon) : str_starts(path, named) ? strlen(named) : 0;
+    size_t skip = str_starts(path, anon)    ? strlen(anon)
+                  : str_starts(path, named) ? strlen(named)
+                                            : 0;
     size_t len = skip + strcspn(path + skip, "/");
     struct detach *mine;
 
@@ -92,8 +94,8 @@ static void hear_refused(qblk_op *op, const char *text)
         return;
     if (is_ours(op, data.device, data.path)) {
         (void)err_set(&error, QBLK_E_QEMU, "the guest refused to let go of it "
-                      "(DEVICE_UNPLUG_GUEST_ERROR): see that nothing in the guest uses the disk, and "
-                      "try again");
+                      "(DEVICE_UNPLUG_GUEST_ERROR): see that nothing in the guest uses the disk, "
+                      "and try again");
         engine_come(&op->engine, &error);
         monitor_ask_turn(op->monitor);
     }
@@ -108,9 +110,10 @@ static void hear(qblk_op *op, const char *name, const char *text)
         hear_refused(op, text);
 }
 
-/* device_del was refused. Once it has been asked for, a device that is not there is gone, and any other
- * refusal says that QEMU still waits for the guest. The first time it may be waiting for an earlier
- * request, which nothing but its words tells apart from a device that cannot be unplugged at all. */
+/* device_del was refused. Once it has been asked for, a device that is not there is gone, and any
+ * other refusal says that QEMU still waits for the guest. The first time it may be waiting for an
+ * earlier request, which nothing but its words tells apart from a device that cannot be unplugged
+ * at all. */
 static int see_refusal(void *arg, struct engine *engine, const char *reply, qblk_error *error)
 {
     (void)arg;
@@ -193,7 +196,8 @@ static int plan_steps(qblk_op *op, qblk_error *error)
     step->tries = mine->tries;
     step->again_ms = mine->interval_ms;
     /* The nodes of a drive go with it. */
-    if (!mine->keep_nodes && qblk_graph_disk(op->graph, op->disk)->drive[0] == '\0' && !is_shared(op))
+    if (!mine->keep_nodes && qblk_graph_disk(op->graph, op->disk)->drive[0] == '\0' &&
+        !is_shared(op))
         r = list_nodes(op, error);
     if (r == 0 && op->journal.old_nodes.n > 0) {
         plan_delete_old(op);
@@ -218,8 +222,8 @@ static int plan(qblk_op *op, qblk_error *error)
 static void tell_left(qblk_op *op)
 {
     if (op->engine.is_past)
-        engine_note(&op->engine, "device %s is gone; nodes of its disk may be left (\"qblk tree\"), "
-                    "which blockdev-del removes", device_of(op));
+        engine_note(&op->engine, "device %s is gone; nodes of its disk may be left (\"qblk "
+                    "tree\"), which blockdev-del removes", device_of(op));
     else
         engine_note(&op->engine, "the guest was asked to let go of device %s, and may still do so; "
                     "the disk's nodes stay then, and blockdev-del removes them; to wait for it "

@@ -1,7 +1,7 @@
 /* What an overlay records of the image below it. A running chain looks right even if nothing is
- * recorded: QEMU fills the gap from its graph. But whoever opens the overlay afterwards finds an image
- * without the data below. So it is looked at before an overlay that was prepared is taken, and of
- * every overlay once it is in place. */
+ * recorded: QEMU fills the gap from its graph. But whoever opens the overlay afterwards finds an
+ * image without the data below. So it is looked at before an overlay that was prepared is taken,
+ * and of every overlay once it is in place. */
 #include <errno.h>
 #include <inttypes.h>
 #include <string.h>
@@ -41,9 +41,9 @@ const char *overlay_backing_format(const qblk_op *op, int image)
     return node->is_protocol ? "raw" : node->driver;
 }
 
-/* QEMU does not tell what an image has allocated, but how long its file is: one in which nothing was
- * ever written has a header, two refcount structures of a cluster each and the L1 table. What is written
- * needs two clusters more, and they are put behind. */
+/* QEMU does not tell what an image has allocated, but how long its file is: one in which nothing
+ * was ever written has a header, two refcount structures of a cluster each and the L1 table. What
+ * is written needs two clusters more, and they are put behind. */
 static int check_empty(const struct target *to, const struct qapi_image_info *image,
                        uint64_t length, qblk_error *error)
 {
@@ -56,9 +56,9 @@ static int check_empty(const struct target *to, const struct qapi_image_info *im
     most = (3 + (l1_size + cluster - 1) / cluster) * cluster;
     if (length <= most)
         return 0;
-    return err_set(error, QBLK_E_TARGET_INVALID, "the overlay %s has %" PRIu64 " bytes, an empty one "
-                   "%" PRIu64 " at most: what it holds would hide the data of disk %s; prepare an empty "
-                   "one, or let qblk make it", to->path, length, most, to->disk_name);
+    return err_set(error, QBLK_E_TARGET_INVALID, "the overlay %s has %" PRIu64 " bytes, an empty "
+                   "one %" PRIu64 " at most: what it holds would hide the data of disk %s; prepare "
+                   "an empty one, or let qblk make it", to->path, length, most, to->disk_name);
 }
 
 int overlay_judge(const qblk_op *op, const struct target *to,
@@ -89,7 +89,7 @@ int overlay_judge(const qblk_op *op, const struct target *to,
     return seen->dirty_bitmaps.n > 0 ? 0 : check_empty(to, image, length, error);
 }
 
-/* ---- once it is in place ---------------------------------------------------------------------- */
+/* ---- once it is in place --------------------------------------------------------------------- */
 
 /* What the part's overlay was made to record is known unless it was made by an earlier client. */
 static int see_overlay(const qblk_op *op, const struct op_part *part,
@@ -100,15 +100,16 @@ static int see_overlay(const qblk_op *op, const struct op_part *part,
     const char *below = part->top >= 0 && !op->is_resumed
                             ? plan_file_name(op, part->top) : "FILE";
 
-    if (image->backing_filename != NULL && (want == NULL || str_equal(image->backing_filename, want)))
+    if (image->backing_filename != NULL &&
+        (want == NULL || str_equal(image->backing_filename, want)))
         return 0;
     if (image->backing_filename != NULL && part->to.reuse &&
         is_name_of(op, part->top, image->full_backing_filename))
         return 0;
-    return err_set(error, QBLK_E_TARGET_INVALID, "the snapshot of disk %s is taken, but its overlay "
-                   "%s records %s as its backing file: this QEMU goes on rightly, but nobody can "
-                   "open the overlay after it; once QEMU has ended, record the file with "
-                   "\"qemu-img rebase -u -b %s -F FORMAT %s\"", part->disk_name, file,
+    return err_set(error, QBLK_E_TARGET_INVALID, "the snapshot of disk %s is taken, but its "
+                   "overlay %s records %s as its backing file: this QEMU goes on rightly, but "
+                   "nobody can open the overlay after it; once QEMU has ended, record the file "
+                   "with \"qemu-img rebase -u -b %s -F FORMAT %s\"", part->disk_name, file,
                    image->backing_filename != NULL ? image->backing_filename : "nothing",
                    want != NULL ? want : below, file);
 }

@@ -13,8 +13,8 @@ int overlay_judge(const qblk_op *op, const struct target *to,
 
 /* A step that looks at the overlays of all parts once they are in place. */
 void overlay_plan_verify(qblk_op *op);
-/* Whether that takes the node query, which is not safe at any time; the query for disks tells nothing
- * of an image below a filter, or of one that no device uses. */
+/* Whether that takes the node query, which is not safe at any time; the query for disks tells
+ * nothing of an image below a filter, or of one that no device uses. */
 bool overlay_needs_nodes(const qblk_op *op, const struct op_part *part);
 
 #endif

@@ -1,9 +1,10 @@
-/* Pull: block-stream the data of backing images into the top image, or into one further down. Contract:
- * the disk reads the same at every instant; what was pulled before a failure or a cancel stays, so that
- * pulling again goes on.
+/* Pull: block-stream the data of backing images into the top image, or into one further down.
+ * Contract: the disk reads the same at every instant; what was pulled before a failure or a cancel
+ * stays, so that pulling again goes on.
  *
- * Where it ends is said by the base, which stays, or by the bottom, the last image to be pulled: then
- * what is below that may change meanwhile, as by a commit, and QEMU itself finds what to record.
+ * Where it ends is said by the base, which stays, or by the bottom, the last image to be pulled:
+ * then what is below that may change meanwhile, as by a commit, and QEMU itself finds what to
+ * record.
  *
  * A concluded stream job holds its chain until it is dismissed, so the journal says that it ended
  * before it is dismissed, and the nodes go after. */
@@ -31,13 +32,13 @@ static int find_image(qblk_op *op, const char *name, const char *what, int above
     if (image < 0)
         return image;
     if (image == above)
-        return err_set(error, QBLK_E_TARGET_INVALID, "the %s %s is %s; name an image below it", what,
-                       name, above == op->top ? "the disk's top image itself"
+        return err_set(error, QBLK_E_TARGET_INVALID, "the %s %s is %s; name an image below it",
+                       what, name, above == op->top ? "the disk's top image itself"
                                               : "the image itself that is to take the data");
     if (above >= 0 && !plan_is_below(op, image, above))
-        return err_set(error, QBLK_E_TARGET_INVALID, "the %s (node %s) is not below the image that is "
-                       "to take the data (node %s) in the chain of disk %s; a pull takes data up",
-                       what, qblk_graph_node(op->graph, image)->name,
+        return err_set(error, QBLK_E_TARGET_INVALID, "the %s (node %s) is not below the image that "
+                       "is to take the data (node %s) in the chain of disk %s; a pull takes "
+                       "data up", what, qblk_graph_node(op->graph, image)->name,
                        qblk_graph_node(op->graph, above)->name, op->disk_name);
     *ret_image = image;
     return 0;
@@ -61,7 +62,7 @@ static int find_images(qblk_op *op, struct images *ret_images, qblk_error *error
     return r;
 }
 
-/* ---- what QEMU can do ------------------------------------------------------------------------- */
+/* ---- what QEMU can do ------------------------------------------------------------------------ */
 
 /* A base without a format of its own: QEMU would record the name of its protocol as its format. */
 static bool has_no_format(const qblk_op *op, int base)
@@ -84,21 +85,21 @@ static int check_bottom(qblk_op *op, const struct images *images, qblk_error *er
     if (images->bottom < 0)
         return 0;
     if (!features_has(op->monitor, FEATURE_STREAM_BOTTOM))
-        return err_set(error, QBLK_E_UNSUPPORTED, "this QEMU cannot leave what is below a pull open "
-                       "(block-stream has no \"bottom\"); say --base, and let nothing change below "
-                       "meanwhile");
+        return err_set(error, QBLK_E_UNSUPPORTED, "this QEMU cannot leave what is below a pull "
+                       "open (block-stream has no \"bottom\"); say --base, and let nothing change "
+                       "below meanwhile");
     if (images->base < 0)
         return 0;
     /* It is QEMU that says what the base is called then. */
     base = qblk_graph_node(op->graph, images->base);
     if (base->filename[0] == '/' || strchr(base->filename, ':') != NULL)
         return 0;
-    return err_set(error, QBLK_E_TARGET_INVALID, "the image below the bottom, %s (node %s), was opened "
-                   "by a relative name, which QEMU would record; say --base with --backing-file, or "
-                   "start QEMU with absolute names", base->filename, base->name);
+    return err_set(error, QBLK_E_TARGET_INVALID, "the image below the bottom, %s (node %s), was "
+                   "opened by a relative name, which QEMU would record; say --base with "
+                   "--backing-file, or start QEMU with absolute names", base->filename, base->name);
 }
 
-/* ---- steps ------------------------------------------------------------------------------------ */
+/* ---- steps ----------------------------------------------------------------------------------- */
 
 static int name_base(qblk_op *op, const struct images *images, char **ret_text, qblk_error *error)
 {
@@ -152,8 +153,8 @@ static void plan_end(qblk_op *op)
     plan_close_journal(op);
 }
 
-/* The images whose data is pulled; and the base too if a filter is above it: a commit's, which would take
- * the base away whose name is recorded. With a bottom that is not in the way. */
+/* The images whose data is pulled; and the base too if a filter is above it: a commit's, which
+ * would take the base away whose name is recorded. With a bottom that is not in the way. */
 static int check_busy(qblk_op *op, const struct images *images, qblk_error *error)
 {
     int stop = images->base;
@@ -187,10 +188,11 @@ static int plan(qblk_op *op, qblk_error *error)
         return r;
     below = graph_backing_image(op->graph, images.into);
     if (below == images.base) {
-        engine_note(&op->engine, images.base < 0 ? "the image has no backing image: there is nothing "
-                                                   "to pull on disk %s"
-                                                 : "nothing lies between that base and the image that "
-                                                   "is to take the data on disk %s", op->disk_name);
+        engine_note(&op->engine, images.base < 0 ? "the image has no backing image: there is "
+                                                   "nothing to pull on disk %s"
+                                                 : "nothing lies between that base and the image "
+                                                   "that is to take the data on disk %s",
+                    op->disk_name);
         return plan_chain_text(op, NULL, op->top, &op->chain_after, error);
     }
     r = plan_list_pulled(op, images.into, images.base, error);
@@ -221,12 +223,12 @@ const struct op_kind op_pull = {
 static int check_options(const qblk_pull_options *o, qblk_error *error)
 {
     if (o->base != NULL && o->bottom != NULL)
-        return err_set(error, QBLK_E_ARGUMENT, "a base and a bottom exclude one another: the base is "
-                       "the image below the bottom");
+        return err_set(error, QBLK_E_ARGUMENT, "a base and a bottom exclude one another: the base "
+                       "is the image below the bottom");
     if (o->backing_file != NULL && o->base == NULL)
-        return err_set(error, QBLK_E_ARGUMENT, "a backing file to record makes sense only with a base "
-                       "to keep%s", o->bottom != NULL ? "; with a bottom QEMU itself sees what is "
-                                                        "below it then" : "");
+        return err_set(error, QBLK_E_ARGUMENT, "a backing file to record makes sense only with a "
+                       "base to keep%s", o->bottom != NULL ? "; with a bottom QEMU itself sees "
+                                                        "what is below it then" : "");
     if (o->relative && o->base == NULL)
         return err_set(error, QBLK_E_ARGUMENT, "a relative name to record makes sense only with a "
                        "base to keep");

@@ -1,8 +1,8 @@
 /* Resize: block_resize of what the guest's device uses. Contract: the disk has the size asked for
  * (rounded up to 512 bytes), and QEMU says so afterwards. A job on the disk is in the way.
  *
- * QEMU makes a disk smaller without a word, so that has to be asked for. One command is all there is:
- * nothing to undo, and nothing to recover. */
+ * QEMU makes a disk smaller without a word, so that has to be asked for. One command is all there
+ * is: nothing to undo, and nothing to recover. */
 #include <inttypes.h>
 #include <string.h>
 
@@ -104,9 +104,10 @@ static int plan_steps(qblk_op *op, qblk_error *error)
     if (r < 0)
         return r;
     step = plan_step(op, STEP_CALL, "resize the disk");
-    step->otherwise = mem_printf("QEMU may count on the new size of disk %s all the same: \"qblk disks\" "
-                                 "shows it%s", op->disk_name,
-                                 mine->shrink ? "; what was beyond the smaller one may be lost" : "");
+    step->otherwise = mem_printf("QEMU may count on the new size of disk %s all the same: \"qblk "
+                                 "disks\" shows it%s", op->disk_name,
+                                 mine->shrink ? "; what was beyond the smaller one may be lost"
+                                              : "");
     step_command(&op->engine, step, &qapi_cmd_block_resize, &args);
     step = plan_step(op, STEP_CHECK, "see that it has the size");
     step->check = see_size;

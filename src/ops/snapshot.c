@@ -1,10 +1,10 @@
 /* Snapshot: new overlays for one or many disks, put above their top images in one transaction.
  * Contract: up to the transaction nothing has happened to the disks, and whatever fails is undone;
- * with it all of them are on their overlays, and nothing is undone any more. The guest is frozen for
- * the transaction alone.
+ * with it all of them are on their overlays, and nothing is undone any more. The guest is frozen
+ * for the transaction alone.
  *
- * There is no job. The mark of the end is part of the transaction, so that the journal says it if and
- * only if the snapshots are taken. */
+ * There is no job. The mark of the end is part of the transaction, so that the journal says it if
+ * and only if the snapshots are taken. */
 #include <errno.h>
 #include <string.h>
 
@@ -112,8 +112,9 @@ static void tell_bitmaps(qblk_op *op, const struct op_part *part)
             engine_note(&op->engine, "bitmap %s of disk %s is inconsistent, so it is not continued "
                         "in the overlay", bitmap.name, part->disk_name);
         else if (bitmap.is_recording && !bitmap.is_persistent)
-            engine_note(&op->engine, "bitmap %s of disk %s is not persistent, so it is not continued "
-                        "in the overlay: it stays with node %s, which is written to no more",
+            engine_note(&op->engine, "bitmap %s of disk %s is not persistent, so it is not "
+                        "continued in the overlay: it stays with node %s, which is written to no "
+                        "more",
                         bitmap.name, part->disk_name,
                         qblk_graph_node(op->graph, part->top)->name);
     }
@@ -290,8 +291,8 @@ static int check_arguments(const qblk_monitor *monitor, const qblk_snapshot_disk
         if (r == 0)
             r = op_check_target(disks[i].file, NULL, error);
         if (r == 0 && disks[i].file[0] != '/')
-            r = err_set(error, QBLK_E_ARGUMENT, "the overlay %s names a protocol, and an overlay is "
-                        "made in a file only", disks[i].file);
+            r = err_set(error, QBLK_E_ARGUMENT, "the overlay %s names a protocol, and an overlay "
+                        "is made in a file only", disks[i].file);
     }
     return r;
 }

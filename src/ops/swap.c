@@ -1,9 +1,9 @@
-/* Swap: a copy into an image that is there, a pivot, and then the size that the disk is to have. Contract: as
- * a copy that pivots; the jobs of others are left alone. A disk that could not be resized has moved all
- * the same, and that is said.
+/* Swap: a copy into an image that is there, a pivot, and then the size that the disk is to have.
+ * Contract: as a copy that pivots; the jobs of others are left alone. A disk that could not be
+ * resized has moved all the same, and that is said.
  *
- * A mirror wants both sides equal. A raw target that is bigger is therefore opened as a window of the
- * disk's size, and opened as a whole once the disk is there. */
+ * A mirror wants both sides equal. A raw target that is bigger is therefore opened as a window of
+ * the disk's size, and opened as a whole once the disk is there. */
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
@@ -70,8 +70,8 @@ static int take_bigger(qblk_op *op, uint64_t have, qblk_error *error)
 
     if (swap->resize != 0 && swap->resize < have)
         return err_set(error, QBLK_E_SIZE_MISMATCH, "the target %s has %" PRIu64 " bytes, and "
-                       "--resize asks for fewer: what is beyond would be lost; leave --resize out to "
-                       "have all of it", op->to.path, have);
+                       "--resize asks for fewer: what is beyond would be lost; leave --resize out "
+                       "to have all of it", op->to.path, have);
     swap->must_ask = !features_known(op->monitor);
     r = swap->must_ask ? 0 : check_reopen(op, error);
     if (r == 0)
@@ -231,8 +231,8 @@ int qblk_swap(qblk_monitor *monitor, const char *disk, const char *target,
     if (r == 0)
         r = op_check_target(target, o.format, error);
     if (r == 0 && (o.resize > INT64_MAX || o.resize % SECTOR != 0))
-        r = err_set(error, QBLK_E_ARGUMENT, "a disk cannot have a size of %" PRIu64 " bytes: it is a "
-                    "multiple of 512, below 2^63", o.resize);
+        r = err_set(error, QBLK_E_ARGUMENT, "a disk cannot have a size of %" PRIu64 " bytes: it is "
+                    "a multiple of 512, below 2^63", o.resize);
     if (r < 0)
         return op_refused(&o.common, r);
     r = op_start(monitor, &op_swap, disk, &o.common, &op, error);

@@ -1,4 +1,5 @@
-/* The image that copy, backup and snapshot write to: may it be used, how is it made, how does it go. */
+/* The image that copy, backup and snapshot write to: may it be used, how is it made, how does it
+ * go. */
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -330,7 +331,8 @@ static int plan_new_image(qblk_op *op, const struct target *to, int backing,
         int format = backing_format(driver);
 
         backing_file = mem_strdup(to->backing_string);
-        r = backing_file != NULL ? 0 : plan_backing_string(op, backing, to->path, &backing_file, error);
+        r = backing_file != NULL
+                ? 0 : plan_backing_string(op, backing, to->path, &backing_file, error);
         if (r < 0)
             return r;
         if (format < 0)
@@ -345,8 +347,8 @@ static int plan_new_image(qblk_op *op, const struct target *to, int backing,
     return 0;
 }
 
-static const struct qapi_block_device_info *find_node(const struct qapi_block_device_info_list *list,
-                                                      const char *name)
+static const struct qapi_block_device_info *
+find_node(const struct qapi_block_device_info_list *list, const char *name)
 {
     for (size_t i = 0; i < list->n; i++) {
         if (str_equal(list->v[i].node_name, name))

@@ -1,8 +1,10 @@
-/* Throttle: block_set_io_throttle, limits of the guest's I/O on one device. Contract: the limits given
- * are set, the others stay as they were. QEMU's command sets all of them, so those are read first.
+/* Throttle: block_set_io_throttle, limits of the guest's I/O on one device. Contract: the limits
+ * given are set, the others stay as they were. QEMU's command sets all of them, so those are read
+ * first.
  *
- * The job's speed is another thing. A throttle node in the graph is one, too: its limits are those of
- * a group that is an object of its own. One command is all there is: nothing to undo or recover. */
+ * The job's speed is another thing. A throttle node in the graph is one, too: its limits are those
+ * of a group that is an object of its own. One command is all there is: nothing to undo or
+ * recover. */
 #include <errno.h>
 #include <inttypes.h>
 #include <stdio.h>
@@ -106,10 +108,11 @@ static int check_device(const qblk_graph *graph, int index, qblk_error *error)
     const qblk_disk *disk = qblk_graph_disk(graph, index);
 
     if (disk->qom_path[0] == '\0' && disk->drive[0] == '\0')
-        return err_set(error, QBLK_E_UNSUPPORTED, "no device of a guest uses disk %s, and QEMU limits "
-                       "the I/O of devices alone; in qemu-storage-daemon put a node of driver "
-                       "throttle above node %s, with an object throttle-group that has the limits, "
-                       "and export that node", disk->name, qblk_graph_node(graph, disk->root)->name);
+        return err_set(error, QBLK_E_UNSUPPORTED, "no device of a guest uses disk %s, and QEMU "
+                       "limits the I/O of devices alone; in qemu-storage-daemon put a node of "
+                       "driver throttle above node %s, with an object throttle-group that has the "
+                       "limits, and export that node", disk->name,
+                       qblk_graph_node(graph, disk->root)->name);
     return 0;
 }
 
@@ -196,8 +199,8 @@ static int fill(const qblk_op *op, const struct qapi_block_device_info *medium,
     for (int i = 0; i < QBLK_LIMIT_BPS_MAX; i++)
         sum |= value[i];
     if (sum == 0 && mine->group[0] != '\0')
-        return err_set(error, QBLK_E_ARGUMENT, "group %s has no limits, and without any a disk is in "
-                       "no group: give limits too", mine->group);
+        return err_set(error, QBLK_E_ARGUMENT, "group %s has no limits, and without any a disk is "
+                       "in no group: give limits too", mine->group);
     return check_bursts(value, error);
 }
 
@@ -207,8 +210,8 @@ static int check_node(const qblk_op *op, qblk_error *error)
 
     if (node == NULL)
         return 0;
-    return err_set(error, QBLK_E_UNSUPPORTED, "disk %s is behind the throttle node %s: its limits are "
-                   "those of that node's throttle-group; set them with \"qblk qmp qom-set "
+    return err_set(error, QBLK_E_UNSUPPORTED, "disk %s is behind the throttle node %s: its limits "
+                   "are those of that node's throttle-group; set them with \"qblk qmp qom-set "
                    "path=/objects/GROUP property=limits value:='{\"bps-total\": N}'\"",
                    op->disk_name, node->name);
 }
