@@ -30,7 +30,8 @@ static void on_plan(qblk_op *op, const qblk_plan *plan, void *arg)
     (void)snprintf(recorder.operation, sizeof(recorder.operation), "%s", qblk_op_id(op));
     recorder.calls[CALL_PLAN]++;
     for (size_t i = 0; i < plan->n_steps; i++) {
-        const char *command = plan->steps[i].agent == NULL ? plan->steps[i].command : NULL;
+        const qblk_step *step = &plan->steps[i];
+        const char *command = step->agent == NULL && !step->is_conditional ? step->command : NULL;
         size_t more = command != NULL ? strlen(command) + 1 : 0;
 
         recorder.planned = realloc(recorder.planned, len + more + 1);
@@ -128,6 +129,7 @@ const struct errand errands[N_ERRANDS] = {
     { .name = "backup-top", .kind = "backup", .sync = "top", .result = QBLK_RESULT_COMPLETED },
     { .name = "backup-legacy", .kind = "backup", .legacy = true,
       .result = QBLK_RESULT_COMPLETED },
+    { .name = "swap", .kind = "swap", .reuse = true, .result = QBLK_RESULT_PIVOTED },
     { .name = "snapshot", .kind = "snapshot", .result = QBLK_RESULT_COMPLETED },
     { .name = "snapshot-two", .kind = "snapshot", .is_of_two = true,
       .result = QBLK_RESULT_COMPLETED },
@@ -177,6 +179,13 @@ int errand_start(const struct errand *errand, struct peer *peer, qblk_monitor *m
         options.legacy = errand->legacy;
         options.format = errand->format;
         return qblk_copy(monitor, "vd0", target, &options, ret_op, error);
+    }
+    if (strcmp(errand->kind, "swap") == 0) {
+        qblk_swap_options options = QBLK_INIT(qblk_swap_options);
+
+        recorder_watch(&options.common);
+        options.common.dry_run = is_dry;
+        return qblk_swap(monitor, "vd0", target, &options, ret_op, error);
     }
     if (strcmp(errand->kind, "snapshot") == 0)
         return start_snapshot(errand, peer, monitor, is_dry, ret_op, error);

@@ -37,7 +37,7 @@ bool recorder_released(void);
 
 struct errand {
     const char *name;
-    const char *kind; /* "pull", "copy", "backup", "snapshot" */
+    const char *kind; /* "pull", "copy", "swap", "backup", "snapshot" */
     const char *base, *sync, *format;
     qblk_ending ending;
     bool shallow, reuse, legacy;
@@ -46,8 +46,8 @@ struct errand {
 };
 
 extern const struct errand errands[];
-#define N_ERRANDS 16
-#define N_WITH_JOB 13 /* those with a main job come first */
+#define N_ERRANDS 17
+#define N_WITH_JOB 14 /* those with a main job come first */
 
 /* Starts it on disk vd0, the target being "target" in the peer's directory. */
 int errand_start(const struct errand *errand, struct peer *peer, qblk_monitor *monitor,

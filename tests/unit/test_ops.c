@@ -208,9 +208,9 @@ static void set_way(int way)
 
 static const char *job_type(const struct errand *errand)
 {
-    return strcmp(errand->kind, "pull") == 0   ? "stream"
-           : strcmp(errand->kind, "copy") == 0 ? "mirror"
-                                               : "backup";
+    return strcmp(errand->kind, "pull") == 0     ? "stream"
+           : strcmp(errand->kind, "backup") == 0 ? "backup"
+                                                 : "mirror";
 }
 
 /* Runs errand as measured and in that way: the same end, the same changes, the same state. */

@@ -10,6 +10,7 @@
 
 #define V72 PEER_VERSION(7, 2, 22)
 #define MIB 1048576u
+#define TO_BEGIN 6 /* questions: the jobs, as a client does, and the graph */
 
 static struct peer peer;
 static qblk_monitor *monitor;
@@ -113,6 +114,7 @@ START_TEST(resize_sends_one_command_and_looks)
     planned_is_sent(recorder.planned);
     ck_assert_ptr_nonnull(strstr(recorder.notes, "no multiple of 512"));
     ck_assert_ptr_nonnull(strstr(peer.sent[peer.n_sent - 1], "query-named-block-nodes"));
+    ck_assert_uint_eq(peer.n_sent, TO_BEGIN + 2);
 }
 END_TEST
 
@@ -211,6 +213,7 @@ START_TEST(throttle_sends_all_limits)
                      "\"bps_rd\":10485760,\"bps_wr\":0,\"iops\":0,\"iops_rd\":0,\"iops_wr\":0,"
                      "\"bps_rd_max\":20971520,\"iops_size\":4096,\"group\":\"g\"}}\n");
     planned_is_sent(recorder.planned);
+    ck_assert_uint_eq(peer.n_sent, TO_BEGIN + 1);
 }
 END_TEST
 
@@ -290,6 +293,7 @@ START_TEST(detach_removes_the_nodes_of_the_disk)
     ck_assert_int_eq(strncmp(changes(), DEL, strlen(DEL)), 0);
     planned_is_sent(recorder.planned);
     ck_assert_uint_ge(nodes_removed(), 3);
+    ck_assert_uint_eq(peer.n_sent, TO_BEGIN + 1 + nodes_removed());
     ck_assert_uint_eq(peer.n_nodes, 0);
     again();
     detach(0, 0, true);
