@@ -243,7 +243,7 @@ ASAN_ITEMS := $(foreach t,$(UNIT_NAMES),'asan/$(t)=build/asan/tests/unit/$(t)')
 # What is left to check-long, so that check stays short: thousands of whole operations, deaths of the
 # client that live/recover has much of, every plan compared with its run, and a guest that boots. All
 # but the guest run there under the sanitizers.
-LONG_NAMES := test_ops_faults test_ops_resume
+LONG_NAMES := test_ops_faults test_ops_resume test_return
 GUEST := tests/live/test_guest.sh
 LONG_LIVE := $(addprefix tests/live/test_,killed.sh ops_matrix.sh dry_run.sh reconnect.sh) $(GUEST)
 LONG_ITEMS := $(foreach t,$(LONG_NAMES),'asan/$(t)=build/asan/tests/unit/$(t)')

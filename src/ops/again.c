@@ -1,39 +1,44 @@
 /* The connection was lost in the middle of an operation, and is there again. What was in flight may have
  * been carried out or not, so nothing is repeated: the operation is taken up as recover would, from
  * what QEMU and the journal say, by the same object. Where that finds that its job was never started,
- * all is undone, and the operation begins again.
+ * or its transaction never carried out, all is undone, and the operation begins again. So it is with
+ * each operation of a group, whose others wait for it: group.c.
  *
- * Operations that are done in an instant, that leave no journal, on several disks, in a group, or that
- * quiesce the guest are not taken up: they end as lost, as they do where no connection comes back. */
+ * Operations without a journal are planned anew from what is there: plan_again() of their kinds. */
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/err.h"
 #include "ops/guest.h"
 
-static bool is_meant(const qblk_op *op)
+/* Whether its main job runs in QEMU: somebody else may end and dismiss it meanwhile. */
+static bool is_running(const qblk_op *op)
 {
-    return op->kind->comes_back && op->n_parts == 0 && op->guest == NULL && op->group == NULL &&
-           !op->common.dry_run;
+    qblk_job *job = qblk_job_find(op->monitor, op->names.job);
+    qblk_job_info info = QBLK_INIT(qblk_job_info);
+
+    if (job == NULL)
+        return false;
+    qblk_job_get_info(job, &info);
+    return info.state >= QBLK_JOB_RUNNING && info.state < QBLK_JOB_GONE;
 }
 
 void op_lost(struct monitor_child *child, const qblk_error *why)
 {
     qblk_op *op = LIST_ENTRY(child, qblk_op, child);
 
+    (void)why;
     if (op->is_over || op->is_away)
         return;
-    if (!is_meant(op)) {
-        op->child.ended(child, why);
-        return;
-    }
     op->is_away = true;
     op->is_read_anew = false;
+    op->was_running = op->was_running || is_running(op);
     monitor_timer_stop(&op->timer);
     if (op->reading != NULL)
         graph_read_abandon(op->reading);
     op->reading = NULL;
     features_abandon(&op->asking);
+    guest_away(op);
     log_debug(&op->monitor->log, "operation %s: waits for the connection", op->id);
 }
 
@@ -47,10 +52,26 @@ void op_synced(qblk_monitor *monitor, void *arg)
     monitor_ask_turn(monitor);
 }
 
+static void forget_part(struct op_part *part)
+{
+    target_forget(&part->to);
+    part->disk = part->root = part->top = -1;
+}
+
+/* What an earlier client meant is read again. */
+static void forget_parts(qblk_op *op)
+{
+    for (size_t i = 0; i < op->n_parts; i++)
+        forget_part(&op->parts[i]);
+    if (!op->is_own && op->is_resumed)
+        op_free_parts(op);
+}
+
 /* Forgets what was planned and what was seen, but not what was said. */
 static void forget_plan(qblk_op *op)
 {
     struct engine old = op->engine;
+    struct journal journal = op->journal;
 
     op->engine.notes = NULL;
     op->engine.n_notes = op->engine.notes_room = 0;
@@ -59,11 +80,17 @@ static void forget_plan(qblk_op *op)
     op->engine.notes = old.notes;
     op->engine.n_notes = old.n_notes;
     op->engine.notes_room = old.notes_room;
+    if (op->kind->plan_again != NULL)
+        memset(&op->journal, 0, sizeof(op->journal)); /* the only record that there is: kept */
     op_drop_plan(op);
+    if (op->kind->plan_again != NULL)
+        op->journal = journal;
     memset(&op->found, 0, sizeof(op->found));
     op->disk = op->root = op->top = op->below = -1;
-    op->is_planned = false;
+    op->is_planned = op->begins_again = false;
     op->landing = op->starting = NULL;
+    target_forget(&op->to);
+    forget_parts(op);
 }
 
 static void read_anew(qblk_op *op)
@@ -86,32 +113,44 @@ static bool is_recorded(const qblk_op *op)
     return op->is_resumed;
 }
 
+/* From its beginning, or, of one without a journal, from what is there. */
+static void plan_anew(qblk_op *op)
+{
+    const qblk_error why = op->engine.cancel_error;
+    bool is_cancelled = op->engine.cancel_asked;
+
+    forget_plan(op);
+    if (is_cancelled)
+        engine_give_up(&op->engine, &why);
+    read_anew(op);
+    if (is_cancelled)
+        monitor_ask_turn(op->monitor);
+}
+
 void op_take_up(qblk_op *op)
 {
     const struct engine *engine = &op->engine;
-
-    bool is_cancelled = engine->cancel_asked;
+    bool is_begun = op->has_returned || (op->is_planned && engine_has_changed(engine));
 
     op->is_away = false;
-    if (!op->is_planned && !op->has_returned) {
-        forget_plan(op); /* nothing has been done yet */
-        if (is_cancelled)
-            engine_cancel(&op->engine);
-        read_anew(op);
-        if (is_cancelled)
-            monitor_ask_turn(op->monitor);
+    op->is_own = op->is_own || (op->is_planned && !op->is_resumed);
+    op->was_past = op->was_past || engine->is_past;
+    if (!is_begun) {
+        plan_anew(op);
         return;
     }
-    if (!op->has_returned) {
-        op->is_own = !op->is_resumed;
-        op->asked = op->ending;
+    if (op->kind->plan_again != NULL) {
+        op->has_returned = true;
+        plan_anew(op);
+        return;
     }
+    if (!op->has_returned)
+        op->asked = op->ending;
     op->is_recorded = op->is_recorded || is_recorded(op);
-    op->was_past = op->was_past || engine->is_past;
     if (op->cause.code == QBLK_E_NONE)
         op->cause = engine->error;
-    if (op->cause.code == QBLK_E_NONE && is_cancelled)
-        (void)err_set(&op->cause, QBLK_E_CANCELLED, "cancelled by the user");
+    if (op->cause.code == QBLK_E_NONE && engine->cancel_asked)
+        op->cause = engine->cancel_error;
     if (op->cause.code != QBLK_E_NONE)
         op->how = QBLK_RESUME_UNDO;
     op->has_returned = op->is_resumed = true;
@@ -119,35 +158,66 @@ void op_take_up(qblk_op *op)
     read_anew(op);
 }
 
-bool op_over_again(qblk_op *op)
+static void begin_again(qblk_op *op)
 {
-    const qblk_error *error = &op->engine.error;
-    bool is_undone = error->kind == QBLK_KIND_CANCELLED || error->code == QBLK_E_UNKNOWN_JOB;
-
-    if (!op->has_returned || !is_undone)
-        return false;
-    if (error->code == QBLK_E_UNKNOWN_JOB && op->was_past) {
-        memset(&op->engine.error, 0, sizeof(op->engine.error));
-        return false; /* its last message was lost, and the journal is gone: it was complete */
-    }
-    if (op->cause.code != QBLK_E_NONE)
-        op->engine.error = op->cause;
-    if (!op->is_own || op->engine.cancel_asked || op->cause.code != QBLK_E_NONE)
-        return false;
-    if (error->code == QBLK_E_UNKNOWN_JOB && op->is_recorded) {
-        qblk_error why;
-
-        (void)err_set(&why, QBLK_E_LOST, "the connection was lost, and operation %s is not in QEMU any "
-                      "more: QEMU has been started anew, or another client has ended the operation; "
-                      "look at the images", op->id);
-        op->engine.error = why;
-        return false;
-    }
     engine_note(&op->engine, "the connection was lost before anything had come of the operation; it was "
                 "begun again");
     op->ending = op->asked;
-    op->has_returned = op->is_resumed = false;
+    op->has_returned = op->is_resumed = op->is_recorded = false;
     forget_plan(op);
+    group_begins_again(op);
     read_anew(op);
-    return true;
+}
+
+static void vanished(qblk_op *op)
+{
+    (void)err_set(&op->engine.error, QBLK_E_LOST, "the connection was lost, and operation %s is not in "
+                  "QEMU any more: QEMU has been started anew, or another client has ended the "
+                  "operation; look at the images", op->id);
+}
+
+static void job_vanished(qblk_op *op)
+{
+    (void)err_set(&op->engine.error, QBLK_E_JOB_LOST, "job %s was there when the connection was lost, "
+                  "and is not any more: somebody else has ended it", op->names.job);
+}
+
+/* What is found is what counts, of which the engine's error is the beginning. True if the operation is
+ * to begin again. */
+static bool judge(qblk_op *op)
+{
+    qblk_error *error = &op->engine.error;
+    bool is_gone = error->code == QBLK_E_UNKNOWN_JOB;
+    bool is_undone = error->kind == QBLK_KIND_CANCELLED &&
+                     op->engine.main.outcome == QBLK_OUTCOME_NONE;
+    bool is_whole = op->is_own && !op->engine.cancel_asked;
+
+    if (!is_gone && error->kind != QBLK_KIND_CANCELLED)
+        return false;
+    if (is_gone && op->was_past) {
+        memset(error, 0, sizeof(*error));
+        return false; /* its last message was lost, and the journal is gone: it was complete */
+    }
+    if (op->cause.code != QBLK_E_NONE || group_gives_up(op, &op->cause)) {
+        *error = op->cause;
+        return false;
+    }
+    if (!is_whole || !(is_gone || is_undone))
+        return false;
+    if (is_gone && op->is_recorded)
+        vanished(op);
+    else if (op->was_running)
+        job_vanished(op);
+    return !op->was_running && !(is_gone && op->is_recorded);
+}
+
+bool op_over_again(qblk_op *op)
+{
+    if (!op->has_returned || op->kind->plan_again != NULL)
+        return false;
+    if (judge(op)) {
+        begin_again(op);
+        return true;
+    }
+    return op->engine.error.code != QBLK_E_NONE && guest_outlives(op, &op->engine.error);
 }

@@ -118,7 +118,6 @@ const struct op_kind op_backup = {
     .plan = plan,
     .plan_end = plan_end,
     .plan_clean = plan_clean,
-    .comes_back = true,
 };
 
 /* ---- public --------------------------------------------------------------------------------- */

@@ -247,7 +247,6 @@ const struct op_kind op_commit = {
     .plan_end = plan_end,
     .plan_clean = plan_clean,
     .has_endings = true,
-    .comes_back = true,
 };
 
 /* ---- public --------------------------------------------------------------------------------- */

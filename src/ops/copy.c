@@ -246,7 +246,6 @@ const struct op_kind op_copy = {
     .plan_end = plan_end,
     .plan_clean = plan_clean,
     .has_endings = true,
-    .comes_back = true,
 };
 
 /* ---- public --------------------------------------------------------------------------------- */

@@ -3,9 +3,12 @@
  * images can be used elsewhere; or nothing has changed but that the guest was asked.
  *
  * A guest may ignore being asked, for the moment or for good, so it is asked several times, and
- * that it is gone is known by DEVICE_DELETED alone. What was asked for cannot be taken back. There
- * is no journal: a client that dies leaves nodes that nobody uses, and no harm. */
+ * that it is gone is known by DEVICE_DELETED alone, or, after a lost connection, by its absence.
+ * What was asked for cannot be taken back. There is no journal: a client that dies leaves nodes
+ * that nobody uses, and no harm. */
 #include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "base/err.h"
@@ -20,7 +23,10 @@
 struct detach {
     bool keep_nodes;
     int tries, interval_ms;
-    char *path; /* of the device in QEMU's object tree; within the same piece of memory */
+    bool was_asked;      /* over a connection that was lost */
+    char root[64];       /* the node that the device uses */
+    const char *device;  /* its id, or ""; within the same piece of memory, as is */
+    char *path;          /* the device in QEMU's object tree */
     char room[];
 };
 
@@ -28,9 +34,8 @@ struct detach {
 static const char *device_of(const qblk_op *op)
 {
     const struct detach *mine = op->own;
-    const qblk_disk *disk = qblk_graph_disk(op->graph, op->disk);
 
-    return disk->device[0] != '\0' ? disk->device : mine->path;
+    return mine->device[0] != '\0' ? mine->device : mine->path;
 }
 
 /* QEMU names the part of a device that has the disk, and unplugs the whole: with an id that is
@@ -51,13 +56,16 @@ static int find_path(qblk_op *op, qblk_error *error)
                        "unplug; remove its nodes with blockdev-del", op->disk_name);
     if (skip == 0)
         len = strlen(path);
-    mine = mem_realloc(op->own, sizeof(*mine) + len + 1);
+    mine = mem_realloc(op->own, sizeof(*mine) + len + 1 + strlen(disk->device) + 1);
     if (mine == NULL)
         return err_nomem(error);
     op->own = mine;
     memcpy(mine->room, path, len);
     mine->room[len] = '\0';
     mine->path = mine->room;
+    mine->device = strcpy(mine->room + len + 1, disk->device);
+    (void)snprintf(mine->root, sizeof(mine->root), "%s",
+                   qblk_graph_node(op->graph, op->root)->name);
     return 0;
 }
 
@@ -68,8 +76,8 @@ static bool is_ours(const qblk_op *op, const char *device, const char *path)
 {
     const struct detach *mine = op->own;
 
-    return str_equal(path, mine->path) ||
-           (device != NULL && strcmp(device, qblk_graph_disk(op->graph, op->disk)->device) == 0);
+    return mine->path != NULL &&
+           (str_equal(path, mine->path) || (device != NULL && strcmp(device, mine->device) == 0));
 }
 
 static void hear_deleted(qblk_op *op, const char *text)
@@ -116,11 +124,13 @@ static void hear(qblk_op *op, const char *name, const char *text)
  * at all. */
 static int see_refusal(void *arg, struct engine *engine, const char *reply, qblk_error *error)
 {
-    (void)arg;
+    const qblk_op *op = arg;
+    const struct detach *mine = op->own;
+
     (void)reply;
     if (error->code != QBLK_E_QEMU)
         return -error->err;
-    if (engine->tried > 1 && strcmp(error->qmp_class, "DeviceNotFound") == 0)
+    if ((engine->tried > 1 || mine->was_asked) && strcmp(error->qmp_class, "DeviceNotFound") == 0)
         engine_come(engine, NULL);
     else if (engine->tried == 1 && strstr(error->text, "in the process of unplug") == NULL)
         return -error->err;
@@ -219,6 +229,59 @@ static int plan(qblk_op *op, qblk_error *error)
     return r == 0 ? plan_steps(op, error) : r;
 }
 
+/* Whether the device is there, with the node that it had: a guest may have another one of its name by
+ * now, which nobody wants gone. */
+static bool is_there(const qblk_op *op)
+{
+    const struct detach *mine = op->own;
+    size_t len = strlen(mine->path);
+
+    for (int i = 0; i < qblk_graph_disk_count(op->graph); i++) {
+        const qblk_disk *disk = qblk_graph_disk(op->graph, i);
+
+        if (strncmp(disk->qom_path, mine->path, len) == 0 &&
+            (disk->qom_path[len] == '/' || disk->qom_path[len] == '\0') && disk->root >= 0 &&
+            strcmp(qblk_graph_node(op->graph, disk->root)->name, mine->root) == 0)
+            return true;
+    }
+    return false;
+}
+
+/* The nodes that went with the device before the connection was lost. */
+static void forget_gone(qblk_op *op)
+{
+    struct journal_nodes *nodes = &op->journal.old_nodes;
+    size_t n = 0;
+
+    for (size_t i = 0; i < nodes->n; i++) {
+        if (qblk_graph_find_node(op->graph, nodes->v[i]) >= 0)
+            nodes->v[n++] = nodes->v[i];
+        else
+            free(nodes->v[i]);
+    }
+    nodes->n = n;
+}
+
+static int plan_again(qblk_op *op, qblk_error *error)
+{
+    struct detach *mine = op->own;
+    int r;
+
+    if (!op->was_past && is_there(op)) {
+        mine->was_asked = true;
+        journal_done(&op->journal);
+        r = plan_find_disk(op, error);
+        return r == 0 ? plan(op, error) : r;
+    }
+    op->engine.is_past = true;
+    forget_gone(op);
+    if (op->journal.old_nodes.n > 0) {
+        plan_delete_old(op);
+        plan_survey(op);
+    }
+    return 0;
+}
+
 static void tell_left(qblk_op *op)
 {
     if (op->engine.is_past)
@@ -234,6 +297,7 @@ const struct op_kind op_detach = {
     .name = "detach",
     .own_size = sizeof(struct detach),
     .plan = plan,
+    .plan_again = plan_again,
     .tell_left = tell_left,
     .hear = hear,
 };

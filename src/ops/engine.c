@@ -173,6 +173,7 @@ static bool is_left_out(const struct engine *engine, const struct step *step)
     case STEP_THAW:
         return step->retires > 0 && !engine->steps[step->retires - 1].is_done;
     case STEP_FREEZE:
+        return engine->main.is_ending;
     case STEP_MEND:
     case STEP_CALL:
     case STEP_ABSENT:
@@ -194,6 +195,17 @@ static bool is_left_out(const struct engine *engine, const struct step *step)
 bool engine_is_agents(const struct step *step)
 {
     return step->kind == STEP_FREEZE || step->kind == STEP_THAW || step->kind == STEP_MEND;
+}
+
+/* Passes over the step. Nothing is to be undone of a freeze that came too late. */
+static void leave_out(struct engine *engine)
+{
+    if (engine->steps[engine->at].kind != STEP_FREEZE) {
+        engine_next_step(engine);
+        return;
+    }
+    engine_note(engine, "the guest is not quiesced: the job ended before it was frozen");
+    engine->at++;
 }
 
 /* Cleaning needs no reply to go on, and QEMU answers in order: the next cleaning command is given out
@@ -298,7 +310,7 @@ static bool forward(struct engine *engine, struct act *act)
                    step->kind == STEP_OVER || step->kind == STEP_BARRIER;
 
     if (engine->phase == PHASE_IDLE && is_left_out(engine, step)) {
-        engine_next_step(engine);
+        leave_out(engine);
         return false;
     }
     if (step->kind == STEP_UNDO) {

@@ -74,7 +74,8 @@ static void see(struct member *member)
     if (op == NULL)
         return;
     member->is_over = op->is_over;
-    member->has_failed = op->engine.mode == ENGINE_UNDO || op->engine.error.code != QBLK_E_NONE ||
+    member->has_failed = (!op->begins_again && (op->engine.mode == ENGINE_UNDO ||
+                                                op->engine.error.code != QBLK_E_NONE)) ||
                          (op->is_over && op->error.code != QBLK_E_NONE);
 }
 
@@ -93,7 +94,11 @@ static bool has_reached(const struct member *member, int barrier)
 
 static bool is_resumed(const qblk_group *group)
 {
-    return group->n > 0 && group->members[0].op != NULL && group->members[0].op->is_resumed;
+    for (size_t i = 0; i < group->n; i++) {
+        if (group->members[i].op != NULL && group->members[i].op->is_resumed)
+            return true;
+    }
+    return false;
 }
 
 /* A failure before the decision is everybody's. Of those that are taken up each has to be asked
@@ -101,7 +106,7 @@ static bool is_resumed(const qblk_group *group)
 static void share_failure(qblk_group *group)
 {
     if (group->passed >= GROUP_DECIDED ||
-        (is_resumed(group) && group->passed < GROUP_PLANNED))
+        (is_resumed(group) && group->passed < GROUP_PLANNED && !group->has_verdict))
         return;
     for (size_t i = 0; i < group->n && !group->is_given_up; i++) {
         const struct member *member = &group->members[i];
@@ -139,12 +144,22 @@ static void open_barriers(qblk_group *group)
     }
 }
 
+/* They come back together, but not in one instant: what one of them was before says nothing. */
+static bool is_away(const qblk_group *group)
+{
+    for (size_t i = 0; i < group->n; i++) {
+        if (group->members[i].op != NULL && group->members[i].op->is_away)
+            return true;
+    }
+    return false;
+}
+
 /* Ending them all is one burst: nothing is read in between. */
 static void turn(struct monitor_child *child)
 {
     qblk_group *group = LIST_ENTRY(child, qblk_group, child);
 
-    if (!group->is_started)
+    if (!group->is_started || is_away(group))
         return;
     group->is_turning = true;
     for (size_t i = 0; i < group->n; i++)
@@ -162,6 +177,18 @@ static void turn(struct monitor_child *child)
     }
     group->is_turning = false;
     free_if_idle(group);
+}
+
+/* Each of its operations looks anew how far it is, and what was agreed on with it: nothing, but for one
+ * that has ended as was decided. */
+static void lost(struct monitor_child *child, const qblk_error *why)
+{
+    qblk_group *group = LIST_ENTRY(child, qblk_group, child);
+
+    (void)why;
+    group->passed = GROUP_NONE;
+    group->has_verdict = group->is_given_up = false;
+    group->verdict = GROUP_GO_ON;
 }
 
 static void ended(struct monitor_child *child, const qblk_error *why)
@@ -297,6 +324,14 @@ static bool is_complete(const qblk_group *group, const qblk_op *op)
     return true;
 }
 
+/* What an operation of another client that has come to its end, before the connection was lost, means
+ * for the others. */
+static enum group_verdict verdict_of_over(const qblk_op *op)
+{
+    return op->error.code != QBLK_E_NONE || op->report.result == QBLK_RESULT_UNDONE ? GROUP_UNDO
+                                                                                     : GROUP_GO_ON;
+}
+
 static int judge(qblk_group *group, const qblk_op *op, qblk_error *error)
 {
     for (size_t i = 0; i < group->n; i++) {
@@ -304,6 +339,11 @@ static int judge(qblk_group *group, const qblk_op *op, qblk_error *error)
 
         if (member == NULL) {
             group->verdict = GROUP_UNDO;
+            continue;
+        }
+        if (member->is_over && op->has_returned) {
+            if (verdict_of_over(member) == GROUP_UNDO)
+                group->verdict = GROUP_UNDO;
             continue;
         }
         /* One that is gone was undone; one that cannot be understood must not be contradicted. */
@@ -319,7 +359,29 @@ static int judge(qblk_group *group, const qblk_op *op, qblk_error *error)
         if (member->is_over || member->found != GROUP_FOUND_JOB || !is_complete(group, member))
             group->verdict = GROUP_UNDO;
     }
+    if (op->is_own)
+        group->verdict = GROUP_GO_ON; /* a failure is shared, and what is missing begins again */
     return 0;
+}
+
+void group_begins_again(qblk_op *op)
+{
+    if (op->group != NULL && op->group->passed > GROUP_SAFE && op->group->passed < GROUP_DECIDED)
+        op->group->passed = GROUP_SAFE;
+}
+
+bool group_gives_up(qblk_op *op, qblk_error *ret_why)
+{
+    qblk_group *group = op->group;
+
+    if (group == NULL || !op->begins_again)
+        return false;
+    for (size_t i = 0; i < group->n; i++)
+        see(&group->members[i]);
+    share_failure(group);
+    if (group->is_given_up)
+        *ret_why = group->cause;
+    return group->is_given_up;
 }
 
 int group_judge(qblk_op *op, enum group_verdict *ret_verdict, qblk_ending *ret_ending,
@@ -352,6 +414,7 @@ int qblk_group_new(qblk_monitor *monitor, qblk_group **ret_group, qblk_error *er
         return err_nomem(error);
     group->monitor = monitor;
     group->child.ended = ended;
+    group->child.lost = lost;
     group->child.freed = freed;
     group->child.turn = turn;
     list_append(&monitor->children, &group->child.link);

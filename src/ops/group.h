@@ -36,7 +36,8 @@ enum group_found {
 
 /* What that means for all of them. */
 enum group_verdict {
-    GROUP_GO_ON,  /* all are under way: as if nothing had happened */
+    GROUP_GO_ON,  /* all are under way: as if nothing had happened. After a lost connection also if some
+                   * are not: they begin again, and the others wait */
     GROUP_UNDO,   /* one is missing or has failed: undo the others */
     GROUP_FOLLOW  /* one has ended well: so must the others */
 };
@@ -59,6 +60,11 @@ int group_list_others(const qblk_op *op, struct journal_nodes *ids);
 int group_check_clash(const qblk_op *op, qblk_error *error);
 /* A step that holds the operation back, if it is in a group. */
 void group_plan_barrier(qblk_op *op, enum group_barrier barrier, const char *name);
+
+/* Over a new connection: the operation is planned from its beginning once more; whether that makes no
+ * sense any more, since another of the group has failed, and why. */
+void group_begins_again(qblk_op *op);
+bool group_gives_up(qblk_op *op, qblk_error *ret_why);
 
 /* Once every member has read its journal. *ret_ending: how the one that has ended did (FOLLOW).
  * QBLK_E_BUSY if one of them cannot be taken up. */

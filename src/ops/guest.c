@@ -11,6 +11,8 @@
 /* How long a guest may be frozen. Nothing that is done meanwhile takes that long unless it hangs, and a
  * guest that cannot write is worse than an operation that has failed. */
 #define FROZEN_MS 60000
+/* The same while there is no connection to QEMU. */
+#define AWAY_MS 5000
 /* Where the loop has no room for one more descriptor. */
 #define BLIND_MS 50
 
@@ -108,16 +110,21 @@ static void start(struct guest *guest, enum agent_errand errand)
     follow(guest);
 }
 
+static const char *how_long(const qblk_op *op)
+{
+    return op->is_away ? "5 s without a connection to QEMU" : "60 s";
+}
+
 static void too_long(struct monitor_timer *timer)
 {
     struct guest *guest = LIST_ENTRY(timer, struct guest, too_long);
     qblk_op *op = guest->op;
     qblk_error error;
 
-    (void)err_set(&error, QBLK_E_TIMEOUT, "the guest has been frozen for %d s, which is too long; it "
-                  "was thawed", FROZEN_MS / 1000);
-    engine_note(&op->engine, "the guest was thawed after %d s, before the operation was done with it: "
-                "what was made is not quiesced", FROZEN_MS / 1000);
+    (void)err_set(&error, QBLK_E_TIMEOUT, "the guest has been frozen for %s, which is too long; it "
+                  "was thawed", how_long(op));
+    engine_note(&op->engine, "the guest was thawed after %s, before the operation was done with it: "
+                "what was made is not quiesced", how_long(op));
     if (!agent_is_busy(guest->agent))
         start(guest, AGENT_THAW);
     engine_give_up(&op->engine, &error);
@@ -131,7 +138,7 @@ static void tell_engine(struct guest *guest, const struct agent_found *found,
     qblk_op *op = guest->op;
 
     guest->engine_waits = false;
-    if (error == NULL && found->was_frozen)
+    if (error == NULL && found->was_frozen && !op->is_own)
         engine_note(&op->engine, "the guest had been left frozen, and was thawed");
     else if (error == NULL && found->is_frozen && found->count == 0)
         engine_note(&op->engine, "the guest agent found no file system to freeze");
@@ -210,6 +217,19 @@ void guest_cancelled(qblk_op *op)
     follow(guest);
 }
 
+void guest_away(qblk_op *op)
+{
+    struct guest *guest = op->guest;
+
+    if (guest == NULL || guest->agent == NULL)
+        return;
+    guest->engine_waits = guest->is_put_off = false;
+    if (guest->too_long.is_set)
+        monitor_timer_set(op->monitor, &guest->too_long, monitor_now_ms() + AWAY_MS);
+    agent_give_up(guest->agent, monitor_now_ms());
+    follow(guest);
+}
+
 bool guest_holds(qblk_op *op)
 {
     struct guest *guest = op->guest;
@@ -237,6 +257,8 @@ bool guest_outlives(qblk_op *op, const qblk_error *why)
 
     if (guest == NULL || guest->agent == NULL)
         return false;
+    if (guest->after == AFTER_LOST)
+        return true;
     if (!agent_is_frozen(guest->agent)) {
         /* What it is about to do must not be done any more. */
         guest->agent = agent_free(guest->agent);
@@ -365,7 +387,11 @@ int guest_read_record(qblk_op *op, const char *value, qblk_error *error)
 {
     bool is_optional = value != NULL && value[0] == '?';
     qblk_error mine;
-    int r = guest_want(op, value != NULL ? value + is_optional : NULL, is_optional, &mine);
+    int r;
+
+    if (op->is_own)
+        return 0; /* its agent is there, and knows more */
+    r = guest_want(op, value != NULL ? value + is_optional : NULL, is_optional, &mine);
 
     return r < 0 && mine.code == QBLK_E_MEMORY ? err_copy(error, &mine) : 0;
 }

@@ -29,11 +29,15 @@ int guest_read_record(qblk_op *op, const char *value, qblk_error *error);
 void guest_act(qblk_op *op, const struct act *act);
 /* The user has cancelled: a freeze under way is given up. */
 void guest_cancelled(qblk_op *op);
+/* The connection to QEMU is lost, and being made again. A freeze under way is given up; a guest that is
+ * frozen stays so for a while, since what it is frozen for may be done already, and is thawed by the
+ * operation once it is known, or when that takes too long. */
+void guest_away(qblk_op *op);
 /* Whether the operation must wait before it is left: the guest is being thawed, after which op_run()
  * is called again. */
 bool guest_holds(qblk_op *op);
-/* The connection to QEMU has ended. Whether the operation is to end later, when the guest has been
- * thawed: then by guest.c. */
+/* The connection to QEMU has ended, or the operation cannot be taken up over a new one. Whether it is
+ * to end later, as lost, when the guest has been thawed: then by guest.c. */
 bool guest_outlives(qblk_op *op, const qblk_error *why);
 /* The monitor goes: whether the operation is one of those, and is to end now. */
 bool guest_is_cut_off(qblk_op *op, qblk_error *ret_why);

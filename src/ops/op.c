@@ -72,7 +72,7 @@ struct target *op_target(qblk_op *op, size_t number)
     return op->n_parts > 0 ? &op->parts[number].to : &op->to;
 }
 
-static void free_parts(qblk_op *op)
+void op_free_parts(qblk_op *op)
 {
     for (size_t i = 0; i < op->n_parts; i++) {
         free(op->parts[i].disk_name);
@@ -80,6 +80,9 @@ static void free_parts(qblk_op *op)
     }
     free(op->parts);
     free(op->told_disks);
+    op->parts = NULL;
+    op->told_disks = NULL;
+    op->n_parts = 0;
 }
 
 static int draw_id(qblk_op *op, qblk_error *error)
@@ -134,7 +137,7 @@ static void destroy(qblk_op *op)
     op_drop_plan(op);
     free(op->disk_name);
     target_done(&op->to);
-    free_parts(op);
+    op_free_parts(op);
     free(op->base);
     free(op->into);
     free(op->bottom);
@@ -322,15 +325,25 @@ void op_end(qblk_op *op, qblk_result result, const qblk_error *error)
 
 void op_refuse(qblk_op *op, const qblk_error *error)
 {
+    if (op->has_returned && guest_outlives(op, error))
+        return;
     op_end(op, error->kind == QBLK_KIND_CONNECTION ? QBLK_RESULT_LOST : QBLK_RESULT_FAILED,
            error);
 }
 
 /* ---- planning ------------------------------------------------------------------------------- */
 
+/* Whether it is planned from what is there, as there is no journal that says more. */
+static bool is_seen_anew(const qblk_op *op)
+{
+    return op->has_returned && op->kind->plan_again != NULL;
+}
+
 static int plan(qblk_op *op, qblk_error *error)
 {
-    int r = op->is_resumed ? resume_plan(op, error) : op->kind->plan(op, error);
+    int r = is_seen_anew(op) ? op->kind->plan_again(op, error)
+            : op->is_resumed ? resume_plan(op, error)
+                             : op->kind->plan(op, error);
 
     return r < 0 ? r : engine_ready(&op->engine, error);
 }
@@ -411,7 +424,7 @@ static void take_graph(void *arg, qblk_graph *graph, const qblk_error *error)
         op_refuse(op, error);
         return;
     }
-    if (!op->is_resumed && plan_find_disk(op, &mine) < 0) {
+    if (!op->is_resumed && !is_seen_anew(op) && plan_find_disk(op, &mine) < 0) {
         op_refuse(op, &mine);
         return;
     }

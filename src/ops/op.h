@@ -93,8 +93,10 @@ struct op_kind {
      * is passed. NULL: the journal alone says so. */
     bool (*is_seen_done)(const qblk_op *op);
     size_t own_size;      /* of what it alone knows of an operation, op->own; 0: nothing */
+    /* Without a journal: plans anew, from what is there now, what is left to do after a connection was
+     * lost in its middle. The disk may be gone. NULL: it has a journal, which is read. */
+    int (*plan_again)(qblk_op *op, qblk_error *error);
     bool has_endings;     /* it can end in more than one way: op->ending, if that is not DEFAULT */
-    bool comes_back;      /* carried on over a lost connection: again.c */
 };
 
 extern const struct op_kind op_pull, op_copy, op_swap, op_backup, op_commit, op_snapshot;
@@ -166,6 +168,8 @@ struct qblk_op {
     bool is_own;         /* ...and begun by this client */
     bool is_recorded;    /* ...and had its journal by then */
     bool was_past;       /* ...and the point of no return behind it */
+    bool was_running;    /* its main job was seen before the connection was lost */
+    bool begins_again;   /* in a group: what there is of it is undone, for it to begin again */
     qblk_ending asked;   /* the ending before the journal was read */
     qblk_error cause;    /* of the undoing that was under way */
 
@@ -203,6 +207,7 @@ void op_leave_alone(qblk_op *op);
 void op_name(qblk_op *op);
 /* Makes the parts; their targets have names and nothing else. */
 int op_make_parts(qblk_op *op, size_t n, qblk_error *error);
+void op_free_parts(qblk_op *op);
 /* Its targets by number: that of its disk, or those of its parts. */
 size_t op_n_targets(const qblk_op *op);
 struct target *op_target(qblk_op *op, size_t number);
@@ -217,8 +222,8 @@ int op_read_graph(qblk_op *op, qblk_error *error); /* what is planned from */
 void op_lost(struct monitor_child *child, const qblk_error *why);
 void op_synced(qblk_monitor *monitor, void *arg); /* of the job listener */
 void op_take_up(qblk_op *op);
-/* The engine has nothing more to do. True if the operation has begun again instead; else the engine's
- * error is what is to be told. */
+/* The engine has nothing more to do. True if the operation has begun again instead, or is ended by the
+ * guest's side; else the engine's error is what is to be told. */
 bool op_over_again(qblk_op *op);
 /* Refuses: nothing was changed. */
 void op_refuse(qblk_op *op, const qblk_error *error);
@@ -312,6 +317,8 @@ int plan_chain_without(const qblk_op *op, int last, int next, char **ret_text, q
 /* target.c: an image that copy, backup or snapshot writes to. */
 /* Its node names, in the operation of that id; number 0 is the first. */
 void target_name(struct target *to, const char *id, int number);
+/* Takes back what planning has made of it: it is to be planned anew. */
+void target_forget(struct target *to);
 void target_done(struct target *to);
 /* Whether two names are those of one file that is there; or, the second, of one that may not be. */
 bool target_is_same_file(const char *a, const char *b);

@@ -215,7 +215,6 @@ const struct op_kind op_pull = {
     .plan = plan,
     .plan_end = plan_end,
     .plan_clean = plan_delete_old,
-    .comes_back = true,
 };
 
 /* ---- public --------------------------------------------------------------------------------- */

@@ -115,6 +115,8 @@ int remains_make_parts(qblk_op *op, const struct qapi_block_device_info_list *li
     size_t n = count_targets(op, list);
     int r;
 
+    if (op->n_parts > 0)
+        return 0; /* this client's own, over a new connection */
     if (n == 1 && op->kind != &op_snapshot)
         return 0;
     r = op_make_parts(op, n, error);
@@ -127,12 +129,22 @@ int remains_make_parts(qblk_op *op, const struct qapi_block_device_info_list *li
 
 /* ---- files ----------------------------------------------------------------------------------- */
 
-/* Whether somebody else has put the target to use: a disk, an export, an image above it. While the image
- * in it is made, QEMU has a node of no name of ours on its file. */
+static bool is_there(const qblk_op *op, const char *id)
+{
+    qblk_job *job = qblk_job_find(op->monitor, id);
+    qblk_job_info info = QBLK_INIT(qblk_job_info);
+
+    if (job != NULL)
+        qblk_job_get_info(job, &info);
+    return job != NULL && info.state != QBLK_JOB_GONE;
+}
+
+/* Whether somebody else has put the target to use: a disk, an export, an image above it. The job that
+ * makes the image in it is no somebody: it uses it without a name, or by a node that QEMU named. */
 static bool is_in_use(const qblk_op *op, const struct target_names *names)
 {
     const char *const nodes[] = { names->node, names->file };
-    bool is_being_made = qblk_job_find(op->monitor, names->create_fmt) != NULL;
+    bool is_formatted = is_there(op, names->create_fmt);
     qblk_user user;
     char id[9];
 
@@ -140,10 +152,10 @@ static bool is_in_use(const qblk_op *op, const struct target_names *names)
         int node = op->graph != NULL ? qblk_graph_find_node(op->graph, nodes[i]) : -1;
 
         for (int k = 0; node >= 0 && qblk_graph_user(op->graph, node, k, &user) > 0; k++) {
-            bool is_own = (str_our_name(user.name, id) != NULL && strcmp(id, op->id) == 0) ||
-                          (is_being_made && user.name[0] == '#');
+            bool is_own = str_our_name(user.name, id) != NULL && strcmp(id, op->id) == 0;
+            bool is_named = user.name[0] != '\0' && user.name[0] != '#';
 
-            if (strcmp(user.kind, "job") != 0 && !is_own)
+            if (strcmp(user.kind, "job") != 0 && !is_own && (is_named || !is_formatted))
                 return true;
         }
     }
@@ -158,9 +170,7 @@ static bool is_made_file(qblk_op *op, size_t number,
 {
     const struct target_names *names = &op_target(op, number)->names;
     const char *file = journal_file(&op->journal, number);
-    qblk_job *maker = qblk_job_find(op->monitor, names->create_file);
-    qblk_job_info info = QBLK_INIT(qblk_job_info);
-    bool is_ours = op->engine.main.is_known;
+    bool is_ours = op->engine.main.is_known || is_there(op, names->create_file);
 
     if (file == NULL || file[0] != '/')
         return false;
@@ -168,10 +178,6 @@ static bool is_made_file(qblk_op *op, size_t number,
      * cannot be seen whether it had moved there. */
     if (!op->engine.main.is_known && (is_in_use(op, names) || (op->kind->has_endings && op->top < 0)))
         return false;
-    if (maker != NULL) {
-        qblk_job_get_info(maker, &info);
-        is_ours = is_ours || info.state != QBLK_JOB_GONE;
-    }
     for (size_t i = 0; i < list->n; i++) {
         const char *name = list->v[i].node_name;
 

@@ -16,6 +16,7 @@
 
 struct resize {
     uint64_t wanted, size; /* as asked; as sent */
+    uint64_t before;       /* what it was when that was planned */
     bool shrink;
 };
 
@@ -117,7 +118,7 @@ static int plan_steps(qblk_op *op, qblk_error *error)
 
 static int plan(qblk_op *op, qblk_error *error)
 {
-    const struct resize *mine = op->own;
+    struct resize *mine = op->own;
     const qblk_disk *disk = qblk_graph_disk(op->graph, op->disk);
     int r = plan_check_busy(op, -1, error);
 
@@ -136,7 +137,7 @@ static int plan(qblk_op *op, qblk_error *error)
         r = plan_chain_text(op, NULL, op->top, &op->chain_after, error);
     if (r < 0)
         return r;
-    op->disk_size = disk->virtual_size;
+    op->disk_size = mine->before = disk->virtual_size;
     if (mine->size != mine->wanted)
         engine_note(&op->engine, "%" PRIu64 " bytes are no multiple of %u, so it is %" PRIu64,
                     mine->wanted, SECTOR, mine->size);
@@ -146,6 +147,25 @@ static int plan(qblk_op *op, qblk_error *error)
         return 0;
     }
     return plan_steps(op, error);
+}
+
+/* The connection was lost once QEMU had been told: the disk's size says whether it did it. */
+static int plan_again(qblk_op *op, qblk_error *error)
+{
+    const struct resize *mine = op->own;
+    int r = plan_find_disk(op, error);
+
+    if (r < 0)
+        return r;
+    op->disk_size = qblk_graph_disk(op->graph, op->disk)->virtual_size;
+    if (op->disk_size == mine->size)
+        return 0;
+    if (op->disk_size != mine->before)
+        return err_set(error, QBLK_E_QEMU, "the connection was lost, and disk %s has %" PRIu64
+                       " bytes now, neither the %" PRIu64 " it had nor the %" PRIu64 " asked for: "
+                       "somebody else has resized it", op->disk_name, op->disk_size, mine->before,
+                       mine->size);
+    return plan(op, error);
 }
 
 static void tell_left(qblk_op *op)
@@ -158,6 +178,7 @@ const struct op_kind op_resize = {
     .name = "resize",
     .own_size = sizeof(struct resize),
     .plan = plan,
+    .plan_again = plan_again,
     .tell_left = tell_left,
 };
 

@@ -99,6 +99,8 @@ static void plan_rest(qblk_op *op, const qblk_job_info *job)
 {
     if (job != NULL) {
         see_ending(op);
+        if (op->engine.main.outcome != QBLK_OUTCOME_NONE)
+            op->is_quiesced = false; /* it was, or was not, when the job ended */
         if (op->ending != QBLK_END_KEEP)
             plan_wake(op, job);
         op->kind->plan_end(op);
@@ -272,16 +274,18 @@ static int plan_together(void *arg, struct engine *engine, const char *reply, qb
     qblk_ending ending;
     int r = group_judge(op, &verdict, &ending, error);
 
-    (void)engine;
     (void)reply;
     if (r < 0)
         return r;
     if (verdict == GROUP_FOLLOW) {
         op->how = QBLK_RESUME_INTENT;
         op->ending = ending;
+        engine->cancel_asked = false; /* too late: the decision has fallen */
     } else if (verdict == GROUP_UNDO) {
         turn_to_undoing(op);
     }
+    op->begins_again = op->is_own && verdict == GROUP_GO_ON && op->how == QBLK_RESUME_INTENT &&
+                       !op->was_running && op->found < GROUP_FOUND_JOB;
     return plan_on(op, error);
 }
 

@@ -58,7 +58,8 @@ static int suit(qblk_op *op, struct op_part *part, qblk_error *error)
     to->size = qblk_graph_node(op->graph, part->top)->virtual_size;
     to->is_overlay = true;
     to->judge = overlay_judge;
-    to->format = mem_strdup("qcow2");
+    if (to->format == NULL)
+        to->format = mem_strdup("qcow2");
     if (to->format == NULL)
         return err_nomem(error);
     if (to->reuse)

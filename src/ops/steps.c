@@ -104,6 +104,13 @@ void engine_note(struct engine *engine, const char *format, ...)
     va_start(ap, format);
     text = mem_vprintf(format, ap);
     va_end(ap);
+    /* What is planned twice is said once. */
+    for (size_t i = 0; text != NULL && i < engine->n_notes; i++) {
+        if (strcmp(engine->notes[i], text) == 0) {
+            free(text);
+            text = NULL;
+        }
+    }
     if (text != NULL)
         engine->notes[engine->n_notes++] = text;
 }

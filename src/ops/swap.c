@@ -170,10 +170,11 @@ static void plan_grow(qblk_op *op)
 
 static int plan(qblk_op *op, qblk_error *error)
 {
-    const struct swap *swap = op->own;
+    struct swap *swap = op->own;
     uint64_t now = qblk_graph_node(op->graph, op->root)->virtual_size;
     int r;
 
+    swap->is_bigger = false; /* to be seen, perhaps not for the first time */
     if (swap->resize != 0 && swap->resize < now)
         return err_set(error, QBLK_E_SIZE_MISMATCH, "disk %s has %" PRIu64 " bytes, and --resize %"
                        PRIu64 " would cut it off; \"qblk resize --shrink\" does that",

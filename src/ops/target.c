@@ -33,15 +33,24 @@ void target_name(struct target *to, const char *id, int number)
         (void)snprintf(all[i].to, OP_NAME_MAX, "qblk.%s.%s%s", id, all[i].role, suffix);
 }
 
-void target_done(struct target *to)
+void target_forget(struct target *to)
 {
-    free(to->path);
-    free(to->format);
     free(to->nbd.host);
     free(to->nbd.port);
     free(to->nbd.socket);
     free(to->nbd.export_name);
     free(to->backing_string);
+    memset(&to->nbd, 0, sizeof(to->nbd));
+    to->backing_string = NULL;
+    to->is_new_file = false;
+    /* has_empty_file stays: what the file holds by now is what this operation has written. */
+}
+
+void target_done(struct target *to)
+{
+    target_forget(to);
+    free(to->path);
+    free(to->format);
     memset(to, 0, sizeof(*to));
 }
 
@@ -132,7 +141,7 @@ static int check_file(struct target *to, const struct stat *st, qblk_error *erro
         return err_set(error, QBLK_E_TARGET_EXISTS, "the target %s is a block device, whose "
                        "content would be overwritten; prepare it with the right format and size "
                        "and say --reuse-external if that is meant", to->path);
-    if (st->st_size > 0)
+    if (st->st_size > 0 && !to->has_empty_file)
         return err_set(error, QBLK_E_TARGET_EXISTS, "the target %s exists and is not empty (%lld "
                        "bytes); choose another name, or say --reuse-external to %s", to->path,
                        (long long)st->st_size, reuse_is_to(to));

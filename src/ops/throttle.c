@@ -253,6 +253,14 @@ static int plan(qblk_op *op, qblk_error *error)
     return 0;
 }
 
+/* Limits that are set once more are the same. */
+static int plan_again(qblk_op *op, qblk_error *error)
+{
+    int r = plan_find_disk(op, error);
+
+    return r == 0 ? plan(op, error) : r;
+}
+
 static void tell_left(qblk_op *op)
 {
     engine_note(&op->engine, "QEMU was told the limits of disk %s; \"qblk throttle\" shows them",
@@ -263,6 +271,7 @@ const struct op_kind op_throttle = {
     .name = "throttle",
     .own_size = sizeof(struct throttle),
     .plan = plan,
+    .plan_again = plan_again,
     .tell_left = tell_left,
 };
 

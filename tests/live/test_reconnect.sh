@@ -16,18 +16,23 @@ through() {
     status=$?
 }
 
-# done_well N: whatever was cut, the operation was not started twice and left nothing
+# done_well N COMMAND [TIMES]: whatever was cut, the operation began with COMMAND so often, and left
+# nothing. All that was sent was carried out, so that what is on the wire is what there was.
 done_well() {
+    local n
     [ "$status" = 0 ] || fail "cut $1: ended with $status: $(tail -n 1 out) $(tail -n 3 report | tr '\n' ' ')"
+    n=$(grep -c "^> $2 " report)
+    [ "$n" = "${3-1}" ] || fail "cut $1: $2 was sent $n times"
     nothing_left
 }
 
-# Cut after a command, and then after a message from QEMU, each time a few further on (CUT_STEP=1: after
+# Cut after a command, and then after a message from QEMU, each time some further on (CUT_STEP=1: after
 # each), until the operation ends before that: $1 is called for one cut.
 at_each_message() {
     local flag n
     for flag in c r; do
-        for ((n = 3; n < 200; n += ${CUT_STEP:-4})); do
+        # Two further on for the other flag: other instants.
+        for ((n = $([ "$flag" = c ] && echo 3 || echo 5); n < 200; n += ${CUT_STEP:-8})); do
             "$1" "-$flag $n"
             grep -q '^cut$' report || break
         done
@@ -35,18 +40,19 @@ at_each_message() {
     done
 }
 
+# fresh [ARG...]: a new QEMU, with these arguments besides
 fresh() {
     [ -z "${qemu_pid-}" ] || { kill -KILL "$qemu_pid" && wait "$qemu_pid"; qemu_pid=; } 2>/dev/null
     rm -f m? ./*.qcow2 ./*.raw
     make_chain 8M
-    start_blockdev
+    start_blockdev "$@"
 }
 
 copy_once() {
     [ -n "${qemu_pid-}" ] || fresh
     rm -f new.qcow2
     through "$1" copy vd0 new.qcow2 --reconnect 20
-    done_well "$1"
+    done_well "$1" blockdev-mirror
     result result finished
     same new.qcow2 qcow2
 }
@@ -55,14 +61,14 @@ backup_once() {
     [ -n "${qemu_pid-}" ] || fresh
     rm -f new.qcow2
     through "$1" backup vd0 new.qcow2 --reconnect 20
-    done_well "$1"
+    done_well "$1" blockdev-backup
     same new.qcow2 qcow2
 }
 
 pull_once() {
     fresh
     through "$1" pull vd0 --reconnect 20
-    done_well "$1"
+    done_well "$1" block-stream
     stop_qemu
     same top.qcow2 qcow2
 }
@@ -70,9 +76,68 @@ pull_once() {
 commit_once() {
     fresh
     through "$1" commit vd0 --reconnect 20
-    done_well "$1"
+    done_well "$1" block-commit
     stop_qemu
     same base.qcow2 qcow2
+}
+
+swap_once() {
+    fresh
+    "$QEMU_IMG" create -q -f raw new.raw 12M || fail "no target"
+    through "$1" swap vd0 new.raw --format raw --resize 16M --reconnect 20
+    done_well "$1" blockdev-mirror
+    result result pivoted
+    stop_qemu
+    "$QEMU_IMG" resize -q -f raw --shrink new.raw 8M
+    same new.raw raw
+}
+
+two_once() {
+    fresh_two
+    rm -f new?.qcow2
+    through "$1" copy vd0=new0.qcow2 d1=new1.qcow2 --pivot --reconnect 20
+    done_well "$1" blockdev-mirror 2
+    stop_qemu
+    same new0.qcow2 qcow2
+    same new1.qcow2 qcow2 other.img
+}
+
+# The same with a second disk, which has data of its own.
+fresh_two() {
+    rm -f ./*.qcow2 ./*.raw
+    "$QEMU_IMG" create -q -f qcow2 d1.img 4M && "$QEMU_IMG" create -q -f raw other.img 4M ||
+        fail "no second disk"
+    io d1.img qcow2 "write -P 0x66 0 128k"
+    io other.img raw "write -P 0x66 0 128k"
+    fresh -blockdev "file,node-name=d1-file,filename=$dir/d1.img" \
+        -blockdev "qcow2,node-name=d1-top,file=d1-file" -device "virtio-blk-pci,id=d1,drive=d1-top"
+}
+
+snapshot_once() {
+    fresh_two
+    through "$1" snapshot vd0=over0.qcow2 d1=over1.qcow2 --reconnect 20
+    done_well "$1" transaction
+    stop_qemu
+    same over0.qcow2 qcow2
+    same over1.qcow2 qcow2 other.img
+}
+
+resize_once() {
+    fresh
+    through "$1" resize vd0 16M --reconnect 20
+    done_well "$1" block_resize
+    result disk_size 16777216
+}
+
+# One that is left is finished by a recover whose own connection is cut.
+recover_once() {
+    fresh
+    rm -f new.qcow2
+    q 0 copy vd0 new.qcow2 --keep
+    through "$1" recover --pivot --reconnect 20
+    done_well "$1" job-complete
+    stop_qemu
+    same new.qcow2 qcow2
 }
 
 watched() {
@@ -92,6 +157,67 @@ watched() {
     raw '{"execute": "job-dismiss", "arguments": {"id": "job"}}'
 }
 
+# see PATTERN: the next line of what is said that matches (extended regular expression)
+see() {
+    while read -r -t "$patience" -u "$says" line; do
+        [[ ! $line =~ $1 ]] || return 0
+    done
+    fail "it was not said: $1; $(tail -n 2 err)"
+}
+
+# told WORD VERB...: what a client that only looks says of a job that ended while there was no connection.
+# The proxy is killed, and in its place, once the job is over, stands QEMU's own socket. WORD is the
+# outcome: "lost" if QEMU has forgotten the job by then, which is as much as can be known.
+told() {
+    local outcome=$1 proxy
+    shift
+    make_long_chain
+    start_blockdev
+    raw '{"execute": "block-stream", "arguments": {"job-id": "job", "device": "top",
+          "speed": 65536, "auto-dismiss": false}}'
+    wait_event "JOB_STATUS_CHANGE job running *"
+    mkfifo says
+    : >report
+    "$cutproxy" m0 own report "$qblk" -s "$dir/own" --json --timeout 30 "$@" --reconnect 30 \
+        >says 2>err </dev/null &
+    proxy=$!
+    exec {says}<says
+    wait_said report '^> query-block-jobs'
+    raw '{"execute": "job-pause", "arguments": {"id": "job"}}'
+    see '"paused"'
+    kill -KILL "$proxy"
+    wait "$proxy" 2>/dev/null
+    raw '{"execute": "job-cancel", "arguments": {"id": "job"}}'
+    wait_event "JOB_STATUS_CHANGE job concluded *"
+    [ "$outcome" != lost ] || raw '{"execute": "job-dismiss", "arguments": {"id": "job"}}'
+    ln -s m0 anew
+    mv -T anew own
+    see '"event": "job".*"id": "job".*"outcome": "'"$outcome"'"'
+    # With nobody to read it ends at its next word.
+    exec {says}<&-
+    [ "$outcome" = lost ] || raw '{"execute": "job-dismiss", "arguments": {"id": "job"}}'
+}
+
+each_watcher_is_told() {
+    local outcome
+    for outcome in cancelled lost; do
+        told "$outcome" job watch job
+        anew
+        told "$outcome" watch "$dir/own"
+        anew
+        told "$outcome" events
+        anew
+        told "$outcome" job wait job
+        anew
+    done
+}
+
+anew() {
+    kill -KILL "$qemu_pid" && wait "$qemu_pid" 2>/dev/null
+    qemu_pid=
+    rm -f m? own says report ./*.qcow2 ./*.raw
+}
+
 # QEMU dies: tried for as long as was said, then lost, with status 3.
 dies() {
     make_long_chain
@@ -108,8 +234,15 @@ dies() {
 
 run_test "a watcher sees the end that came while it was away" watched
 run_test "a QEMU that does not come back is lost" dies
+run_test "every watcher is told what ended while it was away" each_watcher_is_told
 run_test "copy, cut all along" at_each_message copy_once
 run_test "backup, cut all along" at_each_message backup_once
 run_test "pull, cut all along" at_each_message pull_once
 run_test "commit, cut all along" at_each_message commit_once
+CUT_STEP=17
+run_test "swap, cut all along" at_each_message swap_once
+run_test "copy of two disks, cut all along" at_each_message two_once
+run_test "snapshot of two disks, cut all along" at_each_message snapshot_once
+run_test "resize, cut all along" at_each_message resize_once
+run_test "recover, cut all along" at_each_message recover_once
 finish

@@ -119,23 +119,98 @@ of_many() {
     wait
 }
 
-# A directory and a socket in it that come later; the place of a QEMU that died taken by another.
+# Directories and a socket in them that come later, go, and come back; the place of a QEMU that died
+# taken by another.
 of_places() {
-    mkdir guests
-    watch --glob "guests/*/qmp"
-    mkdir guests/one
-    fake guests/one/qmp <<<'! negotiate
+    watch --glob "vms/guests/*/qmp"
+    wait_said err 'directory vms/guests/ is not there: it is waited for'
+    mkdir vms
+    mkdir -p vms/guests/one
+    fake vms/guests/one/qmp <<<'! negotiate
 ! hup'
-    see "guests/one/qmp connected"
-    see "guests/one/qmp lost"
+    see "vms/guests/one/qmp connected"
+    see "vms/guests/one/qmp lost"
     wait "$fake_pid"
-    rm -f guests/one/qmp
-    fake guests/one/qmp <<<'! negotiate
+    rm -f vms/guests/one/qmp
+    fake vms/guests/one/qmp <<<'! negotiate
 ! stall'
-    see "guests/one/qmp connected"
+    see "vms/guests/one/qmp connected"
+    kill -KILL "$fake_pid"
+    wait "$fake_pid" 2>/dev/null
+    see "vms/guests/one/qmp lost"
+    rm -rf vms
+    see "vms/guests/one/qmp gone"
+    mkdir vms
+    mkdir -p vms/guests/two
+    fake vms/guests/two/qmp <<<'! negotiate
+! stall'
+    see "vms/guests/two/qmp connected"
     stop
     kill -KILL "$fake_pid" 2>/dev/null
     wait "$fake_pid" || true
+}
+
+# One that never greets and one that stops in the middle of a message: all that a third tells is heard
+# before either is told of.
+of_hanging_ones() {
+    local i
+    fake mute <<<'! nogreet
+! stall'
+    fake half <<<'! negotiate
+>> {"event": "JOB_STATUS_CHANGE", "data": {"stat
+! stall'
+    {
+        echo '! negotiate
+<a {"execute": "query-jobs"}
+<b {"execute": "query-block-jobs"}
+> {"return": [{"id": "job", "type": "stream", "status": "paused", "current-progress": 1, "total-progress": 2}], "id": $ida}
+> {"return": [], "id": $idb}'
+        for ((i = 0; i < 40; i++)); do
+            echo '> {"timestamp": {"seconds": 1, "microseconds": 2}, "event": "JOB_STATUS_CHANGE",' \
+                "\"data\": {\"status\": \"$([ $((i % 2)) = 0 ] && echo running || echo paused)\"," \
+                '"id": "job"}}'
+        done
+        echo '! stall'
+    } >script
+    fake talks <script
+    watch "$dir/mute" "$dir/half" "$dir/talks"
+    for ((i = 0; i < 40; i++)); do
+        see "$dir/(talks job|mute busy|half stalled)"
+        [[ $line == *"$dir/talks job"* ]] || fail "after $i events: $line"
+    done
+    see "$dir/(mute busy|half stalled)"
+    see "$dir/(mute busy|half stalled)"
+    stop
+    wait
+}
+
+# More sockets than descriptors: said, and mended when one goes.
+of_too_many() {
+    local i n pid0
+    for ((i = 0; i < 8; i++)); do
+        fake "q$i" <<<'! negotiate
+! stall'
+        [ "$i" != 0 ] || pid0=$fake_pid
+        until [ -S "q$i" ]; do :; done
+    done
+    (
+        # Its own four, the loop's, and those of four monitors.
+        ulimit -n 12
+        exec "$qblk" watch --glob "$dir/q?" >says.log 2>err </dev/null
+    ) &
+    qblk_pid=$!
+    started="$started $qblk_pid"
+    wait_said says.log "no file descriptor is left for it: this process may have 12"
+    wait_said says.log "$dir/q0 connected"
+    n=$(grep -c ' connected' says.log)
+    kill -KILL "$pid0"
+    rm q0
+    wait_said says.log "$dir/q0 gone"
+    timeout "$patience" tail -n +1 -f says.log | grep -m $((n + 1)) ' connected' >connected
+    [ "$(wc -l <connected)" = $((n + 1)) ] || fail "the descriptor was given to nobody"
+    kill -KILL "$qblk_pid"
+    for i in $started; do kill -KILL "$i" 2>/dev/null; done
+    wait 2>/dev/null
 }
 
 # A socket that is there and at which nobody listens yet: bind() makes it, listen() comes later.
@@ -156,17 +231,22 @@ refusals() {
     env -u QBLK_SOCKET "$qblk" watch >out 2>err
     [ "$?" = 2 ] || fail "watch without a socket did not end with 2"
     said err 'watch needs to know where'
-    "$qblk" watch "$dir/nowhere/m0" >out 2>err
-    [ "$?" = 2 ] || fail "watch in no directory did not end with 2"
-    said err 'nowhere/? cannot be watched'
-    "$qblk" --timeout 0.3 watch "$dir/m0" >out 2>err
+    : >file
+    "$qblk" watch "$dir/file/m0" >out 2>err
+    [ "$?" = 2 ] || fail "watch in a file did not end with 2"
+    said err 'file/? cannot be watched'
+    "$qblk" --timeout 0.3 watch "$dir/nowhere/m0" >out 2>err
     [ "$?" = 4 ] || fail "--timeout did not end it with 4"
+    said err 'nowhere/? is not there: it is waited for'
+    said out 'nowhere/m0 awaited'
 }
 
 run_test "watch one QEMU" of_one
 run_test "watch one QEMU in JSON" of_one_in_json
 run_test "watch many monitors, good and bad" of_many
 run_test "watch directories and sockets that come later" of_places
+run_test "watch one that talks beside some that hang" of_hanging_ones
+run_test "watch more sockets than there are descriptors" of_too_many
 run_test "watch a socket at which nobody listens yet" of_one_that_is_late
 run_test "watch refuses what makes no sense" refusals
 finish

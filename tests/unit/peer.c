@@ -9,6 +9,8 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "wire/unixsock.h"
+
 void peer_append(char **text, const char *format, ...)
 {
     char *more, *joined;
@@ -135,10 +137,20 @@ static const char *path(const struct peer *peer, const char *name)
     return text;
 }
 
+void peer_greet(struct peer *peer)
+{
+    char greeting[256];
+
+    (void)snprintf(greeting, sizeof(greeting), "{\"QMP\": {\"version\": {\"qemu\": {\"micro\": %u, "
+                   "\"minor\": %u, \"major\": %u}, \"package\": \"\"}, "
+                   "\"capabilities\": [\"oob\"]}}\r\n", peer->version % 1000,
+                   peer->version / 1000 % 1000, peer->version / 1000000);
+    peer_say(peer, greeting);
+}
+
 qblk_monitor *peer_reconnect(struct peer *peer, const qblk_monitor_options *options)
 {
     qblk_monitor *monitor;
-    char greeting[256];
     int fds[2];
 
     peer_hang_up(peer);
@@ -147,11 +159,7 @@ qblk_monitor *peer_reconnect(struct peer *peer, const qblk_monitor_options *opti
     peer->n_sent = peer->in_len = 0;
     ck_assert_int_eq(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, fds), 0);
     peer->fd = fds[0];
-    (void)snprintf(greeting, sizeof(greeting), "{\"QMP\": {\"version\": {\"qemu\": {\"micro\": %u, "
-                   "\"minor\": %u, \"major\": %u}, \"package\": \"\"}, "
-                   "\"capabilities\": [\"oob\"]}}\r\n", peer->version % 1000,
-                   peer->version / 1000 % 1000, peer->version / 1000000);
-    peer_say(peer, greeting);
+    peer_greet(peer);
     ck_assert_int_eq(qblk_monitor_adopt(&monitor, fds[1], options, NULL), 0);
     return monitor;
 }
@@ -159,7 +167,7 @@ qblk_monitor *peer_reconnect(struct peer *peer, const qblk_monitor_options *opti
 qblk_monitor *peer_start(struct peer *peer, unsigned version, const qblk_monitor_options *options)
 {
     memset(peer, 0, sizeof(*peer));
-    peer->fd = -1;
+    peer->fd = peer->listener = -1;
     peer->version = version;
     PUT(peer->dir, "/tmp/qblk-ops.XXXXXX");
     ck_assert_ptr_nonnull(mkdtemp(peer->dir));
@@ -171,6 +179,20 @@ qblk_monitor *peer_start(struct peer *peer, unsigned version, const qblk_monitor
     (void)peer_add_node(peer, "top", "qcow2", path(peer, "top.qcow2"), "top-file", "mid");
     PUT(peer->root, "top");
     return peer_reconnect(peer, options);
+}
+
+/* The socket's name begins with a dot: it is no file of the peer's state. */
+qblk_monitor *peer_start_listening(struct peer *peer, unsigned version,
+                                   const qblk_monitor_options *options)
+{
+    qblk_monitor *monitor = peer_start(peer, version, NULL);
+
+    (void)qblk_monitor_free(monitor);
+    peer_hang_up(peer);
+    peer->listener = unixsock_listen(path(peer, ".qmp"), NULL);
+    ck_assert_int_ge(peer->listener, 0);
+    ck_assert_int_eq(qblk_monitor_connect(&monitor, path(peer, ".qmp"), options, NULL), 0);
+    return monitor;
 }
 
 void peer_add_disk(struct peer *peer)
@@ -210,12 +232,15 @@ void peer_done(struct peer *peer)
     while (peer->n_nodes > 0)
         peer_del_node(peer, &peer->nodes[0]);
     each_file(peer, remove_file, peer);
+    if (peer->listener >= 0)
+        (void)close(peer->listener);
+    (void)unlink(path(peer, ".qmp"));
     (void)rmdir(peer->dir);
     free(peer->in);
     free(peer->before);
     free(peer->after);
     memset(peer, 0, sizeof(*peer));
-    peer->fd = -1;
+    peer->fd = peer->listener = -1;
 }
 
 /* ---- what is seen ---------------------------------------------------------------------------- */
@@ -299,6 +324,8 @@ char *peer_state(const struct peer *peer)
         ck_assert_int_ge(asprintf(&lines.v[lines.n++], "job %s %s", peer->jobs[i].id,
                                   peer->jobs[i].status), 0);
     each_file(peer, add_file, &lines);
+    for (size_t i = 0; i < lines.n; i++)
+        mask(peer, lines.v[i]); /* before they are sorted: ids are drawn by lot */
     qsort(lines.v, lines.n, sizeof(lines.v[0]), by_text);
     peer_append(&text, "root %s\n", peer->root);
     if (peer->second[0] != '\0')

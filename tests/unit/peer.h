@@ -47,6 +47,7 @@ enum peer_order {
 
 struct peer {
     int fd; /* its end of the connection; -1: gone */
+    int listener; /* where a lost connection can be made again; -1: nowhere */
     char dir[64];
     struct peer_node nodes[PEER_NODES];
     size_t n_nodes;
@@ -55,6 +56,7 @@ struct peer {
     char root[40]; /* the node that device vd0 uses */
     char second[40]; /* the node that device vd1 uses, or "": there is none */
     bool has_crashed;
+    size_t n_started; /* main jobs, and transactions carried out */
     char *sent[PEER_SENT]; /* every command, as it came but without its id */
     size_t n_sent;
     char *in;
@@ -69,7 +71,8 @@ struct peer {
     size_t refuse_at;           /* the n-th command is refused (1 is the first) */
     const char *refuse;         /* commands of that name are */
     size_t hang_up_at;          /* the n-th command ends the connection: */
-    bool hang_up_after;         /* ...after it was carried out, else before */
+    bool hang_up_after;         /* ...after it was carried out, else before; */
+    bool hang_up_late;          /* ...and answered */
     bool is_holding;            /* jobs other than "create" make no progress */
     const char *schema;         /* the reply to query-qmp-schema: a JSON list; NULL: refused */
     const char *fail_job;       /* jobs of that type fail */
@@ -84,6 +87,9 @@ struct peer {
 /* A fresh one with the chain top -> mid -> base under the device vd0, files in a directory of its
  * own; returns a monitor connected to it. */
 qblk_monitor *peer_start(struct peer *peer, unsigned version, const qblk_monitor_options *options);
+/* The same, with a connection that is made again when it is lost: what is sent is counted on. */
+qblk_monitor *peer_start_listening(struct peer *peer, unsigned version,
+                                   const qblk_monitor_options *options);
 /* Ends the connection and forgets everything, the directory too. */
 void peer_done(struct peer *peer);
 /* A new client for the same peer: what is sent is counted anew. */

@@ -124,6 +124,7 @@ static const char *do_transaction(struct peer *peer, json_t *args)
         if (why != NULL)
             return why;
     }
+    peer->n_started++;
     return NULL;
 }
 
@@ -157,9 +158,12 @@ static const char *do_create(struct peer *peer, json_t *args)
         return "Could not write the image";
     job = peer_add_job(peer, peer_text_of(args, "job-id"), "create", "created");
     if (node != NULL) { /* has the image open while it makes it */
-        peer_add_node(peer, "#block903", peer_text_of(options, "driver"), node->file, node->name,
-                      "")->is_implicit = true;
-        peer_hold(job, "#block903");
+        char name[24];
+
+        (void)snprintf(name, sizeof(name), "#block%zu", 900 + peer->n_sent);
+        peer_add_node(peer, name, peer_text_of(options, "driver"), node->file, node->name, "")
+            ->is_implicit = true;
+        peer_hold(job, name);
     }
     start_events(peer, job);
     return NULL;
@@ -173,6 +177,8 @@ static void put_filter(struct peer *peer, struct peer_job *job, const char *name
     PUT(job->filter, name);
     if (strcmp(peer->root, job->device) == 0)
         PUT(peer->root, name);
+    if (strcmp(peer->second, job->device) == 0)
+        PUT(peer->second, name);
 }
 
 static const char *do_copy(struct peer *peer, json_t *args, const char *type, bool is_legacy)
@@ -204,6 +210,7 @@ static const char *do_copy(struct peer *peer, json_t *args, const char *type, bo
     job->drops_target = is_legacy;
     put_filter(peer, job, filter[0] != '\0' ? filter : "#block902",
                strcmp(type, "mirror") == 0 ? "mirror_top" : "copy-before-write");
+    peer->n_started++;
     peer_hold(job, job->filter);
     peer_hold(job, target);
     start_events(peer, job);
@@ -218,6 +225,7 @@ static const char *do_stream(struct peer *peer, json_t *args)
     if (node == NULL)
         return "Cannot find device= nor node-name";
     job = peer_add_job(peer, peer_text_of(args, "job-id"), "stream", "created");
+    peer->n_started++;
     PUT(job->device, node->name);
     PUT(job->base, peer_text_of(args, "base-node"));
     peer_hold(job, node->name);

@@ -61,6 +61,8 @@ static void let_go(struct peer *peer, struct peer_job *job, bool is_good)
     }
     if (filter != NULL && strcmp(peer->root, filter->name) == 0)
         PUT(peer->root, is_good && job->is_pivot ? job->target : job->device);
+    if (filter != NULL && strcmp(peer->second, filter->name) == 0)
+        PUT(peer->second, is_good && job->is_pivot ? job->target : job->device);
     if (filter != NULL)
         peer_del_node(peer, filter);
     if (!is_old_backup)

@@ -35,6 +35,9 @@ void peer_add_debug(const struct peer *peer, char **to);
 const char *peer_text_of(json_t *args, const char *key);
 const char *peer_carry_out(struct peer *peer, const char *name, json_t *args, char **result);
 
+/* peer.c: the first thing that a client hears */
+void peer_greet(struct peer *peer);
+
 /* peer_wire.c */
 void peer_hang_up(struct peer *peer);
 void peer_say(struct peer *peer, const char *text);

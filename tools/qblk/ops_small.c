@@ -90,6 +90,19 @@ static void limits_lines(struct cli *cli, const qblk_limits *limits)
              limits->disk, limits->node);
 }
 
+/* What is only asked is asked again if the connection is lost meanwhile. */
+static int read_limits(struct session *session, const char *disk, qblk_limits *limits,
+                       qblk_error *error)
+{
+    int r;
+
+    do
+        r = qblk_throttle_read(session->monitor, disk, cli_left_ms(session->cli), limits, error);
+    while (r < 0 && error->code == QBLK_E_LOST &&
+           qblk_monitor_get_state(session->monitor) == QBLK_MONITOR_AWAY);
+    return r;
+}
+
 static int show_limits(struct cli *cli)
 {
     struct session session;
@@ -98,7 +111,7 @@ static int show_limits(struct cli *cli)
     int status = EXIT_DONE;
 
     if (session_open(&session, cli, NULL, NULL, &error) < 0 ||
-        qblk_throttle_read(session.monitor, cli->args[0], cli_left_ms(cli), &limits, &error) < 0)
+        read_limits(&session, cli->args[0], &limits, &error) < 0)
         status = report_error(cli, &error);
     else if (cli->opt.json)
         limits_json(cli, &limits);

@@ -174,8 +174,9 @@ static const struct opt_def table[] = {
     { "force", 0, OPT_FLAG, AT(force), .verbs = VERB_QMP,
       .help = "send it although a job runs that it spoils" },
     { "reconnect", 0, OPT_LIMIT, AT(reconnect_ms), "S",
-      .verbs = VERB_PULL | VERB_COMMIT | VERB_COPY | VERB_BACKUP | VERB_JOB_WAIT | VERB_JOB_WATCH |
-               VERB_WATCH,
+      .verbs = VERB_PULL | VERB_COMMIT | VERB_COPY | VERB_SWAP | VERB_BACKUP | VERB_RESIZE |
+               VERB_THROTTLE | VERB_DETACH | VERB_SNAPSHOT | VERB_JOB_WAIT | VERB_JOB_WATCH |
+               VERB_WATCH | VERB_RECOVER | VERB_EVENTS,
       .help = "if the connection is lost, try for S seconds to make it again" },
     { "glob", 0, OPT_TEXT, AT(glob), "PATTERN", .verbs = VERB_WATCH,
       .help = "every socket whose path matches, now or later; quote it" },

@@ -80,33 +80,52 @@ static int dir_error(const char *dir, int err, qblk_error *error)
 {
     return own_error(error, err == ENOSPC ? QBLK_KIND_FAILED : QBLK_KIND_USAGE,
                      err == ENOSPC ? QBLK_E_SYSTEM : QBLK_E_ARGUMENT,
-                     "directory %s cannot be watched for sockets: %s%s", *dir != '\0' ? dir : ".",
-                     strerror(err), err == ENOENT ? "; make it first" : "");
+                     "directory %s cannot be watched for sockets: %s", *dir != '\0' ? dir : ".",
+                     strerror(err));
+}
+
+/* Watches the directory, or, if it is not there, the one in which it, or one on the way to it, will
+ * appear. */
+static int watch_way(struct places *places, const char *front, bool is_news)
+{
+    char *way = xstrdup(front);
+    int r = watch_dir(places, way);
+
+    if (r == -ENOENT && is_news)
+        places->ops->dir_missing(front, places->arg);
+    while (r == -ENOENT && *way != '\0' && strcmp(way, "/") != 0) {
+        size_t len = strlen(way) - 1; /* without the slash at the end */
+
+        while (len > 0 && way[len - 1] != '/')
+            len--;
+        way[len] = '\0';
+        r = watch_dir(places, way);
+    }
+    free(way);
+    return r;
 }
 
 /* Watches each directory that the first n bytes of the pattern, up to a slash, stand for. */
-static int watch_level(struct places *places, const struct pattern *pattern, size_t n,
+static int watch_level(struct places *places, const struct pattern *pattern, size_t n, bool is_news,
                        qblk_error *error)
 {
     char *front = xstrndup(pattern->text, n);
     glob_t found = { .gl_pathc = 0 };
     int r = 0;
 
-    if (!pattern->is_glob || n == 0) {
-        r = watch_dir(places, front);
+    if (!pattern->is_glob || strpbrk(front, "*?[") == NULL) {
+        r = watch_way(places, front, is_news);
         if (r < 0)
             r = dir_error(front, -r, error);
     } else if (glob(front, GLOB_NOSORT | GLOB_ONLYDIR, NULL, &found) == 0) {
         for (size_t i = 0; i < found.gl_pathc; i++) {
             r = watch_dir(places, found.gl_pathv[i]);
-            if (r == -ENOSPC || found.gl_pathc == 1)
+            if (r == -ENOSPC)
                 break;
             r = 0; /* gone again, or not ours to look into */
         }
         if (r < 0)
             r = dir_error(found.gl_pathv[0], -r, error);
-    } else if (strpbrk(front, "*?[") == NULL) {
-        r = dir_error(front, ENOENT, error);
     }
     globfree(&found);
     free(front);
@@ -114,7 +133,8 @@ static int watch_level(struct places *places, const struct pattern *pattern, siz
 }
 
 /* Each directory in which a name can appear that the pattern, or a part of it, matches. */
-static int watch_dirs(struct places *places, const struct pattern *pattern, qblk_error *error)
+static int watch_dirs(struct places *places, const struct pattern *pattern, bool is_news,
+                      qblk_error *error)
 {
     const char *wild = pattern->is_glob ? strpbrk(pattern->text, "*?[") : NULL;
     const char *at = pattern->text, *end;
@@ -123,7 +143,7 @@ static int watch_dirs(struct places *places, const struct pattern *pattern, qblk
     do {
         end = strchr(at, '/');
         if (end == NULL || (wild != NULL && wild < end))
-            r = watch_level(places, pattern, (size_t)(at - pattern->text), error);
+            r = watch_level(places, pattern, (size_t)(at - pattern->text), is_news, error);
         at = end != NULL ? end + 1 : NULL;
     } while (r == 0 && at != NULL);
     return r;
@@ -153,7 +173,7 @@ static void look_again(struct places *places)
     for (int i = 0; i < places->n_patterns; i++) {
         qblk_error error;
 
-        (void)watch_dirs(places, &places->patterns[i], &error);
+        (void)watch_dirs(places, &places->patterns[i], false, &error);
         tell_found(places, &places->patterns[i]);
     }
 }
@@ -186,6 +206,38 @@ static void hear_name(struct places *places, const char *front, const struct ino
         places->ops->appeared(path, places->arg);
 }
 
+/* Whether the path is the beginning of one that the pattern matches, up to a slash. */
+static bool is_on_way(const struct pattern *pattern, const char *path)
+{
+    const char *end = strchr(pattern->text, '/');
+    char *begin;
+    bool is_it;
+
+    for (const char *at = strchr(path, '/'); at != NULL && end != NULL; at = strchr(at + 1, '/'))
+        end = strchr(end + 1, '/');
+    if (end == NULL)
+        return false;
+    begin = xstrndup(pattern->text, (size_t)(end - pattern->text));
+    is_it = pattern->is_glob ? fnmatch(begin, path, FNM_PATHNAME | FNM_PERIOD) == 0
+                             : strcmp(begin, path) == 0;
+    free(begin);
+    return is_it;
+}
+
+static bool leads_on(const struct places *places, const struct dir *dir, const char *name)
+{
+    char path[PATH_MAX];
+
+    for (int i = 0; i < dir->n_fronts; i++) {
+        if ((size_t)snprintf(path, sizeof(path), "%s%s", dir->fronts[i], name) >= sizeof(path))
+            continue;
+        for (int k = 0; k < places->n_patterns; k++)
+            if (is_on_way(&places->patterns[k], path))
+                return true;
+    }
+    return false;
+}
+
 /* Returns whether all has to be looked at again. */
 static bool hear(struct places *places, const struct inotify_event *event)
 {
@@ -198,12 +250,12 @@ static bool hear(struct places *places, const struct inotify_event *event)
     dir = &places->dirs[event->wd];
     if ((event->mask & IN_IGNORED) != 0) {
         if (dir->n_fronts > 0)
-            places->ops->dir_gone(dir->fronts[0], places->arg);
+            places->ops->dir_missing(dir->fronts[0], places->arg);
         forget_dir(dir);
-        return false;
+        return true; /* its own directory is watched from now on */
     }
     if ((event->mask & IN_ISDIR) != 0)
-        return (event->mask & (IN_CREATE | IN_MOVED_TO)) != 0;
+        return (event->mask & (IN_CREATE | IN_MOVED_TO)) != 0 && leads_on(places, dir, event->name);
     for (int i = 0; i < dir->n_fronts && event->len > 0; i++)
         hear_name(places, dir->fronts[i], event);
     return false;
@@ -274,7 +326,7 @@ int places_add(struct places *places, const char *pattern, bool is_glob, qblk_er
     places->patterns = xrealloc(places->patterns, (size_t)places->n_patterns + 1, sizeof(*added));
     added = &places->patterns[places->n_patterns++];
     *added = (struct pattern){ places_path(pattern), is_glob };
-    r = watch_dirs(places, added, error);
+    r = watch_dirs(places, added, true, error);
     if (r == 0)
         tell_found(places, added);
     return r;

@@ -14,8 +14,8 @@ struct places_ops {
      * the kernel had more to tell than it could keep. */
     void (*appeared)(const char *path, void *arg);
     void (*vanished)(const char *path, void *arg);
-    /* What comes back under that name will not be seen. */
-    void (*dir_gone)(const char *dir, void *arg);
+    /* A directory is not there, or not any more: it is waited for. */
+    void (*dir_missing)(const char *dir, void *arg);
 };
 
 struct places;
@@ -24,7 +24,7 @@ struct places;
 int places_open(struct places **ret_places, struct ev_loop *loop, const struct places_ops *ops,
                 void *arg, qblk_error *error);
 /* One path, or (is_glob) every socket that the pattern matches; what is there is told at once. Returns
- * 0 or negative: a directory that does not exist, or cannot be watched. */
+ * 0 or negative: a directory that cannot be watched. */
 int places_add(struct places *places, const char *pattern, bool is_glob, qblk_error *error);
 /* The path as it is told of: as glob(3) gives paths back, no slash twice. To be freed. */
 char *places_path(const char *text);

@@ -55,15 +55,27 @@ static struct open_op *find_op(struct open_ops *ops, const char *id)
     return &grown[ops->n++];
 }
 
+/* Reads what there is; if the connection is lost meanwhile, once more on the next. */
+static int read_all(struct session *session, qblk_graph **ret_graph, qblk_error *error)
+{
+    int r;
+
+    do {
+        r = qblk_jobs_sync(session->monitor, cli_left_ms(session->cli), error);
+        if (r == 0)
+            r = qblk_graph_read(session->monitor, cli_left_ms(session->cli), ret_graph, error);
+    } while (r < 0 && error->code == QBLK_E_LOST &&
+             qblk_monitor_get_state(session->monitor) == QBLK_MONITOR_AWAY);
+    return r;
+}
+
 static int find_all(struct session *session, struct open_ops *ops, qblk_error *error)
 {
     qblk_graph *graph = NULL;
     qblk_job *job = NULL;
     char id[9];
-    int r = qblk_jobs_sync(session->monitor, cli_left_ms(session->cli), error);
+    int r = read_all(session, &graph, error);
 
-    if (r == 0)
-        r = qblk_graph_read(session->monitor, cli_left_ms(session->cli), &graph, error);
     if (r < 0)
         return r;
     for (int i = 0; i < qblk_graph_node_count(graph); i++) {

@@ -48,18 +48,24 @@ static void on_event(qblk_monitor *monitor, const char *name, const char *json, 
 
 static void on_away(qblk_monitor *monitor, const qblk_error *error, void *arg)
 {
-    const struct session *session = arg;
+    struct session *session = arg;
 
     (void)monitor;
-    note(session->cli, "%s; trying again", error->text);
+    if (session->ops != NULL && session->ops->on_away != NULL)
+        session->ops->on_away(session, error, session->arg);
+    else
+        note(session->cli, "%s; trying again", error->text);
 }
 
 static void on_back(qblk_monitor *monitor, void *arg)
 {
-    const struct session *session = arg;
+    struct session *session = arg;
 
     (void)monitor;
-    note(session->cli, "the connection is back");
+    if (session->ops != NULL && session->ops->on_back != NULL)
+        session->ops->on_back(session, session->arg);
+    else
+        note(session->cli, "the connection is back");
 }
 
 static void on_lost(qblk_monitor *monitor, const qblk_error *error, void *arg)

@@ -16,6 +16,9 @@ struct session_ops {
     void (*on_deadline)(struct session *session, void *arg);
     /* An event of QEMU's. */
     void (*on_event)(struct session *session, const char *name, const char *json, void *arg);
+    /* It was lost and is being made again; it is there again. NULL: a note says so. */
+    void (*on_away)(struct session *session, const qblk_error *error, void *arg);
+    void (*on_back)(struct session *session, void *arg);
     /* The connection ended. NULL: the verb hears of it in another way. */
     void (*on_lost)(struct session *session, const qblk_error *error, void *arg);
 };

@@ -1,0 +1,519 @@
+/* Operations over a connection that is lost and comes back: cut at each command of each of them, they
+ * end as if nothing had happened, and nothing is started twice. */
+#include <check.h>
+#include <poll.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "agent_aid.h"
+#include "monitor/monitor.h"
+#include "peer_priv.h"
+#include "recorder.h"
+
+#define V72 PEER_VERSION(7, 2, 22)
+#define MIB 1048576u
+
+static struct peer peer;
+static struct agent_host host; /* a guest's agent; path[0] is NUL: none */
+static qblk_monitor *monitor;
+static void (*while_away)(void); /* what happens to QEMU meanwhile; once */
+
+static void setup(void)
+{
+    qblk_monitor_options options = QBLK_INIT(qblk_monitor_options);
+
+    recorder_reset();
+    options.reconnect_ms = 3000;
+    monitor = peer_start_listening(&peer, V72, &options);
+}
+
+static void teardown(void)
+{
+    monitor = qblk_monitor_free(monitor);
+    peer_done(&peer);
+    if (host.path[0] != '\0')
+        agent_host_end(&host);
+    host.path[0] = '\0';
+    while_away = NULL;
+    recorder_reset();
+}
+
+static void again(void)
+{
+    teardown();
+    setup();
+}
+
+/* ---- the operations ------------------------------------------------------------------------- */
+
+/* Those that errand_start() does not know. */
+static void start_swap(void)
+{
+    qblk_swap_options options = QBLK_INIT(qblk_swap_options);
+    char target[128];
+    FILE *file;
+
+    (void)snprintf(target, sizeof(target), "%s/target", peer.dir);
+    file = fopen(target, "w");
+    ck_assert_ptr_nonnull(file);
+    ck_assert_int_eq(fputs("image", file) < 0 ? -1 : fclose(file), 0);
+    recorder_watch(&options.common);
+    options.format = "qcow2";
+    options.resize = 16 * MIB;
+    ck_assert_int_eq(qblk_swap(monitor, "vd0", target, &options, NULL, NULL), 0);
+}
+
+static void start_resize(void)
+{
+    qblk_resize_options options = QBLK_INIT(qblk_resize_options);
+
+    recorder_watch(&options.common);
+    ck_assert_int_eq(qblk_resize(monitor, "vd0", 16 * MIB, &options, NULL, NULL), 0);
+}
+
+static void start_throttle(void)
+{
+    qblk_throttle_options options = QBLK_INIT(qblk_throttle_options);
+
+    recorder_watch(&options.common);
+    options.is_given[QBLK_LIMIT_BPS] = true;
+    options.value[QBLK_LIMIT_BPS] = MIB;
+    ck_assert_int_eq(qblk_throttle(monitor, "vd0", &options, NULL, NULL), 0);
+}
+
+static void start_detach(void)
+{
+    qblk_detach_options options = QBLK_INIT(qblk_detach_options);
+
+    recorder_watch(&options.common);
+    options.interval_ms = 1;
+    peer.unplug_after = 2;
+    ck_assert_int_eq(qblk_detach(monitor, "vd0", &options, NULL, NULL), 0);
+}
+
+static void start_two(void)
+{
+    static const char *const disks[] = { "vd0", "vd1" };
+    qblk_copy_options options = QBLK_INIT(qblk_copy_options);
+    qblk_group *group;
+
+    peer_add_disk(&peer);
+    ck_assert_int_eq(qblk_group_new(monitor, &group, NULL), 0);
+    recorder_watch(&options.common);
+    options.ending = QBLK_END_PIVOT;
+    options.no_bitmaps = true;
+    options.group = group;
+    for (int i = 0; i < 2; i++) {
+        char target[128];
+
+        (void)snprintf(target, sizeof(target), "%s/target%d", peer.dir, i);
+        ck_assert_int_eq(qblk_copy(monitor, disks[i], target, &options, NULL, NULL), 0);
+    }
+    ck_assert_int_eq(qblk_group_start(group, NULL), 0);
+}
+
+static void start_quiesced(void)
+{
+    qblk_snapshot_options options = QBLK_INIT(qblk_snapshot_options);
+    char target[128];
+    const qblk_snapshot_disk disk = { "vd0", target };
+
+    agent_host_start(&host);
+    (void)snprintf(target, sizeof(target), "%s/target", peer.dir);
+    recorder_watch(&options.common);
+    options.quiesce = host.path;
+    ck_assert_int_eq(qblk_snapshot(monitor, &disk, 1, &options, NULL, NULL), 0);
+}
+
+static void start_quiesced_copy(void)
+{
+    qblk_copy_options options = QBLK_INIT(qblk_copy_options);
+    char target[128];
+
+    agent_host_start(&host);
+    (void)snprintf(target, sizeof(target), "%s/target", peer.dir);
+    recorder_watch(&options.common);
+    options.quiesce = host.path;
+    ck_assert_int_eq(qblk_copy(monitor, "vd0", target, &options, NULL, NULL), 0);
+}
+
+static const struct {
+    const char *name;
+    void (*start)(void);   /* or one of the errands, by its name */
+    qblk_result result;
+    size_t n_started;      /* main jobs, transactions */
+    int ends;
+} all[] = {
+    { .name = "pull-base" },
+    { .name = "copy" },
+    { .name = "copy-pivot" },
+    { .name = "copy-keep" },
+    { .name = "copy-reuse" },
+    { .name = "copy-raw-pivot" },
+    { .name = "copy-legacy" },
+    { .name = "backup" },
+    { .name = "backup-legacy" },
+    { .name = "snapshot" },
+    { .name = "snapshot-two" },
+    { .name = "snapshot-reuse" },
+    { "swap", start_swap, QBLK_RESULT_PIVOTED, 1, 1 },
+    { "copy-two", start_two, QBLK_RESULT_PIVOTED, 2, 2 },
+    { "snapshot-quiesced", start_quiesced, QBLK_RESULT_COMPLETED, 1, 1 },
+    { "copy-quiesced", start_quiesced_copy, QBLK_RESULT_FINISHED, 1, 1 },
+    { "resize", start_resize, QBLK_RESULT_COMPLETED, 0, 1 },
+    { "throttle", start_throttle, QBLK_RESULT_COMPLETED, 0, 1 },
+    { "detach", start_detach, QBLK_RESULT_COMPLETED, 0, 1 },
+};
+#define N_ALL ((int)(sizeof(all) / sizeof(all[0])))
+
+static int find(const char *name)
+{
+    int i = 0;
+
+    while (i < N_ALL - 1 && strcmp(all[i].name, name) != 0)
+        i++;
+    return i;
+}
+
+static const struct errand *errand_of(int which)
+{
+    for (int i = 0; i < N_ERRANDS; i++) {
+        if (strcmp(errands[i].name, all[which].name) == 0)
+            return &errands[i];
+    }
+    ck_abort_msg("there is no %s", all[which].name);
+    return NULL;
+}
+
+static void start(int which)
+{
+    if (all[which].start != NULL)
+        all[which].start();
+    else
+        errand_begin(errand_of(which), &peer, monitor, false);
+}
+
+static qblk_result result_of(int which)
+{
+    return all[which].start != NULL ? all[which].result : errand_of(which)->result;
+}
+
+/* ---- running -------------------------------------------------------------------------------- */
+
+static bool goes_on; /* jobs do while nobody is connected */
+static int ends;     /* to be waited for */
+
+static bool is_done(void)
+{
+    return recorder.calls[CALL_END] >= ends;
+}
+
+/* As peer_run(), without waiting for the next attempt to connect. */
+static bool run(void)
+{
+    for (int i = 0; i < 20000 && !is_done(); i++) {
+        struct pollfd pfd = { .events = POLLIN };
+        int timeout;
+
+        (void)qblk_monitor_process(monitor, 0, NULL);
+        if (qblk_monitor_get_state(monitor) == QBLK_MONITOR_AWAY) {
+            if (goes_on)
+                peer_go_on(&peer);
+            if (while_away != NULL)
+                while_away();
+            while_away = NULL;
+            monitor->retry_at = monitor_now_ms();
+        }
+        if (is_done() || peer_turn(&peer) || (host.path[0] != '\0' && agent_host_turn(&host)))
+            continue;
+        pfd.fd = qblk_monitor_fd(monitor);
+        timeout = qblk_monitor_timeout(monitor);
+        if (timeout < 0 && poll(&pfd, 1, 0) == 0)
+            return false;
+        (void)poll(&pfd, 1, timeout);
+    }
+    return is_done();
+}
+
+static char *done;
+static size_t n_commands;
+
+static void measure(int which)
+{
+    ends = all[which].ends > 0 ? all[which].ends : 1;
+    start(which);
+    ck_assert(run());
+    done = peer_state(&peer);
+    n_commands = peer.n_sent;
+    again();
+}
+
+/* What may be said besides the result. */
+static bool is_quiet(int which)
+{
+    const char *note = recorder.notes;
+
+    while (*note != '\0') {
+        size_t len = strcspn(note, "\n");
+
+        if (strstr(note, "begun again") == NULL && result_of(which) != QBLK_RESULT_KEPT)
+            return false;
+        note += len + (note[len] != '\0');
+    }
+    return true;
+}
+
+enum way { BEFORE, CARRIED_OUT, ANSWERED, N_WAYS };
+static const char *const way_names[] = { "before", "after", "answered" };
+
+static void cut_at(int which, size_t n, enum way way)
+{
+    size_t n_started = all[which].start != NULL ? all[which].n_started : 1;
+    char *state, *sent;
+
+    peer.hang_up_at = n;
+    peer.hang_up_after = way != BEFORE;
+    peer.hang_up_late = way == ANSWERED;
+    start(which);
+    (void)run();
+    state = peer_state(&peer);
+    sent = peer_sent(&peer, false);
+    ck_assert(host.path[0] == '\0' || !host.model.is_frozen);
+    ck_assert_msg(is_done() && recorder.result == result_of(which) && !peer.has_crashed &&
+                      strcmp(state, done) == 0 && peer.n_started == n_started &&
+                      recorder.calls[CALL_END] == ends && recorder.calls[CALL_PLAN] == ends &&
+                      is_quiet(which) && (ends > 1 || recorder.late == 0),
+                  "%s, cut at %zu, %s%s: %s: %s, %zu started, planned %d times, notes\n%.700s\n"
+                  "state\n%.700s\nnot\n%.700s\nsent\n...%.1500s",
+                  all[which].name, n, way_names[way], goes_on ? ", goes on" : "",
+                  is_done() ? qblk_result_name(recorder.result) : "stuck", recorder.error.text,
+                  peer.n_started, recorder.calls[CALL_PLAN], recorder.notes, state, done, sent + (strlen(sent) > 1500 ? strlen(sent) - 1500 : 0));
+    free(state);
+    free(sent);
+}
+
+START_TEST(whatever_is_cut_ends_as_if_nothing_had_happened)
+{
+    measure(_i);
+    for (size_t n = 1; n <= n_commands; n++) {
+        for (int way = 0; way < N_WAYS; way++) {
+            goes_on = (n + (size_t)way) % 2 == 0;
+            cut_at(_i, n, (enum way)way);
+            again();
+        }
+    }
+    free(done);
+}
+END_TEST
+
+/* ---- what others do meanwhile --------------------------------------------------------------- */
+
+static size_t n_ended; /* jobs that had ended well before one was failed */
+static bool was_failed;
+
+static struct peer_job *job_of(const char *device)
+{
+    for (size_t i = 0; i < peer.n_jobs; i++) {
+        if (strcmp(peer.jobs[i].device, device) == 0)
+            return &peer.jobs[i];
+    }
+    return NULL;
+}
+
+static bool is_over(const struct peer_job *job)
+{
+    return job != NULL && strcmp(job->status, "concluded") == 0;
+}
+
+static void fail_second(void)
+{
+    struct peer_job *job = job_of("other");
+
+    n_ended = is_over(job_of("top")) || job_of("top") == NULL;
+    was_failed = job != NULL && !is_over(job);
+    if (was_failed)
+        peer_abort_job(&peer, job, "No space left on device");
+    peer_flush(&peer);
+}
+
+/* One of two fails while nobody is there to hear it: the other is given up, unless it has ended. */
+START_TEST(a_failure_while_away_is_everybodys)
+{
+    int two = find("copy-two"), n_failed = 0;
+    char *clean;
+
+    peer_add_disk(&peer);
+    clean = peer_state(&peer);
+    again();
+    measure(two);
+    for (size_t n = 1; n <= n_commands; n++) {
+        char *state;
+
+        peer.hang_up_at = n;
+        peer.hang_up_after = true;
+        while_away = fail_second;
+        was_failed = false;
+        start(two);
+        ck_assert_msg(run(), "stuck after %zu", n);
+        state = peer_state(&peer);
+        if (was_failed && n_ended == 0) {
+            n_failed++;
+            ck_assert_msg(strcmp(state, clean) == 0, "cut at %zu\n%.1500s", n, state);
+            ck_assert_int_eq(recorder.has_error, true);
+        } else if (!was_failed) {
+            ck_assert_str_eq(state, done);
+        }
+        ck_assert_uint_le(peer.n_started, 2);
+        free(state);
+        again();
+    }
+    ck_assert_int_ge(n_failed, 1);
+    free(clean);
+    free(done);
+}
+END_TEST
+
+static void cancel_job(void)
+{
+    struct peer_job *job = job_of("top");
+
+    ck_assert_ptr_nonnull(job);
+    peer_abort_job(&peer, job, "Operation canceled");
+    if (peer.drop == NULL) /* and dismissed */
+        peer_forget_job(&peer, job);
+    peer_flush(&peer);
+}
+
+static bool is_running(void)
+{
+    return job_of("top") != NULL;
+}
+
+/* It was not this client that ended it, and that is no reason to start it once more. */
+START_TEST(a_job_that_somebody_else_has_ended_is_not_started_again)
+{
+    char *clean = peer_state(&peer), *state;
+
+    ends = 1;
+    peer.is_holding = true;
+    peer.drop = _i == 1 ? "nothing" : NULL;
+    start(find("copy"));
+    ck_assert(peer_run(&peer, monitor, is_running));
+    for (int i = 0; i < 5; i++)
+        (void)qblk_monitor_process(monitor, 0, NULL);
+    while_away = cancel_job;
+    peer_hang_up(&peer);
+    ck_assert(run());
+    ck_assert_uint_eq(peer.n_started, 1);
+    ck_assert_msg(recorder.result == (_i == 1 ? QBLK_RESULT_CANCELLED : QBLK_RESULT_FAILED) ||
+                  recorder.result == QBLK_RESULT_LOST, "%s: %s",
+                  qblk_result_name(recorder.result), recorder.error.text);
+    if (_i == 0)
+        ck_assert_int_eq(recorder.error.code, QBLK_E_JOB_LOST);
+    state = peer_state(&peer);
+    ck_assert_str_eq(state, clean);
+    free(state);
+    free(clean);
+}
+END_TEST
+
+static void resize_it(void)
+{
+    peer_node(&peer, "top")->size = 32 * MIB;
+}
+
+START_TEST(a_size_that_somebody_else_has_given_is_left_alone)
+{
+    ends = 1;
+    start(find("resize"));
+    while_away = resize_it;
+    peer.hang_up_after = true;
+    for (size_t i = 0; i < 20 && peer_count(&peer, "block_resize") == 0; i++) {
+        peer.hang_up_at = peer.n_sent + 1;
+        (void)qblk_monitor_process(monitor, 0, NULL);
+        peer.hang_up_at = 0;
+        (void)peer_turn(&peer);
+    }
+    peer_hang_up(&peer);
+    ck_assert(run());
+    ck_assert_int_eq(recorder.result, QBLK_RESULT_FAILED);
+    ck_assert_ptr_nonnull(strstr(recorder.error.text, "somebody else has resized it"));
+    ck_assert_uint_eq(peer_node(&peer, "top")->size, 32 * MIB);
+}
+END_TEST
+
+static qblk_op *running;
+
+static void keep_it(qblk_op *op)
+{
+    running = op;
+}
+
+static void cancel_it(void)
+{
+    qblk_op_cancel(running);
+}
+
+/* Whatever had been done by then is undone. */
+START_TEST(a_cancel_while_away_undoes)
+{
+    int which = find(_i == 0 ? "copy-pivot" : _i == 1 ? "snapshot" : "copy-two");
+    char *clean;
+
+    if (_i == 2)
+        peer_add_disk(&peer);
+    clean = peer_state(&peer);
+    again();
+    measure(which);
+    for (size_t n = 1; n <= n_commands; n++) {
+        char *state;
+
+        peer.hang_up_at = n;
+        peer.hang_up_after = n % 2 == 0;
+        recorder.act = keep_it;
+        recorder.act_call = CALL_PLAN;
+        recorder.act_at = 1;
+        running = NULL;
+        start(which);
+        for (int i = 0; i < 200 && (running == NULL || peer.fd >= 0) && !is_done(); i++) {
+            (void)qblk_monitor_process(monitor, 0, NULL);
+            (void)peer_turn(&peer);
+        }
+        while_away = running != NULL ? cancel_it : NULL;
+        ck_assert_msg(run(), "%s, stuck after %zu", all[which].name, n);
+        state = peer_state(&peer);
+        if (recorder.result == QBLK_RESULT_CANCELLED)
+            ck_assert_msg(strcmp(state, clean) == 0, "%s, cut at %zu\n%.1500s", all[which].name, n,
+                          state);
+        else
+            ck_assert_str_eq(state, done);
+        free(state);
+        again();
+    }
+    free(clean);
+    free(done);
+}
+END_TEST
+
+int main(void)
+{
+    Suite *suite = suite_create("return");
+    TCase *tcase = tcase_create("return");
+    SRunner *runner;
+    int failed;
+
+    tcase_add_checked_fixture(tcase, setup, teardown);
+    tcase_set_timeout(tcase, 120);
+    tcase_add_loop_test(tcase, whatever_is_cut_ends_as_if_nothing_had_happened, 0, N_ALL);
+    tcase_add_test(tcase, a_failure_while_away_is_everybodys);
+    tcase_add_loop_test(tcase, a_job_that_somebody_else_has_ended_is_not_started_again, 0, 2);
+    tcase_add_test(tcase, a_size_that_somebody_else_has_given_is_left_alone);
+    tcase_add_loop_test(tcase, a_cancel_while_away_undoes, 0, 3);
+    suite_add_tcase(suite, tcase);
+    runner = srunner_create(suite);
+    srunner_run_all(runner, CK_NORMAL);
+    failed = srunner_ntests_failed(runner);
+    srunner_free(runner);
+    return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+}
