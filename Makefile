@@ -245,7 +245,7 @@ ASAN_ITEMS := $(foreach t,$(UNIT_NAMES),'asan/$(t)=build/asan/tests/unit/$(t)')
 # but the guest run there under the sanitizers.
 LONG_NAMES := test_ops_faults test_ops_resume test_return
 GUEST := tests/live/test_guest.sh
-LONG_LIVE := $(addprefix tests/live/test_,killed.sh ops_matrix.sh dry_run.sh reconnect.sh) $(GUEST)
+LONG_LIVE := $(addprefix tests/live/test_,killed.sh lost.sh ops_matrix.sh dry_run.sh reconnect.sh) $(GUEST)
 LONG_ITEMS := $(foreach t,$(LONG_NAMES),'asan/$(t)=build/asan/tests/unit/$(t)')
 LONG_TEST := $(foreach t,$(LONG_NAMES),'unit/$(t)=build/test/tests/unit/$(t)')
 VALGRIND := valgrind -q --error-exitcode=9 --leak-check=full --show-leak-kinds=definite \

@@ -410,12 +410,6 @@ QBLK_API void qblk_group_leave(qblk_group *group);
 /* Frees the group as soon as all its operations are freed; NULL is fine. Since: 0.1. */
 QBLK_API void qblk_group_free(qblk_group *group);
 
-/* The ids of the operations that were started together with the open operation id, by its journal
- * in the graph: qblk_resume() wants them in one group. Writes at most room of them, returns how
- * many. Those that are gone are named as well. Since: 0.1. */
-QBLK_API int qblk_group_companions(const qblk_graph *graph, const char *id, char (*ret_ids)[9],
-                                   int room);
-
 QBLK_API const char *qblk_result_name(qblk_result result);
 
 QBLK_END_DECLS

@@ -7,6 +7,7 @@
 #include <qblk/job.h>
 #include <qblk/graph.h>
 #include <qblk/ops.h>
+#include <qblk/remains.h>
 #include <qblk/agent.h>
 
 #endif

@@ -6,7 +6,7 @@
 #include "base/err.h"
 #include "base/mem.h"
 #include "base/str.h"
-#include "ops/op.h"
+#include "ops/record.h"
 
 struct member {
     qblk_op *op;         /* NULL once it is freed */
@@ -332,8 +332,28 @@ static enum group_verdict verdict_of_over(const qblk_op *op)
                                                                                      : GROUP_GO_ON;
 }
 
+/* A record that names another which does not name it back is forged, or old. */
+static int check_mutual(const qblk_group *group, const qblk_op *op, qblk_error *error)
+{
+    for (size_t i = 0; i < op->journal.with.n; i++) {
+        struct member *member = find(group, op->journal.with.v[i]);
+
+        if (member != NULL && member->op != NULL && member->op->journal.op != NULL &&
+            !journal_has_node(&member->op->journal.with, op->id))
+            return record_refuse_companion(op, member->id, error);
+    }
+    return 0;
+}
+
 static int judge(qblk_group *group, const qblk_op *op, qblk_error *error)
 {
+    for (size_t i = 0; i < group->n; i++) {
+        const qblk_op *member = group->members[i].op;
+        int r = member != NULL ? check_mutual(group, member, error) : 0;
+
+        if (r < 0)
+            return r;
+    }
     for (size_t i = 0; i < group->n; i++) {
         const qblk_op *member = group->members[i].op;
 
@@ -461,25 +481,4 @@ void qblk_group_free(qblk_group *group)
         return;
     group->free_asked = true;
     free_if_idle(group);
-}
-
-int qblk_group_companions(const qblk_graph *graph, const char *id, char (*ret_ids)[9], int room)
-{
-    AUTO_FREE char *name = mem_printf("qblk.%.8s.journal", id);
-    int node = name != NULL ? qblk_graph_find_node(graph, name) : -1, n = 0, found = 0;
-    struct journal_nodes names = { NULL, 0, 0 };
-    struct journal journal = { 0 };
-    qblk_bitmap bitmap;
-
-    while (node >= 0 && qblk_graph_bitmap(graph, node, n++, &bitmap) > 0)
-        (void)journal_add(&names, bitmap.name);
-    if (names.n > 0)
-        (void)journal_decode(names.v, names.n, &journal, NULL);
-    for (size_t i = 0; i < journal.with.n && found < room; i++) {
-        if (strlen(journal.with.v[i]) == 8)
-            memcpy(ret_ids[found++], journal.with.v[i], 9);
-    }
-    journal_done(&journal);
-    journal_free_nodes(&names);
-    return found;
 }

@@ -60,6 +60,15 @@ int journal_add(struct journal_nodes *nodes, const char *name)
     return 0;
 }
 
+bool journal_has_node(const struct journal_nodes *nodes, const char *name)
+{
+    for (size_t i = 0; i < nodes->n; i++) {
+        if (strcmp(nodes->v[i], name) == 0)
+            return true;
+    }
+    return false;
+}
+
 const char *journal_file(const struct journal *journal, size_t number)
 {
     if (number == 0)
@@ -185,7 +194,6 @@ int journal_encode(const struct journal *journal, char ***ret_names, qblk_error 
 
     put_field(&text, "op", journal->op);
     put_field(&text, "disk", journal->disk);
-    put_field(&text, "intent", journal->intent);
     put_field(&text, "base", journal->base);
     put_field(&text, "bitmaps", journal->bitmaps);
     put_field(&text, "file", journal->file);
@@ -197,6 +205,7 @@ int journal_encode(const struct journal *journal, char ***ret_names, qblk_error 
     put_field(&text, "opts", journal->opts);
     put_nodes(&text, "with", &journal->with);
     put_nodes(&text, "old", &journal->old_nodes);
+    put_field(&text, "intent", journal->intent); /* the last: a record that is cut off lacks it */
     r = buf_ok(&text) < 0 ? err_nomem(error) : cut(&text, ret_names, error);
     buf_done(&text);
     return r;
@@ -204,20 +213,28 @@ int journal_encode(const struct journal *journal, char ***ret_names, qblk_error 
 
 /* ---- reading -------------------------------------------------------------------------------- */
 
-/* "3/12 ": both at most two digits, the first not above the second. */
+/* A number of one or two digits, the first of which is not 0; NULL if there is none. */
+static const char *read_number(const char *text, size_t *ret_number)
+{
+    size_t n = strspn(text, "0123456789");
+
+    if (n == 0 || n > 2 || text[0] == '0')
+        return NULL;
+    *ret_number = strtoul(text, NULL, 10);
+    return text + n;
+}
+
+/* "3/12 ": the first not above the second. */
 static const char *read_part(const char *name, size_t *ret_part, size_t *ret_parts)
 {
-    unsigned part, parts;
-    int used = 0;
-
-    if (!str_starts(name, PREFIX) ||
-        sscanf(name + strlen(PREFIX), "%2u/%2u%n", &part, &parts, &used) != 2)
+    if (!str_starts(name, PREFIX))
         return NULL;
-    name += strlen(PREFIX) + (size_t)used;
-    if (*name != ' ' || part == 0 || part > parts || parts > JOURNAL_PARTS_MAX)
+    name = read_number(name + strlen(PREFIX), ret_part);
+    if (name == NULL || *name != '/')
         return NULL;
-    *ret_part = part;
-    *ret_parts = parts;
+    name = read_number(name + 1, ret_parts);
+    if (name == NULL || *name != ' ' || *ret_part > *ret_parts || *ret_parts > JOURNAL_PARTS_MAX)
+        return NULL;
     return name + 1;
 }
 
@@ -249,6 +266,9 @@ static int gather(char *const *names, size_t n, struct buf *text, bool *ret_ende
         if (part_text[i] == NULL)
             return err_set(error, QBLK_E_JOURNAL, "part %zu of %zu of the journal record is "
                            "missing", i + 1, total);
+        if (i + 1 < total && strlen(part_text[i]) != TEXT_MAX)
+            return err_set(error, QBLK_E_JOURNAL, "part %zu of %zu of the journal record is cut "
+                           "off", i + 1, total);
         (void)buf_adds(text, part_text[i]);
     }
     if (total == 0)
@@ -286,13 +306,15 @@ static bool unescape(char *value)
 
 static int read_nodes(char *value, struct journal_nodes *nodes)
 {
-    char *save = NULL;
+    char *next;
 
     if (nodes->v != NULL)
         return -EPERM;
-    for (char *item = strtok_r(value, ",", &save); item != NULL;
-         item = strtok_r(NULL, ",", &save)) {
-        if (strlen(item) > STR_NODE_NAME_MAX)
+    for (char *item = value; item != NULL; item = next) {
+        next = strchr(item, ',');
+        if (next != NULL)
+            *next++ = '\0';
+        if (*item == '\0' || strlen(item) > STR_NODE_NAME_MAX)
             return -EPERM;
         if (journal_add(nodes, item) < 0)
             return -ENOMEM;
@@ -300,9 +322,20 @@ static int read_nodes(char *value, struct journal_nodes *nodes)
     return 0;
 }
 
+static int read_ids(char *value, struct journal_nodes *ids)
+{
+    int r = read_nodes(value, ids);
+
+    for (size_t i = 0; i < ids->n && r == 0; i++) {
+        if (strlen(ids->v[i]) != 8 || strspn(ids->v[i], "0123456789abcdef") != 8)
+            r = -EPERM;
+    }
+    return r;
+}
+
 static int keep_value(char **to, const char *value)
 {
-    if (*to != NULL)
+    if (*to != NULL || *value == '\0')
         return -EPERM;
     *to = mem_strdup(value);
     return *to != NULL ? 0 : -ENOMEM;
@@ -351,7 +384,7 @@ static int read_field(struct journal *journal, char *field)
     if (strcmp(field, "old") == 0)
         return read_nodes(value, &journal->old_nodes);
     if (strcmp(field, "with") == 0)
-        return read_nodes(value, &journal->with);
+        return read_ids(value, &journal->with);
     for (size_t i = 0; i < sizeof(fields) / sizeof(fields[0]); i++) {
         if (strcmp(field, fields[i].key) == 0)
             return keep_value(fields[i].to, value);
@@ -359,18 +392,34 @@ static int read_field(struct journal *journal, char *field)
     return read_numbered(journal, field, value);
 }
 
+/* One blank between fields, and no byte that is written as %XX. */
+static int read_text(struct journal *journal, struct buf *text)
+{
+    char *next;
+    int r = 0;
+
+    for (size_t i = 0; i < text->len; i++) {
+        if ((unsigned char)text->data[i] < ' ' || (unsigned char)text->data[i] >= 0x7f)
+            return -EPERM;
+    }
+    for (char *field = text->data; field != NULL && r == 0; field = next) {
+        next = strchr(field, ' ');
+        if (next != NULL)
+            *next++ = '\0';
+        r = read_field(journal, field);
+    }
+    return r;
+}
+
 int journal_decode(char *const *names, size_t n, struct journal *ret_journal, qblk_error *error)
 {
     struct buf text = BUF_INIT;
-    char *save = NULL;
     int r;
 
     memset(ret_journal, 0, sizeof(*ret_journal));
     r = gather(names, n, &text, &ret_journal->has_ended, error);
     if (r == 0) {
-        for (char *field = strtok_r(text.data, " ", &save); r == 0 && field != NULL;
-             field = strtok_r(NULL, " ", &save))
-            r = read_field(ret_journal, field);
+        r = read_text(ret_journal, &text);
         if (r == -ENOMEM)
             r = err_nomem(error);
         else if (r < 0)

@@ -13,6 +13,7 @@
  *                                                           snapshot, which has no job, it comes in the
  *                                                           transaction that takes the snapshots, and
  *                                                           so is there if and only if they are
+ *               Each part but the last has 1011 bytes of text
  *   text        = field *( " " field )
  *   field       = key "=" value                             value: bytes, with %, blank, control and
  *                                                           non-ASCII bytes as %XX
@@ -34,7 +35,8 @@
  *                       node, without a file node), no-pivot (the target holds only what was written
  *                       meanwhile), active-late, resize=N (swap: the disk's size then);
  *                       unknown words are ignored
- *               Unknown keys are ignored.
+ *               Unknown keys are ignored. The intent is written last, so that a record that is cut off,
+ *               wherever, lacks it or has an unknown one
  *
  * How far it is believed, since anybody who may talk to QEMU can write one, and what was true once need
  * not be true now:
@@ -44,10 +46,15 @@
  *                 job that did, the main job, or a node of the operation's that has it open), and no
  *                 other node uses it; without the main job, nobody else uses the target. Live
  *                 operations keep such a proof from before the file is there until after it has gone
+ *   with          only if the record of that operation, if there is one, names this one as well
+ *   ended         not against the main job, if that is there and has not completed
  *   old           removed only if the main job is seen to have completed, or the mark of its end is
  *                 there; of a copy or commit that pivots only if the disk is where it was to go. That
  *                 nobody uses them is seen to by QEMU, which refuses to remove a node in use; so a
- *                 forged record together with a forged mark can remove idle nodes, and no more
+ *                 forged record together with a forged mark can remove idle nodes, which whoever can write
+ *                 both can do as well. Nothing tells the images of a chain that was pulled from idle
+ *                 nodes of anybody: they are the user's, have the user's names, and are used by nobody.
+ *                 Not removed are nodes named after an operation that is open, and journals
  *   bitmaps       only ever adds a bitmap, or bits to one: at worst a backup reads too much
  *   agent         is spoken to as a guest agent, and no more: a sync and a question for its status, and a
  *                 thaw only after the sync was answered, if the guest is not said to be thawed. So a
@@ -97,6 +104,7 @@ void journal_done(struct journal *journal);
 
 /* 0 or -ENOMEM. */
 int journal_add(struct journal_nodes *nodes, const char *name);
+bool journal_has_node(const struct journal_nodes *nodes, const char *name);
 void journal_free_nodes(struct journal_nodes *nodes);
 
 /* Adds a word to the options. 0 or -ENOMEM. */

@@ -79,6 +79,16 @@ static void tell_chain(qblk_op *op)
                     "those above it unless the commit came to its end", op->disk_name);
 }
 
+/* One command is all there was to it, and recover finds nothing of that. */
+static void tell_command(qblk_op *op)
+{
+    op->kind->tell_left(op);
+    if (op->kind == &op_resize && op->top >= 0)
+        engine_note(&op->engine, "if QEMU has died, image %s of disk %s has the size that it had or the one "
+                    "that was asked for, which \"qemu-img info\" shows; its data is not changed",
+                    plan_file_name(op, op->top), op->disk_name);
+}
+
 void lost_tell(qblk_op *op)
 {
     bool is_begun = engine_has_begun(&op->engine, STEP_CALL) || op->is_resumed;
@@ -88,6 +98,10 @@ void lost_tell(qblk_op *op)
     for (size_t i = 0; i < op_n_targets(op); i++)
         tell_target(op, i);
     tell_chain(op);
+    if (op->kind->tell_left != NULL) {
+        tell_command(op);
+        return;
+    }
     engine_note(&op->engine, "if QEMU still runs, \"qblk recover --operation %s\" takes the "
                 "operation up again; if it has died, nothing of the operation is left but its "
                 "files", op->id);

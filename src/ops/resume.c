@@ -17,57 +17,16 @@
 #include "base/str.h"
 #include "monitor/hazard.h"
 #include "ops/guest.h"
+#include "ops/record.h"
 #include "ops/remains.h"
 #include "qapi_types.h"
 
-static bool is_main_role(const char *role)
-{
-    const struct op_kind *kind = op_kind_find(role);
-
-    return kind != NULL && kind->job_type != NULL;
-}
-
-/* Its main job, if QEMU knows it. */
-static qblk_job *find_job(const qblk_op *op, qblk_job_info *ret_info)
-{
-    qblk_job *job = NULL;
-
-    while ((job = qblk_job_next(op->monitor, job)) != NULL) {
-        ret_info->size = sizeof(*ret_info);
-        qblk_job_get_info(job, ret_info);
-        if (str_equal(ret_info->operation, op->id) && ret_info->state != QBLK_JOB_GONE &&
-            is_main_role(str_our_name(ret_info->id, NULL)))
-            return job;
-    }
-    return NULL;
-}
-
 /* ---- building the rest of the list ----------------------------------------------------------- */
-
-/* Whether the disk has moved already. What a copy is made to is in no chain before; an overlay may have
- * been put above it since. */
-static bool has_pivoted(const qblk_op *op)
-{
-    int landing;
-
-    if (op->top < 0 || op->landing == NULL)
-        return false;
-    landing = qblk_graph_find_node(op->graph, op->landing);
-    if (landing < 0)
-        return false;
-    return op->top == landing || (op->kind != &op_commit && plan_is_below(op, landing, op->top));
-}
-
-/* A copy and a commit of the disk's top can end in more than one way. */
-static bool has_endings(const qblk_op *op)
-{
-    return op->kind->has_endings && op->ending != QBLK_END_DEFAULT;
-}
 
 static void plan_rest_after_job(qblk_op *op)
 {
-    if (has_endings(op))
-        op->ending = has_pivoted(op) ? QBLK_END_PIVOT : QBLK_END_FINISH;
+    if (record_has_endings(op))
+        op->ending = record_has_pivoted(op) ? QBLK_END_PIVOT : QBLK_END_FINISH;
     if (op->kind->plan_clean != NULL)
         op->kind->plan_clean(op);
     plan_close_journal(op);
@@ -76,8 +35,8 @@ static void plan_rest_after_job(qblk_op *op)
 /* A job that has ended well already has ended one way or the other, whatever was meant. */
 static void see_ending(qblk_op *op)
 {
-    if (has_endings(op) && op->engine.main.outcome == QBLK_OUTCOME_COMPLETED && op->top >= 0)
-        op->ending = has_pivoted(op) ? QBLK_END_PIVOT : QBLK_END_FINISH;
+    if (record_has_endings(op) && op->engine.main.outcome == QBLK_OUTCOME_COMPLETED && op->top >= 0)
+        op->ending = record_has_pivoted(op) ? QBLK_END_PIVOT : QBLK_END_FINISH;
 }
 
 /* A job that is paused comes to no end, nor can it be told to end by a pivot or without one. A cancel
@@ -116,65 +75,52 @@ static void plan_rest(qblk_op *op, const qblk_job_info *job)
 
 /* ---- reading the journal --------------------------------------------------------------------- */
 
-/* The kind of operation that the record names, and its ending; NULL if one is unknown here. */
-static const struct op_kind *read_intent(qblk_op *op)
+/* Nodes of other operations that are open, and the journals of any, are not what a pull or a pivot has made
+ * useless, whatever a record says. */
+static void spare_others(qblk_op *op)
 {
-    static const struct {
-        const char *word;
-        qblk_ending ending;
-    } intents[] = {
-        { "finish", QBLK_END_FINISH }, { "pivot", QBLK_END_PIVOT }, { "keep", QBLK_END_KEEP },
-        { "merge", QBLK_END_DEFAULT },
-    };
-    const struct journal *journal = &op->journal;
-    const struct op_kind *kind = op_kind_find(journal->op);
-    int intent = -1;
+    struct journal_nodes *old = &op->journal.old_nodes;
+    size_t n = 0;
 
-    for (int i = 0; i < (int)(sizeof(intents) / sizeof(intents[0])); i++) {
-        if (strcmp(journal->intent, intents[i].word) == 0)
-            intent = i;
+    for (size_t i = 0; i < old->n; i++) {
+        char id[9], journal[OP_NAME_MAX];
+        const char *role = str_our_name(old->v[i], id);
+        bool is_others = role != NULL && strcmp(role, "journal") == 0;
+
+        if (role != NULL && strcmp(id, op->id) != 0) {
+            (void)snprintf(journal, sizeof(journal), "qblk.%s.journal", id);
+            is_others = is_others || remains_find_node(op->nodes, journal) != NULL;
+        }
+        if (is_others) {
+            engine_note(&op->engine, "node %s is left alone: the record of operation %s calls it useless, "
+                        "but it belongs to an operation that is open", old->v[i], op->id);
+            free(old->v[i]);
+        } else {
+            old->v[n++] = old->v[i];
+        }
     }
-    if (kind == NULL || intent < 0 ||
-        (kind != &op_commit && intents[intent].ending == QBLK_END_DEFAULT) ||
-        (kind == &op_commit && journal->base == NULL))
-        return NULL;
-    op->ending = intents[intent].ending;
-    return kind;
+    old->n = n;
 }
 
-static int take_record(qblk_op *op, qblk_error *error)
+static int take_record(qblk_op *op, char *const *names, size_t n, qblk_error *error)
 {
-    const struct journal *journal = &op->journal;
-    const struct op_kind *kind = read_intent(op);
-    int r;
+    int r = record_take(op, names, n, error);
 
-    if (kind == NULL)
-        return err_set(error, QBLK_E_JOURNAL, "operation %s is a \"%.40s\" with the intent "
-                       "\"%.40s\", which this version of qblk does not know; use the version "
-                       "that started it", op->id, journal->op, journal->intent);
-    r = op_set_kind(op, kind, error);
     if (r < 0)
         return r;
-    op_name(op);
     (void)snprintf(op->engine.main.id, sizeof(op->engine.main.id), "%s", op->names.job);
-    op->landing = op->kind == &op_commit ? journal->base : op->to.names.node;
-    op->active_late = journal_has_opt(journal, "active-late");
-    if (op->how == QBLK_RESUME_PIVOT && journal_has_opt(journal, "no-pivot"))
+    if (op->how == QBLK_RESUME_PIVOT && journal_has_opt(&op->journal, "no-pivot"))
         return err_set(error, QBLK_E_JOB_STATE, "the target of operation %s holds only what was "
                        "written since it began, so the disk cannot move there; end it with "
                        "--finish or --undo", op->id);
-    if (has_endings(op) && op->how == QBLK_RESUME_FINISH)
+    if (record_has_endings(op) && op->how == QBLK_RESUME_FINISH)
         op->ending = QBLK_END_FINISH;
-    if (has_endings(op) && op->how == QBLK_RESUME_PIVOT)
+    if (record_has_endings(op) && op->how == QBLK_RESUME_PIVOT)
         op->ending = QBLK_END_PIVOT;
     if (op->how == QBLK_RESUME_UNDO && op->ending == QBLK_END_KEEP)
         op->ending = QBLK_END_FINISH; /* it is cancelled before that */
-    free(op->disk_name);
-    op->disk_name = mem_strdup(journal->disk);
-    if (op->disk_name == NULL)
-        return err_nomem(error);
-    (void)plan_find_disk(op, NULL); /* it may have been unplugged */
-    return guest_read_record(op, journal->agent, error);
+    spare_others(op);
+    return guest_read_record(op, op->journal.agent, error);
 }
 
 static int no_such_operation(const qblk_op *op, qblk_error *error)
@@ -183,29 +129,14 @@ static int no_such_operation(const qblk_op *op, qblk_error *error)
                    "--list\" shows what is open", op->id);
 }
 
-/* What there is shows that it was done, although the record does not say so. */
-static bool is_seen_done(const qblk_op *op)
-{
-    qblk_job_info info;
-
-    if (op->kind->is_seen_done != NULL)
-        return op->kind->is_seen_done(op);
-    return op->journal.op != NULL && has_endings(op) && find_job(op, &info) == NULL &&
-           has_pivoted(op);
-}
-
 static int read_record(qblk_op *op, const struct qapi_block_device_info_list *list,
                        qblk_error *error)
 {
-    const struct qapi_block_device_info *node = NULL;
+    const struct qapi_block_device_info *node = remains_find_node(list, op->names.journal);
     char **names;
     size_t n = 0;
     int r;
 
-    for (size_t i = 0; i < list->n && node == NULL; i++) {
-        if (str_equal(list->v[i].node_name, op->names.journal))
-            node = &list->v[i];
-    }
     /* Its owner died while it looked at the target, before it opened the journal. */
     if (node == NULL && remains_has_look(op, list))
         return remains_make_parts(op, list, error);
@@ -220,34 +151,19 @@ static int read_record(qblk_op *op, const struct qapi_block_device_info_list *li
     }
     r = 0; /* no record: its owner died before writing it, and nothing else exists */
     if (n > 0)
-        r = journal_decode(names, n, &op->journal, error);
-    if (r == 0 && n > 0)
-        r = take_record(op, error);
+        r = take_record(op, names, n, error);
     free(names);
     if (r == 0)
         r = remains_make_parts(op, list, error);
-    if (r == 0 && is_seen_done(op))
+    if (r == 0 && record_is_seen_done(op))
         op->journal.has_ended = true;
     return r;
-}
-
-static enum group_found how_far(const qblk_op *op, bool has_job)
-{
-    qblk_job_outcome outcome = op->engine.main.outcome;
-
-    if (op->journal.op == NULL)
-        return GROUP_FOUND_NOTHING;
-    if (op->journal.has_ended || (has_job && outcome == QBLK_OUTCOME_COMPLETED))
-        return GROUP_FOUND_ENDED;
-    if (!has_job)
-        return GROUP_FOUND_BEGUN;
-    return outcome == QBLK_OUTCOME_NONE ? GROUP_FOUND_JOB : GROUP_FOUND_FAILED;
 }
 
 static int plan_on(qblk_op *op, qblk_error *error)
 {
     qblk_job_info info;
-    bool has_job = op->journal.op != NULL && find_job(op, &info) != NULL;
+    bool has_job = op->journal.op != NULL && record_find_job(op, &info) != NULL;
     int r = remains_plan(op, op->nodes, has_job, error);
 
     if (r < 0)
@@ -289,15 +205,40 @@ static int plan_together(void *arg, struct engine *engine, const char *reply, qb
     return plan_on(op, error);
 }
 
+/* Whether that journal holds a record that does not name the operation. */
+static int is_disowned(const qblk_op *op, const struct qapi_block_device_info *journal)
+{
+    struct journal other = { 0 };
+    struct journal_nodes names = { NULL, 0, 0 };
+    int r = 0;
+
+    for (size_t i = 0; i < journal->dirty_bitmaps.n && r == 0; i++) {
+        if (journal->dirty_bitmaps.v[i].name != NULL)
+            r = journal_add(&names, journal->dirty_bitmaps.v[i].name);
+    }
+    if (r == 0 && names.n > 0 && journal_decode(names.v, names.n, &other, NULL) == 0)
+        r = !journal_has_node(&other.with, op->id);
+    journal_done(&other);
+    journal_free_nodes(&names);
+    return r;
+}
+
 /* One that was not started alone, and is taken up alone. */
 static int see_companions(qblk_op *op, qblk_error *error)
 {
     for (size_t i = 0; i < op->journal.with.n; i++) {
         AUTO_FREE char *name = mem_printf("qblk.%.8s.journal", op->journal.with.v[i]);
+        const struct qapi_block_device_info *node;
+        int r;
 
         if (name == NULL)
             return err_nomem(error);
-        if (remains_find_node(op->nodes, name) != NULL)
+        node = remains_find_node(op->nodes, name);
+        r = node != NULL ? is_disowned(op, node) : 0;
+        if (r != 0)
+            return r < 0 ? err_nomem(error)
+                         : record_refuse_companion(op, op->journal.with.v[i], error);
+        if (node != NULL)
             return err_set(error, QBLK_E_BUSY, "operation %s was started together with %.8s and "
                            "has to be taken up together with it, which \"qblk recover\" does",
                            op->id, op->journal.with.v[i]);
@@ -327,11 +268,12 @@ static int read_journal(void *arg, struct engine *engine, const char *reply, qbl
     if (r < 0)
         return r;
     plan_mend(op); /* before all else: its guest hangs */
-    op->found = how_far(op, op->journal.op != NULL && find_job(op, &info) != NULL);
+    op->found = record_how_far(op, op->journal.op != NULL && record_find_job(op, &info) != NULL,
+                               op->engine.main.outcome);
     if (op->found == GROUP_FOUND_ENDED && !op->journal.has_ended)
         see_ending(op);
-    else if (op->found == GROUP_FOUND_ENDED && has_endings(op))
-        op->ending = has_pivoted(op) ? QBLK_END_PIVOT : QBLK_END_FINISH;
+    else if (op->found == GROUP_FOUND_ENDED && record_has_endings(op))
+        op->ending = record_has_pivoted(op) ? QBLK_END_PIVOT : QBLK_END_FINISH;
     if (op->group == NULL) {
         r = see_companions(op, error);
         return r < 0 ? r : plan_on(op, error);
@@ -385,7 +327,7 @@ static int plan_around_hazard(qblk_op *op, qblk_error *error)
 
     while ((job = qblk_job_next(op->monitor, job)) != NULL) {
         qblk_job_info info = QBLK_INIT(qblk_job_info);
-        bool is_creation;
+        bool is_creation, is_own;
 
         qblk_job_get_info(job, &info);
         if (info.type == NULL || info.state == QBLK_JOB_GONE ||
@@ -395,11 +337,11 @@ static int plan_around_hazard(qblk_op *op, qblk_error *error)
         if (!str_equal(info.operation, op->id) && group_has(op, info.operation))
             continue;
         is_creation = strcmp(info.type, "create") == 0;
-        if (!str_equal(info.operation, op->id) && (info.operation == NULL || !is_creation))
-            return err_set(error, QBLK_E_HAZARD, "reading the journal could crash this version of "
-                           "QEMU while %s job %s exists; wait for it and dismiss it first (\"qblk "
-                           "job wait %s\", \"qblk job dismiss %s\")", info.type, info.id, info.id,
-                           info.id);
+        /* A name like ours alone does not make it so. */
+        is_own = str_equal(info.operation, op->id) &&
+                 (is_creation || strcmp(info.id, op->names.job) == 0);
+        if (!is_own && (info.operation == NULL || !is_creation))
+            return record_refuse_hazard(&info, error);
         if (is_creation) {
             int r = remains_plan_creation_end(op, info.id, error);
 
@@ -425,7 +367,7 @@ int resume_plan(qblk_op *op, qblk_error *error)
     struct step *step;
     int r;
 
-    if (find_job(op, &info) != NULL) {
+    if (record_find_job(op, &info) != NULL) {
         (void)snprintf(op->engine.main.id, sizeof(op->engine.main.id), "%s", info.id);
         (void)snprintf(op->names.job, sizeof(op->names.job), "%s", info.id);
         engine_hear_job(&op->engine, &info);

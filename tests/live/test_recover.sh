@@ -34,11 +34,35 @@ operation() {
     echo "${id%%.*}"
 }
 
+# listed STAGE FATE: how far it is, and what is going to become of it
 listed() {
     q 0 --json recover --list
-    said out "\"operation\": ?\"$(operation)\""
+    said out "\"operation\": ?\"$(operation)\".*\"stage\": ?\"$1\".*\"job\": ?\"$job\".*\"fate\": ?\"$2\""
+    [ "$2" = leave ] || said out '"why": ?null'
     q 0 recover --list
-    said out "$(operation).*$job"
+    said out "^$(operation)  .* of $disk"
+    said out "^    [a-z].*: job $job "
+    said out '^    recover '
+}
+
+# listed_if_read STAGE FATE: the same of one whose record this QEMU cannot be asked for while its job is there
+listed_if_read() {
+    case "$("$QEMU" --version) $job" in
+    *"version "[6-9].*.pull | *"version 5."*.backup)
+        q 0 --json recover --list
+        said out "\"operation\": ?\"$(operation)\".*\"intent\": ?null.*\"stage\": ?\"$1\".*\"fate\": ?\"$2\""
+        ;;
+    *) listed "$@" ;;
+    esac
+}
+
+# fate KIND: what is to become of one whose job is at work
+fate() {
+    case $1 in
+    pivot | legacy) echo pivot ;;
+    finish) echo finish ;;
+    *) echo wait ;;
+    esac
 }
 
 # Run again it says that there is nothing, and changes nothing.
@@ -51,6 +75,8 @@ nothing_to_recover() {
     said out '"result": ?\[\]'
     q 0 --json recover --list
     said out '"result": ?\[\]'
+    q 0 recover --list
+    said out '^nothing to recover$'
     unchanged
 }
 
@@ -76,7 +102,11 @@ in_mid_job() {
     start "$1"
     start_kind "$2"
     killed
-    listed
+    listed_if_read running "$(fate "$2")"
+    case $2 in
+    pull) ;;
+    *) said out "makes $dir/copy.qcow2" ;;
+    esac
     speed_up
     q 0 --json recover
     nothing_to_recover
@@ -91,10 +121,16 @@ ended_alone() {
     killed
     speed_up
     case $2 in
-    pull | backup) wait_event "JOB_STATUS_CHANGE $job concluded *" ;;
-    *) wait_event "BLOCK_JOB_READY $job *" ;;
+    pull | backup)
+        wait_event "JOB_STATUS_CHANGE $job concluded *"
+        listed_if_read ended clean
+        said out 'completed'
+        ;;
+    *)
+        wait_event "BLOCK_JOB_READY $job *"
+        listed ready "$(fate "$2")"
+        ;;
     esac
-    listed
     q 0 --json recover
     nothing_to_recover
     finished_well "$2"
@@ -168,6 +204,8 @@ before_the_job() {
         raw '{"execute": "blockdev-add", "arguments": {"driver": "file",
                 "node-name": "qblk.'"$id"'.file", "filename": "'"$dir"'/copy.qcow2"}}' \
             '{"execute": "job-dismiss", "arguments": {"id": "qblk.'"$id"'.create-file"}}' >/dev/null
+    q 0 --json recover --list
+    said out '"stage": ?"prepared".*"fate": ?"undo"'
     q 0 --json recover
     result result undone
     [ ! -e copy.qcow2 ] || fail "the target's file is still there"
@@ -185,7 +223,7 @@ moved_by_others() {
     wait_event "BLOCK_JOB_READY *"
     job=$(job_of)
     q 0 job pivot "$job"
-    q 0 job dismiss "$job"
+    q 0 job dismiss "$job" --force
     [ -z "${2-}" ] || q 0 snapshot "$disk=$dir/above.qcow2"
     q 0 --json recover
     result result pivoted
@@ -204,7 +242,7 @@ in_use_by_others() {
     wait_event "BLOCK_JOB_READY *"
     job=$(job_of)
     q 0 job finish "$job"
-    q 0 job dismiss "$job"
+    q 0 job dismiss "$job" --force
     raw '{"execute": "nbd-server-start", "arguments": {"addr": {"type": "unix",
           "data": {"path": "'"$dir"'/nbd"}}}}' \
         '{"execute": "block-export-add", "arguments": {"type": "nbd", "id": "theirs",
@@ -215,6 +253,99 @@ in_use_by_others() {
     same copy.qcow2 qcow2
 }
 
+# A job that somebody has cancelled, or that has failed, while nobody listened: its end is reported.
+unheard() {
+    make_long_chain
+    start "$1"
+    remember
+    cp before clean
+    start_kind "$2"
+    killed
+    raw '{"execute": "job-cancel", "arguments": {"id": "'"$job"'"}}' >/dev/null
+    wait_event "JOB_STATUS_CHANGE $job concluded *"
+    listed_if_read ended undo
+    said out cancelled
+    "$qblk" -s "$dir/m0" --json recover >out 2>err
+    said out '"result": ?"(undone|cancelled)"|"code": ?"cancelled"'
+    nothing_to_recover
+    cp clean before
+    unchanged
+    stop_qemu
+    same top.qcow2 qcow2
+}
+
+# Two clients recover at once, each through a monitor of its own: what one does the other finds done.
+both_at_once() {
+    local first second other
+    make_long_chain
+    start "$1"
+    start_kind "$2"
+    killed
+    speed_up
+    "$rawqmp" "$dir/m1" run '{"execute": "query-status"}' >/dev/null
+    "$qblk" -s "$dir/m0" --json recover >out.a 2>err.a </dev/null &
+    first=$!
+    "$qblk" -s "$dir/m1" --json recover >out.b 2>err.b </dev/null &
+    second=$!
+    wait "$first"
+    first=$?
+    wait "$second"
+    second=$?
+    [ "$first" = 0 ] || [ "$second" = 0 ] || fail "neither: $(tail -n 1 out.a) $(tail -n 1 out.b)"
+    for other in "$first" "$second"; do
+        case $other in 0 | 1 | 6) ;; *) fail "ended with $first and $second" ;; esac
+    done
+    grep -qE '"result": ?"(completed|finished|pivoted)"' out.a out.b || fail "nobody was told the outcome"
+    q 0 recover
+    nothing_to_recover
+    finished_well "$2"
+}
+
+# What is finished is not taken for what never began because somebody tidied up.
+not_dismissed() {
+    make_chain
+    start "$1"
+    q 0 copy "$disk" "$dir/copy.qcow2" --keep
+    wait_event "BLOCK_JOB_READY *"
+    job=$(job_of)
+    q 6 job dismiss "$job"
+    said err 'ready'
+    q 0 job finish "$job"
+    listed ended clean
+    remember
+    q 6 --json job dismiss "$job"
+    said out "\"busy\".*recover --operation $(operation)'.*--force"
+    unchanged
+    q 0 --json recover --operation "$(operation)"
+    result result finished
+    nothing_to_recover
+    [ -e copy.qcow2 ] || fail "the copy was removed"
+    stop_qemu
+    same copy.qcow2 qcow2
+}
+
+# The client dies while a swap's copy is at work; the disk moves and is then made bigger than was meant.
+swap_never_shrinks() {
+    make_long_chain
+    "$QEMU_IMG" create -q -f qcow2 new.qcow2 64M
+    start "$1"
+    q_start --json swap "$disk" "$dir/new.qcow2" --format qcow2 --resize 80M --speed 64K
+    wait_job swap running
+    killed
+    speed_up
+    wait_event "BLOCK_JOB_READY $job *"
+    raw '{"execute": "job-complete", "arguments": {"id": "'"$job"'"}}' >/dev/null
+    wait_event "JOB_STATUS_CHANGE $job concluded *"
+    raw '{"execute": "block_resize", "arguments": {"node-name": "qblk.'"$(operation)"'.target",
+            "size": '"$2"'}}' >/dev/null || fail "cannot resize the disk"
+    q 0 --json recover
+    result result pivoted
+    raw '{"execute": "query-block"}' | grep -qE "\"virtual-size\": ?$3[,}]" ||
+        fail "the disk has not $3 bytes"
+    nothing_to_recover
+    stop_qemu
+}
+
 kept() {
     make_chain
     start "$1"
@@ -223,7 +354,7 @@ kept() {
     q 0 --json copy "$disk" "$dir/copy.qcow2" --keep
     wait_event "BLOCK_JOB_READY *"
     job=$(job_of)
-    listed
+    listed ready keep
     q 0 --json recover
     result result kept
     guest_write 0x73 3M 128k
@@ -260,7 +391,7 @@ left() {
         wait "$qblk_pid"
         ;;
     esac
-    listed
+    listed_if_read running wait
     speed_up
     q 0 --json recover --operation "$(operation)"
     result result completed
@@ -277,7 +408,7 @@ killed_twice() {
     q_start --json recover
     wait_said out 'read the journal'
     killed
-    listed
+    listed running pivot
     speed_up
     q 0 --json recover
     nothing_to_recover
@@ -348,7 +479,54 @@ unknown_operation() {
     said out '"unknown-job"'
     q 2 recover --operation nonsense
     q 2 recover --undo --pivot
+    q 2 recover --all
     unchanged
+}
+
+# What is nobody's is shown with what frees it, which does so, and no recovering touches it.
+strays() {
+    local command
+    make_chain
+    "$QEMU_IMG" create -q -f qcow2 spare.qcow2 1M
+    start "$1"
+    remember
+    cp before clean
+    raw '{"execute": "blockdev-add", "arguments": {"driver": "null-co", "node-name": "sink",
+            "size": 8388608}}' \
+        '{"execute": "blockdev-add", "arguments": {"driver": "qcow2", "node-name": "spare",
+            "file": {"driver": "file", "filename": "'"$dir"'/spare.qcow2"}}}' \
+        '{"execute": "blockdev-backup", "arguments": {"job-id": "theirs",
+            "device": "'"${disk/vd0/top}"'", "target": "sink", "sync": "full", "auto-dismiss": false, "auto-finalize": false}}' >/dev/null ||
+        fail "cannot make what is nobody's"
+    wait_event "JOB_STATUS_CHANGE theirs pending *"
+    remember
+    q 0 recover
+    said out '^nothing to recover$'
+    q 0 recover --undo
+    unchanged
+    q 0 recover --list
+    [ "$(cat out)" = "nothing to recover" ] || fail "not asked for: $(cat out)"
+    q 0 recover --list --all
+    said out '^nothing to recover$'
+    said out '^job theirs \(backup, pending\): qblk job finalize theirs$'
+    said out '^node spare \((qcow2 .*spare.qcow2|unknown)\), which nothing uses: '
+    ! grep -q '^node \(sink\|top\|base\)' out || fail "a node in use is shown: $(cat out)"
+    [ "$world" != qsd ] || said out '^export ex0 \(nbd of node .*\): qblk qmp block-export-del id=ex0$'
+    q 0 --json recover --list --all
+    said out '"operations": ?\[\], "others": ?\[\{"kind": ?"job", "name": ?"theirs"'
+    unchanged
+    # What is said to free each does.
+    for what in 'job theirs' 'job theirs' 'node spare' 'node sink'; do
+        q 0 recover --list --all
+        command=$(sed -n "s/^$what (.*: qblk //p" out)
+        [ -n "$command" ] || fail "$what is not shown: $(cat out)"
+        # shellcheck disable=SC2086 # words
+        q 0 $command
+    done
+    cp clean before
+    unchanged
+    q 0 recover --list --all
+    ! grep -qE '^job|^node (spare|sink)' out || fail "still shown: $(cat out)"
 }
 
 # forge RECORD [ended]: a journal by somebody else's hand
@@ -365,8 +543,13 @@ forge() {
 not_understood() {
     make_chain
     start_blockdev
-    forge "$1" ended
+    if [ "$1" = "qblk1 ended" ]; then forge "$1"; else forge "$1" ended; fi
+    [ -z "${2-}" ] ||
+        raw '{"execute": "block-dirty-bitmap-add", "arguments": {"node": "qblk.0badf00d.journal",
+                "name": "'"$2"'", "disabled": true}}' >/dev/null || fail "cannot forge"
     remember
+    q 0 --json recover --list
+    said out '"operation": ?"0badf00d".*"stage": ?"unknown".*"fate": ?"leave", "why": ?"'
     for how in "" --undo; do
         # shellcheck disable=SC2086 # no word or one
         q 6 --json recover $how
@@ -374,6 +557,92 @@ not_understood() {
         said out 0badf00d
     done
     unchanged
+}
+
+# A record that is cut off, at each length of it, in journals beside one another.
+cut_off() {
+    local record="qblk1 1/1 op=copy disk=$1 old=spare intent=pivot" id len lines=()
+    make_chain
+    start "$2"
+    raw '{"execute": "blockdev-add", "arguments": {"driver": "null-co", "node-name": "spare"}}' >/dev/null
+    for ((len = 1; len < ${#record}; len++)); do
+        id=$(printf '0badc%03x' "$len")
+        lines+=('{"execute": "blockdev-add", "arguments": {"driver": "null-co",
+                    "node-name": "qblk.'"$id"'.journal"}}'
+            '{"execute": "block-dirty-bitmap-add", "arguments": {"node": "qblk.'"$id"'.journal",
+                "name": "'"${record:0:len}"'", "disabled": true}}'
+            '{"execute": "block-dirty-bitmap-add", "arguments": {"node": "qblk.'"$id"'.journal",
+                "name": "qblk1 ended", "disabled": true}}')
+    done
+    raw "${lines[@]}" >/dev/null || fail "cannot forge"
+    remember
+    q 0 --json recover --list
+    [ "$(grep -o '"fate": "leave"' out | wc -l)" = $((${#record} - 1)) ] || fail "not all left: $(cat out)"
+    q 6 recover
+    [ "$(grep -c 'operation 0badc' err)" = $((${#record} - 1)) ] || fail "not all reported: $(cat err)"
+    q 6 recover --undo
+    unchanged
+}
+
+# A record that names an operation of somebody's: it is left, and that one goes on as if nothing were.
+meddling() {
+    make_chain
+    start "$1"
+    q 0 --json copy "$disk" "$dir/copy.qcow2" --keep
+    wait_event "BLOCK_JOB_READY *"
+    job=$(job_of)
+    forge "qblk1 1/1 op=copy disk=$disk with=$(operation) intent=pivot"
+    remember
+    q 0 --json recover --list
+    said out '"operation": ?"0badf00d".*"fate": ?"leave"'
+    said out '"fate": ?"keep"'
+    q 6 recover
+    said err '0badf00d'
+    said out "$disk.*in sync"
+    unchanged
+    q 6 recover --undo --operation 0badf00d
+    unchanged
+    raw '{"execute": "blockdev-del", "arguments": {"node-name": "qblk.0badf00d.journal"}}' >/dev/null
+    forge "qblk1 1/1 op=pull disk=$disk intent=finish old=qblk.$(operation).journal" ended
+    q 0 recover --operation 0badf00d
+    listed ready keep
+    q 0 --json recover --pivot
+    result result pivoted
+    nothing_to_recover
+    guest_write 0x74 4M 128k
+    stop_qemu
+    same copy.qcow2 qcow2
+}
+
+# A job with a name like ours and nothing that tells of it, and one that a record claims.
+named_like_ours() {
+    make_long_chain
+    start "$1"
+    raw '{"execute": "block-stream", "arguments": {"job-id": "qblk.0badf00d.stream",
+            "device": "'"${disk/vd0/top}"'", "speed": 65536, "auto-dismiss": false}}' >/dev/null ||
+        fail "cannot start a job"
+    [ -z "${2-}" ] || forge "qblk1 1/1 op=pull disk=$disk old=mid,base intent=finish" ended
+    remember
+    for how in "" --undo; do
+        # shellcheck disable=SC2086 # no word or one
+        if [ -n "${2-}" ]; then
+            timeout "$patience" "$qblk" -s "$dir/m0" recover $how >out 2>err
+        else
+            q 0 recover $how
+            said err 'no journal for it'
+        fi
+        raw '{"execute": "query-jobs"}' | grep -q 'qblk.0badf00d.stream.*running\|running.*qblk.0badf00d.stream' ||
+            fail "the job was touched"
+    done
+    [ -n "${2-}" ] || unchanged
+    raw '{"execute": "job-cancel", "arguments": {"id": "qblk.0badf00d.stream"}}' >/dev/null
+    wait_event "JOB_STATUS_CHANGE qblk.0badf00d.stream concluded *"
+    q 0 job dismiss qblk.0badf00d.stream
+    q 0 recover
+    [ -z "${2-}" ] || nothing_left
+    [ "$1" = drive ] || chain_is top.qcow2 mid.qcow2 base.qcow2
+    stop_qemu
+    same top.qcow2 qcow2
 }
 
 forged() {
@@ -420,9 +689,25 @@ for world in blockdev drive; do
 done
 run_test "kept, dismissed, and exported" in_use_by_others
 for world in blockdev drive; do
+    run_test "a job that recover needs is not dismissed, $world" not_dismissed "$world"
+    run_test "a swapped disk that somebody has grown stays so, $world" swap_never_shrinks "$world" \
+        100663296 100663296
+    run_test "a swapped disk that nobody has grown is, $world" swap_never_shrinks "$world" 67108864 83886080
+done
+for world in blockdev drive; do
     run_test "kept, then pivoted, $world" kept "$world" pivot pivoted
     run_test "kept, then finished, $world" kept "$world" finish finished
     run_test "kept, then undone, $world" kept "$world" undo undone
+done
+for world in blockdev drive; do
+    for kind in pull pivot; do
+        run_test "cancelled while nobody listened: $kind, $world" unheard "$world" "$kind"
+        run_test "two recover at once: $kind, $world" both_at_once "$world" "$kind"
+    done
+done
+for kind in finish backup; do
+    run_test "cancelled while nobody listened: $kind" unheard blockdev "$kind"
+    run_test "two recover at once: $kind" both_at_once drive "$kind"
 done
 run_test "left by --async, then recovered" left async
 run_test "left by SIGTERM, then recovered" left TERM
@@ -430,10 +715,23 @@ run_test "killed in mid-recovery, then recovered" killed_twice
 run_test "two operations are recovered in one go" two_at_once
 run_test "somebody else's concluded stream in the way" others_concluded
 run_test "an operation that is not there, and wrong usage" unknown_operation
+for world in blockdev drive qsd; do
+    run_test "what is nobody's is listed, and left, $world" strays "$world"
+done
 run_test "a record of a newer version is reported and left" not_understood \
     "qblk2 1/1 op=copy disk=vd0 intent=pivot"
 run_test "a record of an unknown operation is reported and left" not_understood \
     "qblk1 1/1 op=burn disk=vd0 intent=finish"
+run_test "records that contradict one another are reported and left" not_understood \
+    "qblk1 1/1 op=copy disk=vd0 intent=pivot" "qblk1 1/1 op=copy disk=vd0 intent=finish"
+run_test "a mark of the end without a record is reported and left" not_understood "qblk1 ended"
+run_test "a record that is cut off is reported and left, blockdev" cut_off vd0 blockdev
+run_test "a record that is cut off is reported and left, drive" cut_off drive0 drive
+for world in blockdev drive; do
+    run_test "a record that names another operation, $world" meddling "$world"
+    run_test "a job with a name like ours, $world" named_like_ours "$world"
+    run_test "the same with a record that claims it, $world" named_like_ours "$world" claimed
+done
 run_test "a forged record removes no file" forged \
     "op=backup disk=vd0 intent=finish file=DIR/precious"
 run_test "a forged record removes no node in use" forged \

@@ -68,7 +68,7 @@ struct plan_case {
 
 static const struct plan_case cases[] = {
     { .name = "pull into mid", .into = "mid",
-      .has = { "op=pull disk=vd0 intent=finish old=base,base-file",
+      .has = { "op=pull disk=vd0 old=base,base-file intent=finish",
                "{\"execute\":\"block-stream\",\"arguments\":{\"job-id\":\"qblk.ID.pull\","
                "\"device\":\"mid\",\"auto-finalize\":true,\"auto-dismiss\":false}}",
                "\"blockdev-del\",\"arguments\":{\"node-name\":\"base\"}" } },
@@ -131,11 +131,11 @@ static const struct plan_case cases[] = {
       .has_not = "transaction" },
     { .name = "commit below the top with bitmaps", .is_commit = true, .top = "mid",
       .bitmaps = { BITMAP("b", GOOD), BITMAP("b", GOOD), BITMAP("b", GOOD) },
-      .has = { "intent=merge base=base old=", TRANSACTION(MERGE("top", FROM("mid"))),
+      .has = { "base=base old=", " intent=merge", TRANSACTION(MERGE("top", FROM("mid"))),
                "\"block-commit\"" } },
     { .name = "pivot to an image without bitmaps", .is_commit = true,
       .bitmaps = { BITMAP("b", GOOD), BITMAP("b", GOOD) },
-      .has = { "intent=pivot base=base bitmaps=move old=", "\"block-commit\"",
+      .has = { "base=base bitmaps=move old=", "\"block-commit\"",
                TRANSACTION(ADD("base") "," MERGE("base", FROM("top") "," FROM("mid"))),
                "\"job-complete\"" } },
     { .name = "pivot to an image that has it", .is_commit = true,

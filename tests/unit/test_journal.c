@@ -152,6 +152,15 @@ static const char *const bad[] = {
     "qblk1 1/1 op=s disk=d intent=f disk.=e", "qblk1 1/1 op=s disk=d intent=f disk.1x=e",
     "qblk1 1/1 op=s disk=d intent=f disk.1=e file.1=/f file.1=/f",
     "qblk1 1/1 op=s disk=d intent=f disk.1000=e",
+    "qblk1 ended", "qblk1 ended ", "qblk1  1/1 op=pull disk=d intent=finish",
+    "qblk1 -1/1 op=pull disk=d intent=finish", "qblk1 1/-1 op=pull disk=d intent=finish",
+    "qblk1 +1/1 op=pull disk=d intent=finish", "qblk1 1/ 1 op=pull disk=d intent=finish",
+    "qblk1 01/01 op=pull disk=d intent=finish", "qblk1 1/1 op=pull disk=d intent=finish old=",
+    "qblk1 1/1 op=pull disk=d intent=finish old=a,,b", "qblk1 1/1 op=pull disk=d intent=finish with=,",
+    "qblk1 1/1 op=pull disk=d intent=finish with=0123456", "qblk1 1/1 op=pull disk=d intent=finish with=0123456x",
+    "qblk1 1/1 op=pull disk=d intent=finish =", "qblk1 1/1 op= disk= intent=",
+    "QBLK1 1/1 op=pull disk=d intent=finish", "qblk1 1/1\top=pull disk=d intent=finish",
+    "qblk1 1/1 op=pull disk=d intent=finish file=/a%2", "qblk1 1/1 op=pull disk=d intent=%66inish%",
 };
 
 START_TEST(a_malformed_record_is_refused)
@@ -164,6 +173,51 @@ START_TEST(a_malformed_record_is_refused)
     ck_assert_int_eq(error.code, QBLK_E_JOURNAL);
     ck_assert_ptr_null(journal.op);
     free(name);
+}
+END_TEST
+
+/* Whichever name of the record is cut off, wherever: it is not taken for a whole one. */
+static void check_cuts(size_t n_old)
+{
+    struct journal in, out;
+    qblk_error error;
+    char **names;
+    int n;
+
+    fill(&in, "/f", n_old);
+    ck_assert_int_eq(journal_add(&in.with, "01234567"), 0);
+    ck_assert_int_eq(journal_opt(&in, "resize=4096"), 0);
+    n = journal_encode(&in, &names, NULL);
+    ck_assert_int_gt(n, 0);
+    for (int i = 0; i < n; i++) {
+        char *whole = names[i];
+
+        for (size_t len = 0; len < strlen(whole); len++) {
+            names[i] = mem_strndup(whole, len);
+            if (journal_decode(names, (size_t)n, &out, &error) == 0) {
+                /* The last words of the intent's own value; which are known is seen to by others. */
+                ck_assert_int_eq(i, n - 1);
+                ck_assert_uint_gt(len + strlen("pivot") + 1, strlen(whole));
+                ck_assert_str_ne(out.intent, in.intent);
+                ck_assert(strcmp(out.intent, "keep") != 0 && strcmp(out.intent, "finish") != 0 &&
+                          strcmp(out.intent, "merge") != 0);
+                journal_done(&out);
+            } else {
+                ck_assert_int_eq(error.code, QBLK_E_JOURNAL);
+            }
+            free(names[i]);
+        }
+        names[i] = whole;
+    }
+    free_names(names, n);
+    journal_done(&in);
+}
+
+START_TEST(a_record_that_is_cut_off_is_not_taken_for_a_whole_one)
+{
+    check_cuts(0);
+    check_cuts(40);
+    check_cuts(150);
 }
 END_TEST
 
@@ -248,6 +302,7 @@ int main(void)
     tcase_add_test(tcase, the_mark_of_the_end_is_read_beside_the_record);
     tcase_add_loop_test(tcase, a_malformed_record_is_refused, 0,
                         (int)(sizeof(bad) / sizeof(bad[0])));
+    tcase_add_test(tcase, a_record_that_is_cut_off_is_not_taken_for_a_whole_one);
     tcase_add_test(tcase, parts_that_contradict_each_other_are_refused);
     tcase_add_test(tcase, no_record_at_all_is_refused);
     tcase_add_test(tcase, running_out_of_memory_leaves_nothing_behind);

@@ -6,6 +6,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "ops/open.h"
 #include "recorder.h"
 
 #define V52 PEER_VERSION(5, 2, 0)
@@ -57,6 +58,101 @@ static void forget(void)
     clean = done = NULL;
 }
 
+/* ---- what is foretold ------------------------------------------------------------------------ */
+
+static qblk_graph *seen;
+static bool is_seen;
+
+static void take_graph(void *arg, qblk_graph *graph, const qblk_error *error)
+{
+    (void)arg;
+    (void)error;
+    seen = graph;
+    is_seen = true;
+}
+
+static bool graph_seen(void)
+{
+    return is_seen;
+}
+
+/* What is open, by a new client. */
+static qblk_remains *look(void)
+{
+    qblk_remains *remains = NULL;
+
+    is_seen = false;
+    ck_assert_int_eq(qblk_jobs_track(monitor, NULL, NULL, NULL), 0);
+    ck_assert_int_eq(graph_read_start(monitor, take_graph, NULL, NULL, NULL), 0);
+    ck_assert(peer_run(&peer, monitor, graph_seen));
+    ck_assert_ptr_nonnull(seen);
+    ck_assert_int_eq(open_list(monitor, seen, &remains, NULL), 0);
+    seen = qblk_graph_free(seen);
+    return remains;
+}
+
+static const qblk_open_op *find(const qblk_remains *remains, const char *id)
+{
+    const qblk_open_op *op;
+
+    for (int i = 0; (op = qblk_remains_op(remains, i)) != NULL; i++) {
+        if (strcmp(op->operation, id) == 0)
+            return op;
+    }
+    return NULL;
+}
+
+static qblk_fate foretold;
+static bool is_foretold;
+
+static void foretell(const char *id)
+{
+    qblk_remains *remains = look();
+    const qblk_open_op *op = find(remains, id);
+
+    is_foretold = op != NULL;
+    foretold = op != NULL ? op->fate : QBLK_FATE_LEAVE;
+    (void)qblk_remains_free(remains);
+}
+
+/* It came as it was foretold, if its owner's intent was followed. */
+static void check_foretold(const struct errand *errand, size_t n)
+{
+    qblk_result result = recorder.result;
+    bool is_right = false;
+
+    switch (foretold) {
+    case QBLK_FATE_CLOSE:
+    case QBLK_FATE_UNDO:
+        is_right = result == QBLK_RESULT_UNDONE;
+        break;
+    case QBLK_FATE_KEEP:
+        is_right = result == QBLK_RESULT_KEPT;
+        break;
+    case QBLK_FATE_FINISH:
+        is_right = result == QBLK_RESULT_FINISHED;
+        break;
+    case QBLK_FATE_PIVOT:
+        is_right = result == QBLK_RESULT_PIVOTED;
+        break;
+    case QBLK_FATE_WAIT:
+        is_right = result == QBLK_RESULT_COMPLETED;
+        break;
+    case QBLK_FATE_CLEAN:
+        is_right = result == errand->result;
+        break;
+    case QBLK_FATE_LEAVE:
+    case QBLK_FATE_LATER:
+    default:
+        break;
+    }
+    if (!is_foretold)
+        is_right = result == QBLK_RESULT_FAILED && recorder.error.code == QBLK_E_UNKNOWN_JOB;
+    ck_assert_msg(is_right, "%s, died at %zu: foretold %s, but it was %s: %s", errand->name, n,
+                  is_foretold ? qblk_fate_name(foretold) : "nothing", qblk_result_name(result),
+                  recorder.error.text);
+}
+
 /* A new client takes the operation up. */
 static void resume(const char *id, qblk_resume_how how)
 {
@@ -68,6 +164,7 @@ static void resume(const char *id, qblk_resume_how how)
     peer.hang_up_at = 0;
     monitor = peer_reconnect(&peer, NULL);
     recorder_reset();
+    foretell(name);
     options.how = how;
     recorder_watch(&options.common);
     ck_assert_int_eq(qblk_resume(monitor, name, &options, NULL, NULL), 0);
@@ -117,6 +214,8 @@ static void die_at(const struct errand *errand, size_t n, bool after, bool goes_
         ck_assert_msg(recorder.error.code == QBLK_E_UNKNOWN_JOB, "%s, died at %zu, %s: %s",
                       errand->name, n, how_names[how], recorder.error.text);
     check_state(errand, n, how_names[how], clean, done);
+    if (how == QBLK_RESUME_INTENT)
+        check_foretold(errand, n);
     if (how == QBLK_RESUME_UNDO && recorder.result == QBLK_RESULT_UNDONE)
         check_state(errand, n, "undone", clean, NULL);
     if (is_open && recorder.result != QBLK_RESULT_UNDONE)
@@ -229,13 +328,26 @@ END_TEST
 
 #define FORGED "qblk.0badf00d.journal"
 
+/* Several bitmaps have a bar between their names. */
 static void forge(const char *record, bool has_ended)
 {
     struct peer_node *node = peer_add_node(&peer, FORGED, "null-co", "", "", "");
 
+    for (const char *bar; (bar = strchr(record, '|')) != NULL; record = bar + 1)
+        node->bitmaps[node->n_bitmaps++] = strndup(record, (size_t)(bar - record));
     node->bitmaps[node->n_bitmaps++] = strdup(record);
     if (has_ended)
         node->bitmaps[node->n_bitmaps++] = strdup("qblk1 ended");
+}
+
+static void unforge(void)
+{
+    struct peer_node *node = &peer.nodes[--peer.n_nodes];
+
+    ck_assert_str_eq(node->name, FORGED);
+    while (node->n_bitmaps > 0)
+        free(node->bitmaps[--node->n_bitmaps]);
+    memset(node, 0, sizeof(*node));
 }
 
 static char *others(void)
@@ -254,7 +366,26 @@ static const char *const unknown[] = {
     "qblk1 1/2 op=copy disk=vd0 intent=pivot",
     "qblk1 1/1 op=copy disk=vd0",
     "not a record",
+    "qblk1 1/1 op=copy disk=vd0 intent=pivot|qblk1 1/1 op=copy disk=vd0 intent=finish",
+    "qblk1 1/1 op=copy disk=vd0 intent=pivot|qblk1 1/2 op=copy disk=vd0",
+    "qblk1 1/1 op=copy disk=vd0 intent=pivot|somebody's",
+    "qblk1 1/1 op=copy disk=vd0 intent=pivo",
+    "qblk1 1/1 op=commit disk=vd0 intent=pivot",
 };
+
+/* What is open under that id is left, for that reason. */
+static void check_left(const char *id, qblk_error_code code)
+{
+    qblk_remains *remains = look();
+    const qblk_open_op *op = find(remains, id);
+
+    ck_assert_ptr_nonnull(op);
+    ck_assert_int_eq(op->fate, QBLK_FATE_LEAVE);
+    ck_assert_int_eq(op->stage, QBLK_STAGE_UNKNOWN);
+    ck_assert_int_eq(op->why.code, code);
+    ck_assert_uint_eq(op->n_with, 0);
+    (void)qblk_remains_free(remains);
+}
 
 START_TEST(a_record_of_another_version_is_reported_and_nothing_changed)
 {
@@ -262,6 +393,7 @@ START_TEST(a_record_of_another_version_is_reported_and_nothing_changed)
 
     forge(unknown[_i], true);
     before = peer_state(&peer);
+    check_left("0badf00d", QBLK_E_JOURNAL);
     resume("0badf00d", QBLK_RESUME_INTENT);
     ck_assert_int_eq(recorder.result, QBLK_RESULT_FAILED);
     ck_assert_int_eq(recorder.error.code, QBLK_E_JOURNAL);
@@ -334,6 +466,117 @@ START_TEST(a_forged_record_harms_nothing_of_others)
 }
 END_TEST
 
+/* ---- records that name an operation of somebody else's ----------------------------------------- */
+
+/* A copy that is open, its job at work, its client dead. ID in the record stands for it. */
+static const struct {
+    const char *record;
+    bool has_ended;
+    bool is_left; /* or taken up, and nothing of the other touched */
+} meddling[] = {
+    { "op=copy disk=vd0 with=ID intent=pivot", false, true },
+    { "op=copy disk=vd0 with=ID intent=pivot", true, true },
+    { "op=pull disk=vd0 old=qblk.ID.journal,qblk.ID.target,qblk.ID.file intent=finish", true, false },
+    { "op=pull disk=vd0 old=qblk.ID.journal intent=finish", false, false },
+    { "op=commit disk=vd0 base=qblk.ID.target old=qblk.ID.journal,qblk.ID.target intent=merge", true,
+      false },
+};
+
+START_TEST(a_record_brings_no_other_operation_to_harm)
+{
+    char id[9], record[300] = "qblk1 1/1 ", *before, *after;
+
+    for (size_t n = 15; peer.n_jobs == 0 || strcmp(peer.jobs[0].type, "mirror") != 0; n++) {
+        again();
+        peer.is_holding = true;
+        peer.hang_up_at = n;
+        peer.hang_up_after = true;
+        errand_begin(&errands[3], &peer, monitor, false);
+        ck_assert(peer_run(&peer, monitor, recorder_ended));
+    }
+    memcpy(id, recorder.operation, sizeof(id));
+    for (const char *p = meddling[_i].record; *p != '\0'; p++) {
+        bool is_id = strncmp(p, "ID", 2) == 0;
+
+        (void)snprintf(record + strlen(record), sizeof(record) - strlen(record), "%.*s",
+                       is_id ? 8 : 1, is_id ? id : p);
+        p += is_id;
+    }
+    before = peer_state(&peer);
+    forge(record, meddling[_i].has_ended);
+    (void)qblk_monitor_free(monitor);
+    monitor = peer_reconnect(&peer, NULL);
+    if (meddling[_i].is_left)
+        check_left("0badf00d", QBLK_E_JOURNAL);
+    foretell(id);
+    ck_assert_int_eq(foretold, QBLK_FATE_PIVOT);
+    resume("0badf00d", QBLK_RESUME_INTENT);
+    ck_assert_int_eq(recorder.result == QBLK_RESULT_FAILED, meddling[_i].is_left);
+    if (meddling[_i].is_left) {
+        ck_assert_int_eq(recorder.error.code, QBLK_E_JOURNAL);
+        ck_assert_int_eq(peer_node(&peer, FORGED) != NULL, 1);
+        resume("0badf00d", QBLK_RESUME_UNDO);
+        unforge();
+    }
+    after = peer_state(&peer);
+    ck_assert_msg(strcmp(before, after) == 0, "%s\nbefore\n%s\nafter\n%s\nsaid %s", record, before, after,
+                  recorder.notes);
+    free(before);
+    free(after);
+    peer.is_holding = false;
+    resume(id, QBLK_RESUME_INTENT);
+    ck_assert_int_eq(recorder.result, QBLK_RESULT_PIVOTED);
+}
+END_TEST
+
+/* Jobs with names like ours. The record, if any, is of another kind than the job, or the job of another
+ * type than its name. */
+static const struct {
+    const char *record, *job, *type;
+    qblk_error_code code; /* for which resuming is refused; or NONE: it removes the record alone */
+} strangers[] = {
+    { NULL, "qblk.0badf00d.stream", "stream", QBLK_E_HAZARD },
+    { NULL, "qblk.0badf00d.pull", "mirror", QBLK_E_UNKNOWN_JOB },
+    { NULL, "qblk.0badf00d.copy", "mirror", QBLK_E_UNKNOWN_JOB },
+    { "qblk1 1/1 op=backup disk=vd0 intent=finish", "qblk.0badf00d.copy", "mirror", QBLK_E_JOURNAL },
+    { "qblk1 1/1 op=copy disk=vd0 intent=finish", "qblk.0badf00d.copy", "commit", QBLK_E_NONE },
+    { "qblk1 1/1 op=copy disk=vd0 intent=finish", "qblk.0badf00d.stream", "mirror", QBLK_E_NONE },
+};
+
+START_TEST(a_job_with_a_name_like_ours_is_left)
+{
+    char *before, *after;
+    bool has_job = false;
+
+    (void)peer_add_job(&peer, strangers[_i].job, strangers[_i].type, "running");
+    peer.is_holding = true;
+    before = peer_state(&peer);
+    if (strangers[_i].record != NULL)
+        forge(strangers[_i].record, false);
+    for (int how = QBLK_RESUME_INTENT; how <= QBLK_RESUME_UNDO; how++) {
+        if (how == QBLK_RESUME_FINISH || how == QBLK_RESUME_PIVOT)
+            continue;
+        resume("0badf00d", (qblk_resume_how)how);
+        if (strangers[_i].code != QBLK_E_NONE)
+            ck_assert_int_eq(recorder.error.code, strangers[_i].code);
+        if (strangers[_i].record == NULL)
+            check_left("0badf00d", QBLK_E_JOURNAL);
+    }
+    if (strangers[_i].code == QBLK_E_JOURNAL) {
+        check_left("0badf00d", QBLK_E_JOURNAL);
+        ck_assert_ptr_nonnull(peer_node(&peer, FORGED));
+        unforge();
+    }
+    after = peer_state(&peer);
+    ck_assert_str_eq(before, after);
+    for (size_t i = 0; i < peer.n_jobs; i++)
+        has_job = has_job || strcmp(peer.jobs[i].id, strangers[_i].job) == 0;
+    ck_assert(has_job);
+    free(before);
+    free(after);
+}
+END_TEST
+
 /* The nodes of a snapshot stay, and with them what would prove that its file was made by it. */
 START_TEST(a_record_that_comes_back_does_not_take_a_snapshot_away)
 {
@@ -362,7 +605,7 @@ END_TEST
 int main(void)
 {
     Suite *suite = suite_create("ops_resume");
-    TCase *tcase = tcase_create("ops_resume");
+    TCase *tcase = tcase_create("ops_resume"), *records = tcase_create("records");
     SRunner *runner;
     int failed;
 
@@ -376,12 +619,18 @@ int main(void)
     tcase_add_loop_test(tcase, whoever_follows_may_die_as_well, 0, N_ERRANDS);
     tcase_add_loop_test(tcase, a_kept_copy_ends_as_its_user_says, 0,
                         (int)(sizeof(kept) / sizeof(kept[0])));
-    tcase_add_loop_test(tcase, a_record_of_another_version_is_reported_and_nothing_changed, 0,
+    tcase_add_checked_fixture(records, setup, teardown);
+    tcase_add_loop_test(records, a_record_of_another_version_is_reported_and_nothing_changed, 0,
                         (int)(sizeof(unknown) / sizeof(unknown[0])));
-    tcase_add_loop_test(tcase, a_forged_record_harms_nothing_of_others, 0,
+    tcase_add_loop_test(records, a_forged_record_harms_nothing_of_others, 0,
                         (int)(sizeof(forged) / sizeof(forged[0])));
-    tcase_add_loop_test(tcase, a_record_that_comes_back_does_not_take_a_snapshot_away, 0, 2);
+    tcase_add_loop_test(records, a_record_brings_no_other_operation_to_harm, 0,
+                        (int)(sizeof(meddling) / sizeof(meddling[0])));
+    tcase_add_loop_test(records, a_job_with_a_name_like_ours_is_left, 0,
+                        (int)(sizeof(strangers) / sizeof(strangers[0])));
+    tcase_add_loop_test(records, a_record_that_comes_back_does_not_take_a_snapshot_away, 0, 2);
     suite_add_tcase(suite, tcase);
+    suite_add_tcase(suite, records);
     runner = srunner_create(suite);
     srunner_run_all(runner, CK_NORMAL);
     failed = srunner_ntests_failed(runner);

@@ -50,6 +50,7 @@ struct options {
     bool follow;
     uint64_t count; /* 0: no end */
     bool list;
+    bool all;
     const char *operation;
     bool undo;
     uint64_t granularity;

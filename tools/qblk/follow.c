@@ -130,6 +130,8 @@ int follow_open(struct follow *follow, struct cli *cli, bool is_sigint_end, qblk
     ops.on_synced = on_synced;
     r = session_open(&follow->session, cli, is_sigint_end ? &hooks_with_sigint : &hooks, follow,
                      error);
+    if (r == 0 && follow->on_open != NULL)
+        r = follow->on_open(follow, error);
     if (r == 0)
         r = session_loop(&follow->session, error);
     if (r == 0)

@@ -30,6 +30,8 @@ struct follow {
     bool is_interrupted; /* SIGINT, where that is an ordinary end */
     bool is_failed;
     qblk_error failure;
+    /* Connected, nothing asked: the place for blocking calls. A failure is follow_open()'s. NULL: none. */
+    int (*on_open)(struct follow *follow, qblk_error *error);
     /* The jobs are known. NULL: nothing to be done. */
     void (*on_synced)(struct follow *follow);
     /* Something about the job changed: state, stalled, ended, gone, or only its progress. state

@@ -162,6 +162,41 @@ static int say_end(struct act *act)
     return report_error(act->follow.cli, &error);
 }
 
+/* Whether it is that operation's main job, and recover needs it: a name like ours alone does not make it
+ * so. */
+static bool needs_job(const qblk_open_op *op, const char *job)
+{
+    return op->has_journal && op->job != NULL && strcmp(op->job->id, job) == 0 &&
+           op->job->outcome != QBLK_OUTCOME_NONE && op->fate != QBLK_FATE_LEAVE && op->kind != NULL &&
+           strlen(job) > strlen("qblk.01234567.") &&
+           strcmp(job + strlen("qblk.01234567."), op->kind) == 0;
+}
+
+/* The outcome of an operation's job tells recover what is to become of the rest: without it, what is
+ * done looks as if it had never begun. */
+static int spare_outcome(struct follow *follow, qblk_error *error)
+{
+    struct cli *cli = follow->cli;
+    const qblk_open_op *op;
+    qblk_remains *remains = NULL;
+    int r = qblk_remains_read(follow->session.monitor, cli_left_ms(cli), &remains, error);
+
+    for (int i = 0; r == 0 && (op = qblk_remains_op(remains, i)) != NULL; i++) {
+        if (!needs_job(op, cli->args[0]))
+            continue;
+        r = own_error(error, QBLK_KIND_REFUSED, QBLK_E_BUSY, "job %s belongs to operation %s, which is "
+                      "open: without the job nobody could tell how it has ended, and what it has made "
+                      "might be removed; 'qblk recover --operation %s' reports it, cleans up, and "
+                      "dismisses the job; --force dismisses it all the same", op->job->id,
+                      op->operation, op->operation);
+        (void)snprintf(error->job, sizeof(error->job), "%s", op->job->id);
+        (void)snprintf(error->operation, sizeof(error->operation), "%s", op->operation);
+        break;
+    }
+    (void)qblk_remains_free(remains);
+    return r;
+}
+
 static int find_verb(struct act *act, struct cli *cli, qblk_error *error)
 {
     const char *typed = cli->verb->name + strlen("job ");
@@ -189,6 +224,8 @@ int run_job_act(struct cli *cli)
     act.follow.arg = &act;
     if (find_verb(&act, cli, &error) < 0)
         return report_error(cli, &error);
+    if (act.verb == QBLK_VERB_DISMISS && !cli->opt.force && strncmp(cli->args[0], "qblk.", 5) == 0)
+        act.follow.on_open = spare_outcome;
     follow_add(&act.follow, cli->args[0]);
     if (follow_open(&act.follow, cli, false, &error) < 0)
         return follow_end(&act.follow, report_error(cli, &error));

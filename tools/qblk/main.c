@@ -67,7 +67,7 @@ const struct verb verbs[] = {
       "A job that is paused pivots when it is resumed.", run_job_act },
     { "job complete", VERB_JOB_END, 1, 1, "ID", "The same as job pivot", NULL, run_job_act },
     { "job finalize", VERB_JOB_END, 1, 1, "ID", "Let a pending job end", NULL, run_job_act },
-    { "job dismiss", VERB_JOB_QUICK, 1, 1, "ID", "Make QEMU forget a job that is over", NULL,
+    { "job dismiss", VERB_JOB_DISMISS, 1, 1, "ID", "Make QEMU forget a job that is over", NULL,
       run_job_act },
     { "watch", VERB_WATCH, 0, -1, "[SOCKET...]", "Print each change of the jobs of many QEMUs",
       "Follows the monitors at the sockets given and at all that match --glob, as they come and go,\n"

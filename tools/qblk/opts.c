@@ -126,6 +126,8 @@ static const struct opt_def table[] = {
       .help = "when --timeout has passed, cancel and undo" },
     { "list", 0, OPT_FLAG, AT(list), .verbs = VERB_RECOVER,
       .help = "only list what is open" },
+    { "all", 0, OPT_FLAG, AT(all), .verbs = VERB_RECOVER,
+      .help = "list what belongs to no operation, too, and what frees it" },
     { "operation", 0, OPT_TEXT, AT(operation), "ID", .verbs = VERB_RECOVER,
       .help = "only the operation of this id" },
     { "undo", 0, OPT_FLAG, AT(undo), .verbs = VERB_RECOVER,
@@ -171,8 +173,8 @@ static const struct opt_def table[] = {
       .help = "ask the guest N times (8)" },
     { "interval", 0, OPT_LIMIT, AT(interval_ms), "S", .verbs = VERB_DETACH,
       .help = "wait S seconds each time (20)" },
-    { "force", 0, OPT_FLAG, AT(force), .verbs = VERB_QMP,
-      .help = "send it although a job runs that it spoils" },
+    { "force", 0, OPT_FLAG, AT(force), .verbs = VERB_QMP | VERB_JOB_DISMISS,
+      .help = "although it spoils a job that runs, or takes an open operation's outcome away" },
     { "reconnect", 0, OPT_LIMIT, AT(reconnect_ms), "S",
       .verbs = VERB_PULL | VERB_COMMIT | VERB_COPY | VERB_SWAP | VERB_BACKUP | VERB_RESIZE |
                VERB_THROTTLE | VERB_DETACH | VERB_SNAPSHOT | VERB_JOB_WAIT | VERB_JOB_WATCH |

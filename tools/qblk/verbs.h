@@ -16,7 +16,7 @@ struct cli;
 #define VERB_JOB_INFO (1u << 6)
 #define VERB_JOB_WAIT (1u << 7)
 #define VERB_JOB_WATCH (1u << 8)
-#define VERB_JOB_QUICK (1u << 9) /* pause, resume, speed, dismiss */
+#define VERB_JOB_QUICK (1u << 9) /* pause, resume, speed */
 #define VERB_JOB_END (1u << 10)  /* cancel, finish, pivot, finalize */
 #define VERB_EVENTS (1u << 11)
 #define VERB_QMP (1u << 12)
@@ -31,6 +31,7 @@ struct cli;
 #define VERB_DETACH (1u << 27)
 #define VERB_WATCH (1u << 30)
 #define VERB_SWAP (1u << 18)
+#define VERB_JOB_DISMISS (1u << 21)
 #define VERB_OPS (VERB_PULL | VERB_COPY | VERB_SWAP | VERB_BACKUP | VERB_COMMIT)
 #define VERB_SMALL (VERB_RESIZE | VERB_THROTTLE | VERB_DETACH) /* operations without a job */
 #define VERB_ALL (~0u)

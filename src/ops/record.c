@@ -1,0 +1,170 @@
+#include "ops/record.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/err.h"
+#include "base/mem.h"
+#include "base/str.h"
+
+/* ---- the job --------------------------------------------------------------------------------- */
+
+static bool is_main_job(const qblk_job_info *info)
+{
+    const struct op_kind *kind = op_kind_find(str_our_name(info->id, NULL));
+
+    return kind != NULL && kind->job_type != NULL &&
+           (info->type == NULL || strcmp(info->type, kind->job_type) == 0);
+}
+
+qblk_job *record_find_job(const qblk_op *op, qblk_job_info *ret_info)
+{
+    qblk_job *job = NULL;
+
+    while ((job = qblk_job_next(op->monitor, job)) != NULL) {
+        ret_info->size = sizeof(*ret_info);
+        qblk_job_get_info(job, ret_info);
+        if (str_equal(ret_info->operation, op->id) && ret_info->state != QBLK_JOB_GONE &&
+            is_main_job(ret_info))
+            return job;
+    }
+    return NULL;
+}
+
+/* ---- what was meant -------------------------------------------------------------------------- */
+
+/* The kind of operation that the record names, and its ending; NULL if one is unknown here. */
+static const struct op_kind *read_intent(qblk_op *op)
+{
+    static const struct {
+        const char *word;
+        qblk_ending ending;
+    } intents[] = {
+        { "finish", QBLK_END_FINISH }, { "pivot", QBLK_END_PIVOT }, { "keep", QBLK_END_KEEP },
+        { "merge", QBLK_END_DEFAULT },
+    };
+    const struct journal *journal = &op->journal;
+    const struct op_kind *kind = op_kind_find(journal->op);
+    int intent = -1;
+
+    for (int i = 0; i < (int)(sizeof(intents) / sizeof(intents[0])); i++) {
+        if (strcmp(journal->intent, intents[i].word) == 0)
+            intent = i;
+    }
+    if (kind == NULL || intent < 0 ||
+        (kind != &op_commit && intents[intent].ending == QBLK_END_DEFAULT) ||
+        (kind == &op_commit && journal->base == NULL))
+        return NULL;
+    op->ending = intents[intent].ending;
+    return kind;
+}
+
+/* The main job is named after the kind. One that is named after another is not this record's. And it
+ * knows better than a mark whether it has ended well. */
+static int check_job(qblk_op *op, qblk_error *error)
+{
+    qblk_job_info info;
+
+    if (record_find_job(op, &info) == NULL)
+        return 0;
+    if (strcmp(info.id, op->names.job) == 0) {
+        op->journal.has_ended = op->journal.has_ended && info.outcome == QBLK_OUTCOME_COMPLETED;
+        return 0;
+    }
+    return err_set(error, QBLK_E_JOURNAL, "the record of operation %s is of a %s, and its job is %s: they "
+                   "do not belong together; end the job by \"qblk job cancel %s\" if it is yours, and "
+                   "remove the record by \"qblk qmp blockdev-del node-name=%s\"", op->id, op->kind->name,
+                   info.id, info.id, op->names.journal);
+}
+
+int record_take(qblk_op *op, char *const *names, size_t n, qblk_error *error)
+{
+    struct journal *journal = &op->journal;
+    const struct op_kind *kind;
+    int r = journal_decode(names, n, journal, error);
+
+    if (r < 0) {
+        if (error != NULL && error->code == QBLK_E_JOURNAL)
+            err_prefix(error, "operation %s", op->id);
+        return r;
+    }
+    kind = read_intent(op);
+    if (kind == NULL)
+        return err_set(error, QBLK_E_JOURNAL, "operation %s is a \"%.40s\" with the intent "
+                       "\"%.40s\", which this version of qblk does not know; use the version "
+                       "that started it", op->id, journal->op, journal->intent);
+    r = op_set_kind(op, kind, error);
+    if (r < 0)
+        return r;
+    op_name(op);
+    r = check_job(op, error);
+    if (r < 0)
+        return r;
+    op->landing = op->kind == &op_commit ? journal->base : op->to.names.node;
+    op->active_late = journal_has_opt(journal, "active-late");
+    free(op->disk_name);
+    op->disk_name = mem_strdup(journal->disk);
+    if (op->disk_name == NULL)
+        return err_nomem(error);
+    (void)plan_find_disk(op, NULL); /* it may have been unplugged */
+    return 0;
+}
+
+/* ---- what is not taken up -------------------------------------------------------------------- */
+
+int record_refuse_hazard(const qblk_job_info *info, qblk_error *error)
+{
+    return err_set(error, QBLK_E_HAZARD, "reading the journal could crash this version of QEMU while %s "
+                   "job %s exists; wait for it and dismiss it first (\"qblk job wait %s\", \"qblk job "
+                   "dismiss %s\")", info->type, info->id, info->id, info->id);
+}
+
+int record_refuse_companion(const qblk_op *op, const char *id, qblk_error *error)
+{
+    return err_set(error, QBLK_E_JOURNAL, "the record of operation %s says that it was started together "
+                   "with %.8s, whose own record does not say so: it is not believed, and neither is "
+                   "touched for its sake; remove it by \"qblk qmp blockdev-del node-name=%s\" if it is "
+                   "nobody's", op->id, id, op->names.journal);
+}
+
+/* ---- what has come to pass ------------------------------------------------------------------- */
+
+bool record_has_endings(const qblk_op *op)
+{
+    return op->kind->has_endings && op->ending != QBLK_END_DEFAULT;
+}
+
+/* What a copy is made to is in no chain before; an overlay may have been put above it since. */
+bool record_has_pivoted(const qblk_op *op)
+{
+    int landing;
+
+    if (op->top < 0 || op->landing == NULL)
+        return false;
+    landing = qblk_graph_find_node(op->graph, op->landing);
+    if (landing < 0)
+        return false;
+    return op->top == landing || (op->kind != &op_commit && plan_is_below(op, landing, op->top));
+}
+
+bool record_is_seen_done(const qblk_op *op)
+{
+    qblk_job_info info;
+
+    if (op->kind->is_seen_done != NULL)
+        return op->kind->is_seen_done(op);
+    return op->journal.op != NULL && record_has_endings(op) &&
+           record_find_job(op, &info) == NULL && record_has_pivoted(op);
+}
+
+enum group_found record_how_far(const qblk_op *op, bool has_job, qblk_job_outcome outcome)
+{
+    if (op->journal.op == NULL)
+        return GROUP_FOUND_NOTHING;
+    if (op->journal.has_ended || (has_job && outcome == QBLK_OUTCOME_COMPLETED))
+        return GROUP_FOUND_ENDED;
+    if (!has_job)
+        return GROUP_FOUND_BEGUN;
+    return outcome == QBLK_OUTCOME_NONE ? GROUP_FOUND_JOB : GROUP_FOUND_FAILED;
+}
