@@ -90,7 +90,7 @@ LIVE := $(sort $(wildcard tests/live/test_*.sh))
 LINT := $(sort $(wildcard tests/lint/test_*.sh))
 # Whatever several tests share: everything in these folders that is not a program of its own.
 AID_C := $(sort $(wildcard tests/aid/*.c) $(filter-out tests/unit/test_%,$(wildcard tests/unit/*.c)) \
-	$(filter-out %_main.c,$(wildcard tests/fake/*.c)))
+	$(filter-out %_main.c,$(wildcard tests/fake/*.c)) tests/fuzz/tree.c)
 FAKE_C := $(sort $(wildcard tests/fake/*_main.c))
 LIVE_C := $(sort $(wildcard tests/live/*.c tests/kill/*.c))
 FSM2DOC_C := $(sort $(wildcard tools/fsm2doc/*.c))
@@ -205,6 +205,7 @@ $(LIVE_SO): $(B)/tests/%.so: tests/%.c $(B)/flags
 	@echo "  LD      $@"
 	$(Q)$(CC) -std=gnu11 -D_GNU_SOURCE $(WARN) -O2 -g -fPIC -shared -o $@ $< -ldl
 
+$(B)/tests/fuzz/replay_codec $(B)/tests/fuzz/fuzz_codec: $(B)/tests/fuzz/tree.o
 # The generator's own code is no part of the library.
 $(B)/tests/fuzz/replay_schema $(B)/tests/fuzz/fuzz_schema: $(GENTOOL_O)
 

@@ -1,7 +1,7 @@
 #include "codec/doc.h"
 
 #include <errno.h>
-#include <jansson.h>
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -12,13 +12,24 @@
 
 #define FEW_KEYS 32
 
+#define STRING_(x) #x
+#define STRING(x) STRING_(x)
+
 struct reader {
     struct doc *doc;
     const char *at;
     const char *end;
     uint32_t *keys; /* scratch: the names of one big object */
     size_t keys_room;
+    const char *why; /* it is refused */
 };
+
+static int refuse(struct reader *reader, const char *at, const char *why)
+{
+    reader->at = at;
+    reader->why = why;
+    return -EBADMSG;
+}
 
 /* ---- strings -------------------------------------------------------------------------------- */
 
@@ -56,20 +67,23 @@ static int read_string(struct reader *reader)
             break;
         c = (unsigned char)*at;
         if (c == '\\') {
+            const char *escape = at++;
+
             string->is_escaped = true;
-            at++;
             if (bytes_unescape(&at, end, ignored) == 0)
-                return -EBADMSG;
+                return refuse(reader, escape, "not an escape that stands for a character");
             continue;
         }
         if (c >= 0x80)
             len = bytes_utf8(at, end);
         if (len == 0)
-            return -EBADMSG;
+            return refuse(reader, at, c < 0x20 ? c == '\0' ? "a NUL in a string"
+                                                           : "a control character in a string"
+                                               : "not UTF-8");
         at += len;
     }
     if (at == end)
-        return -EBADMSG;
+        return refuse(reader, at, "the text ends inside a string");
     string->len = (uint32_t)(at - reader->at);
     reader->at = at + 1;
     return 0;
@@ -136,6 +150,8 @@ static bool is_twice(struct doc *doc, const uint32_t *a, const uint32_t *b)
     return doc->v[*a].end == doc->v[*b].end && compare_names(a, b, doc) == 0;
 }
 
+static const char twice[] = "a name that the object has already";
+
 static int check_many_names(struct reader *reader, size_t object, size_t n)
 {
     struct doc *doc = reader->doc;
@@ -149,7 +165,7 @@ static int check_many_names(struct reader *reader, size_t object, size_t n)
     qsort_r(reader->keys, n, sizeof(uint32_t), compare_names, doc);
     for (i = 1; i < n; i++)
         if (is_twice(doc, &reader->keys[i - 1], &reader->keys[i]))
-            return -EBADMSG;
+            return refuse(reader, doc->text + doc->v[reader->keys[i]].at, twice);
     return 0;
 }
 
@@ -169,7 +185,7 @@ static int check_names(struct reader *reader, size_t object, size_t n)
         keys[i] = (uint32_t)at;
         for (size_t k = 0; (*word & bit) != 0 && k < i; k++)
             if (is_twice(doc, &keys[k], &keys[i]))
-                return -EBADMSG;
+                return refuse(reader, doc->text + doc->v[keys[i]].at, twice);
         *word |= bit;
     }
     return 0;
@@ -191,16 +207,6 @@ static bool read_digits(struct reader *reader)
     return true;
 }
 
-/* Fractions and exponents are rare: jansson knows how far they may go. */
-static bool is_good_real(const char *text, size_t len)
-{
-    json_t *json = json_loadb(text, len, JSON_DECODE_ANY, NULL);
-    bool is_good = json != NULL;
-
-    json_decref(json);
-    return is_good;
-}
-
 static enum doc_kind integer_kind(const char *text, size_t len)
 {
     bool is_negative = text[0] == '-';
@@ -215,37 +221,56 @@ static enum doc_kind integer_kind(const char *text, size_t len)
     return DOC_NULL; /* too big */
 }
 
+/* The digits that must be here. */
+static int want_digits(struct reader *reader)
+{
+    return read_digits(reader) ? 0 : refuse(reader, reader->at, "a digit is missing");
+}
+
+/* Behind the integral part. Returns 1 if it has more, 0 if not. */
+static int read_fraction(struct reader *reader)
+{
+    const char *begin = reader->at;
+    int r = 0;
+
+    if (reader->at < reader->end && *reader->at == '.') {
+        reader->at++;
+        r = want_digits(reader);
+    }
+    if (r == 0 && reader->at < reader->end && (*reader->at | 0x20) == 'e') {
+        reader->at++;
+        if (reader->at < reader->end && (*reader->at == '+' || *reader->at == '-'))
+            reader->at++;
+        r = want_digits(reader);
+    }
+    return r < 0 ? r : reader->at > begin;
+}
+
 static int read_number(struct reader *reader)
 {
     const char *begin = reader->at;
     struct doc_value *number = add(reader, DOC_INTEGER);
-    bool is_real = false;
+    int r = 0;
 
     if (number == NULL)
         return -ENOMEM;
     reader->at += *begin == '-';
     if (reader->at < reader->end && *reader->at == '0')
         reader->at++;
-    else if (!read_digits(reader))
-        return -EBADMSG;
-    if (reader->at < reader->end && *reader->at == '.') {
-        is_real = true;
-        reader->at++;
-        if (!read_digits(reader))
-            return -EBADMSG;
-    }
-    if (reader->at < reader->end && (*reader->at | 0x20) == 'e') {
-        is_real = true;
-        reader->at++;
-        if (reader->at < reader->end && (*reader->at == '+' || *reader->at == '-'))
-            reader->at++;
-        if (!read_digits(reader))
-            return -EBADMSG;
-    }
+    else
+        r = want_digits(reader);
+    if (r == 0)
+        r = read_fraction(reader);
+    if (r < 0)
+        return r;
     number->len = (uint32_t)(reader->at - begin);
-    number->kind = (uint8_t)(is_real ? DOC_REAL : integer_kind(begin, number->len));
-    if (number->kind == DOC_NULL || (is_real && !is_good_real(begin, number->len)))
-        return -EBADMSG;
+    if (number->len > DOC_MAX_NUMBER)
+        return refuse(reader, begin, "a number of too many digits");
+    number->kind = (uint8_t)(r > 0 ? DOC_REAL : integer_kind(begin, number->len));
+    if (number->kind == DOC_NULL)
+        return refuse(reader, begin, "an integer beyond 64 bits");
+    if (r > 0 && !isfinite(doc_real(begin, number->len)))
+        return refuse(reader, begin, "a number that is too big");
     return 0;
 }
 
@@ -269,7 +294,9 @@ static int read_word(struct reader *reader)
         reader->at += words[i].len;
         return 0;
     }
-    return -EBADMSG;
+    return refuse(reader, reader->at, reader->at == reader->end ? "the text ends too early"
+                                      : *reader->at == '\0'     ? "a NUL"
+                                                                : "not a value");
 }
 
 /* ---- values --------------------------------------------------------------------------------- */
@@ -281,13 +308,7 @@ static void skip_blanks(struct reader *reader)
         reader->at++;
 }
 
-/* The next byte but blanks, which is passed; 0 at the end. */
-static char take(struct reader *reader)
-{
-    skip_blanks(reader);
-    return reader->at < reader->end ? *reader->at++ : '\0';
-}
-
+/* The next byte but blanks; 0 at the end. */
 static char peek(struct reader *reader)
 {
     skip_blanks(reader);
@@ -298,7 +319,8 @@ static int read_name(struct reader *reader)
 {
     struct doc *doc = reader->doc;
     struct doc_value *name;
-    int r = peek(reader) == '"' ? read_string(reader) : -EBADMSG;
+    int r = peek(reader) == '"' ? read_string(reader)
+                                : refuse(reader, reader->at, "a name is missing");
 
     if (r < 0)
         return r;
@@ -308,10 +330,13 @@ static int read_name(struct reader *reader)
 
         for (int c = bytes_next(&bytes); c >= 0; c = bytes_next(&bytes))
             if (c == 0)
-                return -EBADMSG;
+                return refuse(reader, doc->text + name->at, "a NUL in a name");
     }
     name->end = hash_of(doc, name);
-    return take(reader) == ':' ? 0 : -EBADMSG;
+    if (peek(reader) != ':')
+        return refuse(reader, reader->at, "no ':' behind a name");
+    reader->at++;
+    return 0;
 }
 
 static int read_scalar(struct reader *reader, char c)
@@ -357,8 +382,10 @@ static int read_all(struct reader *reader, struct open *open)
             continue;
         }
         if (in != NULL && in->n++ > 0) {
-            if (take(reader) != ',')
-                return -EBADMSG;
+            if (c != ',')
+                return refuse(reader, reader->at, is_object ? "neither ',' nor '}'"
+                                                            : "neither ',' nor ']'");
+            reader->at++;
             c = peek(reader);
         }
         if (is_object) {
@@ -372,7 +399,7 @@ static int read_all(struct reader *reader, struct open *open)
             continue;
         }
         if (depth == CODEC_MAX_DEPTH)
-            return -EBADMSG;
+            return refuse(reader, reader->at, "nested deeper than " STRING(CODEC_MAX_DEPTH));
         if (add(reader, c == '{' ? DOC_OBJECT : DOC_ARRAY) == NULL)
             return -ENOMEM;
         reader->at++;
@@ -381,22 +408,39 @@ static int read_all(struct reader *reader, struct open *open)
     return r;
 }
 
-int doc_parse(struct doc *doc, const char *text, size_t len)
+static int read_doc(struct reader *reader, size_t len)
 {
-    struct reader reader = { doc, text, text + len, NULL, 0 };
     struct open open[CODEC_MAX_DEPTH];
     int r;
 
-    *doc = (struct doc){ .text = text };
     if (len >= UINT32_MAX)
-        return -EBADMSG;
-    r = read_all(&reader, open);
-    if (r == 0 && peek(&reader) != '\0')
-        r = -EBADMSG;
-    if (r == 0 && reader.at != reader.end) /* a NUL */
-        r = -EBADMSG;
-    free(reader.keys);
+        return refuse(reader, reader->at, "a text of 4 GiB or more");
+    r = read_all(reader, open);
+    if (r == 0)
+        skip_blanks(reader);
+    if (r == 0 && reader->at != reader->end)
+        r = refuse(reader, reader->at, *reader->at == '\0' ? "a NUL" : "more behind the value");
+    free(reader->keys);
     return r;
+}
+
+int doc_parse(struct doc *doc, const char *text, size_t len)
+{
+    struct reader reader = { doc, text, text + len, NULL, 0, NULL };
+
+    *doc = (struct doc){ .text = text };
+    return read_doc(&reader, len);
+}
+
+const char *doc_why(const char *text, size_t len, size_t *ret_at)
+{
+    CLEANUP(doc_done) struct doc doc = { .text = text };
+    struct reader reader = { &doc, text, text + len, NULL, 0, NULL };
+
+    if (read_doc(&reader, len) != -EBADMSG)
+        return NULL;
+    *ret_at = (size_t)(reader.at - text);
+    return reader.why;
 }
 
 void doc_done(struct doc *doc)

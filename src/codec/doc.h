@@ -1,7 +1,6 @@
 /* A JSON text and where its values stand in it: one array, in the order of the text, and nothing
  * copied. Replies of QEMU can have megabytes, of which a few strings are wanted; a tree of allocated
- * values costs ten times what this does. The policy is codec_parse()'s: whatever the one takes the
- * other takes. */
+ * values costs ten times what this does. The policy is the one of engine.h. */
 #ifndef QBLK_SRC_CODEC_DOC_H
 #define QBLK_SRC_CODEC_DOC_H
 
@@ -35,16 +34,21 @@ struct doc {
     size_t n, room;
 };
 
+/* Characters in a number. */
+#define DOC_MAX_NUMBER 500
+
 /* One value of a text. */
 struct doc_ref {
     const struct doc *doc; /* NULL: no value */
     size_t at;
 };
 
-/* The text must outlive the doc. Returns 0, -EBADMSG (codec_parse() has the words for why), -ENOMEM.
- * Call doc_done() in any case. */
+/* The text must outlive the doc. Returns 0, -EBADMSG (doc_why() has the words for it), -ENOMEM. Call
+ * doc_done() in any case. */
 int doc_parse(struct doc *doc, const char *text, size_t len);
 void doc_done(struct doc *doc);
+/* What is wrong with a text, and at which byte; NULL if nothing is, or memory is gone. */
+const char *doc_why(const char *text, size_t len, size_t *ret_at);
 
 struct doc_ref doc_top(const struct doc *doc);
 /* Of no value: DOC_NULL. */
@@ -67,5 +71,7 @@ int64_t doc_integer(struct doc_ref value);
 uint64_t doc_unsigned(struct doc_ref value);
 /* Any number. */
 double doc_number(struct doc_ref value);
+/* Of a number's text, infinite if it is too big. At most DOC_MAX_NUMBER characters. */
+double doc_real(const char *text, size_t len);
 
 #endif

@@ -1,6 +1,7 @@
 /* Looking things up in a text that doc.c has read. */
 #include <errno.h>
-#include <jansson.h>
+#include <locale.h>
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -152,20 +153,28 @@ uint64_t doc_unsigned(struct doc_ref value)
     return (uint64_t)doc_integer(value);
 }
 
+/* strtod() wants the locale's point. */
+double doc_real(const char *text, size_t len)
+{
+    char copy[DOC_MAX_NUMBER + 1], *point;
+
+    if (len > DOC_MAX_NUMBER)
+        return HUGE_VAL;
+    memcpy(copy, text, len);
+    copy[len] = '\0';
+    point = strchr(copy, '.');
+    if (point != NULL)
+        *point = *localeconv()->decimal_point;
+    return strtod(copy, NULL);
+}
+
 double doc_number(struct doc_ref value)
 {
-    json_t *json;
-    double number;
-
     if (doc_kind(value) == DOC_INTEGER)
         return (double)doc_integer(value);
     if (doc_kind(value) == DOC_BIG)
         return (double)doc_unsigned(value);
     if (doc_kind(value) != DOC_REAL)
         return 0;
-    json = json_loadb(value.doc->text + value_of(value)->at, value_of(value)->len, JSON_DECODE_ANY,
-                      NULL);
-    number = json_number_value(json);
-    json_decref(json);
-    return number;
+    return doc_real(value.doc->text + value_of(value)->at, value_of(value)->len);
 }

@@ -1,4 +1,5 @@
 #include <inttypes.h>
+#include <jansson.h>
 #include <math.h>
 #include <string.h>
 

@@ -7,11 +7,40 @@
 
 #include "base/err.h"
 #include "base/mem.h"
-#include "codec/big.h"
 #include "codec/table.h"
 
 /* What QEMU's error text may have of ours. */
 #define DESC_MAX 900
+
+int codec_explain(int r, const char *text, size_t len, qblk_error *error)
+{
+    size_t at = 0;
+    const char *why = r == -ENOMEM ? NULL : doc_why(text, len, &at);
+
+    if (why == NULL)
+        return err_nomem(error);
+    return err_set(error, QBLK_E_ARGUMENT, "not usable JSON: byte %zu: %s", at, why);
+}
+
+int codec_peek(const char *text, const char *const *names, size_t n, enum codec_has *ret_has,
+               qblk_error *error)
+{
+    CLEANUP(doc_done) struct doc doc;
+    int r = doc_parse(&doc, text, strlen(text));
+
+    if (r < 0)
+        return codec_explain(r, text, strlen(text), error);
+    if (doc_kind(doc_top(&doc)) != DOC_OBJECT)
+        return err_set(error, QBLK_E_ARGUMENT, "not a JSON object");
+    for (size_t i = 0; i < n; i++) {
+        struct doc_ref member = doc_get(doc_top(&doc), names[i]);
+
+        ret_has[i] = member.doc == NULL                  ? CODEC_HAS_NOTHING
+                     : doc_kind(member) == DOC_STRING ? CODEC_HAS_STRING
+                                                         : CODEC_HAS_OTHER;
+    }
+    return 0;
+}
 
 /* A message that is not JSON by our policy is the peer's fault, not an argument's. */
 static int parse_message(const char *what, const char *text, struct doc *doc, qblk_error *error)

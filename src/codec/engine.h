@@ -2,17 +2,12 @@
  *
  * JSON policy, in one place: duplicate keys, invalid UTF-8, NUL bytes and nesting beyond
  * CODEC_MAX_DEPTH are errors; \u0000 inside a string is an error where the string is decoded to C,
- * and kept elsewhere; integers up to 2^64-1 survive: jansson stops at 2^63-1, so codec_parse()
- * hands larger ones on as strings that no JSON text can contain; whatever is larger still is an
- * error. Members that the schema does not list are ignored when decoding.
- *
- * Messages are read by doc.h, which keeps to the same policy; what it refuses is given to
- * codec_parse() for the words.
+ * and kept elsewhere; integers up to 2^64-1 survive; whatever is larger is an error, and so is a
+ * number of more than DOC_MAX_NUMBER characters. Members that the schema does not list are ignored
+ * when decoding.
  */
 #ifndef QBLK_SRC_CODEC_ENGINE_H
 #define QBLK_SRC_CODEC_ENGINE_H
-
-#include <jansson.h>
 
 #include "base/buf.h"
 #include "codec/doc.h"
@@ -37,9 +32,6 @@ struct codec_event {
     const struct codec_type *data;
     const char *since;
 };
-
-/* Text to JSON by the policy above. New reference, or NULL and *error (QBLK_E_ARGUMENT). */
-json_t *codec_parse(const char *text, size_t len, qblk_error *error);
 
 /* What the object in the text has for each of these names: nothing, a string, or something else. For text
  * that is handed on as it is. QBLK_E_ARGUMENT if it is no JSON, or no object. */

@@ -187,10 +187,11 @@ int remote_check_json(const char *json, qblk_error *error)
 {
     static const char *const names[] = { "driver", "node-name", "read-only" };
     enum codec_has has[3];
+    int r = codec_peek(json, names, 3, has, error);
 
-    if (codec_peek(json, names, 3, has, error) < 0) {
+    if (r < 0) {
         err_prefix(error, "the target described by --blockdev");
-        return -EINVAL;
+        return r;
     }
     if (has[0] != CODEC_HAS_STRING)
         return err_set(error, QBLK_E_ARGUMENT, "--blockdev: the object names no \"driver\"");

@@ -1,9 +1,9 @@
 /* msg_check_command(): what a user may hand to QEMU's parser. */
 #include <errno.h>
-#include <jansson.h>
 #include <string.h>
 
 #include "base/err.h"
+#include "base/mem.h"
 #include "codec/engine.h"
 #include "qmp/msg.h"
 #include "qmp/scan.h"
@@ -20,22 +20,20 @@ static int bad(qblk_error *error, const char *why)
 }
 
 /* What it is by its members; they are looked up, not scanned, so escapes in names are no matter. */
-static int check_members(const json_t *json, bool *ret_is_oob, qblk_error *error)
+static int check_members(struct doc_ref json, bool *ret_is_oob, qblk_error *error)
 {
-    const json_t *execute, *oob;
+    struct doc_ref execute = doc_get(json, "execute"), oob = doc_get(json, "exec-oob");
 
-    if (!json_is_object(json))
+    if (doc_kind(json) != DOC_OBJECT)
         return bad(error, "it is not a JSON object");
-    execute = json_object_get(json, "execute");
-    oob = json_object_get(json, "exec-oob");
-    if (execute != NULL && oob != NULL)
+    if (execute.doc != NULL && oob.doc != NULL)
         return bad(error, "it has both \"execute\" and \"exec-oob\"");
-    if (execute == NULL && oob == NULL)
+    if (execute.doc == NULL && oob.doc == NULL)
         return bad(error, "it has no \"execute\" member, which names the command");
-    if (!json_is_string(execute != NULL ? execute : oob))
-        return bad(error, execute != NULL ? "the value of \"execute\" is not a string"
+    if (doc_kind(execute.doc != NULL ? execute : oob) != DOC_STRING)
+        return bad(error, execute.doc != NULL ? "the value of \"execute\" is not a string"
                                           : "the value of \"exec-oob\" is not a string");
-    *ret_is_oob = oob != NULL;
+    *ret_is_oob = oob.doc != NULL;
     return 0;
 }
 
@@ -125,7 +123,7 @@ int msg_check_command(const char *json, struct buf *ret_body, struct msg_span *r
 {
     size_t len = strlen(json), was = ret_body->len;
     struct msg_span id = { NULL, 0 };
-    json_t *tree;
+    CLEANUP(doc_done) struct doc doc = { NULL, NULL, 0, 0 };
     bool is_oob = false;
     int r;
 
@@ -133,13 +131,13 @@ int msg_check_command(const char *json, struct buf *ret_body, struct msg_span *r
         return err_set(error, QBLK_E_ARGUMENT,
                        "the command cannot be sent: it has %zu bytes, and QEMU's parser takes no "
                        "more than %zu", len, MAX_LEN);
-    tree = codec_parse(json, len, error);
-    if (tree == NULL) {
+    r = doc_parse(&doc, json, len);
+    if (r < 0) {
+        r = codec_explain(r, json, len, error);
         err_prefix(error, "the command is not JSON as QEMU takes it");
-        return error != NULL ? -error->err : -EINVAL;
+        return r;
     }
-    r = check_members(tree, &is_oob, error);
-    json_decref(tree);
+    r = check_members(doc_top(&doc), &is_oob, error);
     if (r == 0)
         r = make_body(json, len, ret_body, &id, error);
     if (r < 0) {

@@ -1,7 +1,6 @@
 #include "qmp/msg.h"
 
 #include <errno.h>
-#include <jansson.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -11,12 +10,6 @@
 #include "codec/engine.h"
 
 #define SHOWN_ROOM 84
-
-static void unref(json_t **json)
-{
-    json_decref(*json);
-}
-#define AUTO_JSON __attribute__((cleanup(unref)))
 
 static int not_a_message(qblk_error *error, const char *why, const char *text, size_t len)
 {
@@ -145,18 +138,22 @@ int msg_read(struct msg *ret_msg, const char *text, size_t len, qblk_error *erro
 
 void msg_error(const struct msg *msg, qblk_error *error)
 {
-    AUTO_JSON json_t *json = NULL;
-    const json_t *body;
-    const char *class, *desc;
+    CLEANUP(doc_done) struct doc doc = { NULL, NULL, 0, 0 };
+    AUTO_FREE char *class = NULL, *desc = NULL;
+    struct doc_ref body;
 
     if (error == NULL)
         return;
-    json = codec_parse(msg->text, msg->len, error);
-    if (json == NULL)
+    if (doc_parse(&doc, msg->text, msg->len) < 0) { /* msg_read() has taken it */
+        (void)err_nomem(error);
         return;
-    body = json_object_get(json, "error");
-    class = json_string_value(json_object_get(body, "class"));
-    desc = json_string_value(json_object_get(body, "desc"));
+    }
+    body = doc_get(doc_top(&doc), "error");
+    if (doc_bytes(doc_get(body, "class"), &class, NULL) == -ENOMEM ||
+        doc_bytes(doc_get(body, "desc"), &desc, NULL) == -ENOMEM) {
+        (void)err_nomem(error);
+        return;
+    }
     (void)err_set(error, QBLK_E_QEMU, "%s", desc != NULL ? desc : "an error without a text");
     (void)snprintf(error->qmp_class, sizeof(error->qmp_class), "%s", class != NULL ? class : "");
 }

@@ -7,9 +7,9 @@
 #include <string.h>
 
 #include "base/buf.h"
-#include "codec/big.h"
 #include "codec/table.h"
 #include "qapi_types.h"
+#include "tree.h"
 
 int LLVMFuzzerTestOneInput(const unsigned char *data, size_t size);
 
@@ -145,7 +145,7 @@ int LLVMFuzzerTestOneInput(const unsigned char *data, size_t size)
         memcpy(text, data, size);
     }
     text[size] = '\0';
-    json = codec_parse(exact, size, &error);
+    json = tree_parse(exact, size, &error);
     check((doc_parse(&doc, exact, size) == 0) == (json != NULL));
     if (json != NULL) {
         check_same(json, doc_top(&doc));

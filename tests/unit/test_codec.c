@@ -1,4 +1,5 @@
 #include <errno.h>
+#include <jansson.h>
 #include <stdio.h>
 
 #include "base/buf.h"
@@ -163,7 +164,7 @@ static const struct {
       "All.int: expected an integer below 2^63, found an integer of 2^63 or more" },
     { "\"large\":1", "\"large\":-1", "All.large: expected an integer of 0 or more" },
     { "\"large\":1", "\"large\":1.5", "All.large: expected an integer, found a number" },
-    { "\"large\":1", "\"large\":18446744073709551616", "too big integer" },
+    { "\"large\":1", "\"large\":18446744073709551616", "an integer beyond 64 bits" },
     { "\"flag\":true", "\"flag\":1", "All.flag: expected a boolean, found an integer" },
     { "\"number\":0.5", "\"number\":\"0.5\"", "All.number: expected a number, found a string" },
     { "\"green\"", "\"blue\"", "All.color: 'blue' is no value of Color" },
@@ -247,6 +248,7 @@ START_TEST(a_long_path_keeps_its_end)
     qblk_error error;
 
     add_images(&text, 100);
+    ck_assert_int_eq(buf_ok(&text), 0);
     memcpy(strstr(text.data, "\"f100\""), "null  ", 6);
     ck_assert_int_eq(decode(&qapi_type_image_info, text.data, text.len, &image, &error), -EPROTO);
     ck_assert_ptr_nonnull(strstr(error.text, ".backing-image.filename: expected a string"));
@@ -288,23 +290,7 @@ END_TEST
 /* ---- memory ---------------------------------------------------------------------------------- */
 
 #ifdef QBLK_TEST_MEM
-static long n_live;
-
-static void *counted_alloc(size_t size)
-{
-    void *p = mem_zalloc(size);
-
-    n_live += p != NULL;
-    return p;
-}
-
-static void counted_free(void *p)
-{
-    n_live -= p != NULL;
-    free(p);
-}
-
-/* The n-th allocation and all after it fail, whether ours or jansson's; LSan sees ours leak. */
+/* The n-th allocation and all after it fail; LSan sees what leaks. */
 static void oom_decode(const char *text)
 {
     struct all all;
@@ -320,27 +306,18 @@ static void oom_decode(const char *text)
         if (r == 0)
             codec_clear(&all_type, &all);
         else
-            /* jansson does not always say that it was memory */
-            ck_assert_msg(error.code == QBLK_E_MEMORY || error.code == QBLK_E_ARGUMENT, "%s",
-                          error.text);
-        ck_assert_int_eq(n_live, 0);
+            ck_assert_msg(error.code == QBLK_E_MEMORY, "%s", error.text);
     }
-    ck_assert_uint_gt(n, 20);
+    ck_assert_uint_gt(n, 10);
 }
 
 START_TEST(running_out_of_memory_while_decoding_leaks_nothing)
 {
-    /* jansson's scanner aborts when it cannot grow its buffer while it reads a number; the long
-     * string before any number lets it grow there, where it fails decently. */
-    static const char pad[] = "{\"pad\":\"................................................\",";
     char text[1024];
 
-    json_set_alloc_funcs(counted_alloc, counted_free);
-    json_object_seed(1);
-    (void)snprintf(text, sizeof(text), "%s%s", pad, &ALL_FULL[1]);
-    oom_decode(text);
-    (void)snprintf(text, sizeof(text), "%s\"x\":[18446744073709551615,18446744073709551614],%s",
-                   pad, &ALL_FULL[1]);
+    oom_decode(ALL_FULL);
+    (void)snprintf(text, sizeof(text), "{\"x\":[18446744073709551615,18446744073709551614],%s",
+                   &ALL_FULL[1]);
     oom_decode(text);
 }
 END_TEST
@@ -355,7 +332,7 @@ START_TEST(running_out_of_memory_while_encoding_appends_nothing)
 
     args.bitmaps.v = bitmaps;
     args.bitmaps.n = 2;
-    json_set_alloc_funcs(counted_alloc, counted_free);
+    json_set_alloc_funcs(mem_zalloc, free);
     for (unsigned long n = 1; r != 0; n++) {
         ck_assert_uint_lt(n, 100);
         mem_fail_after(n);

@@ -1,4 +1,5 @@
-/* Text to JSON by the policy that engine.h states. */
+#include "tree.h"
+
 #include <errno.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -6,7 +7,6 @@
 
 #include "base/err.h"
 #include "base/mem.h"
-#include "codec/big.h"
 #include "codec/engine.h"
 
 /* NUL in a string is kept here and judged by the decoder; any value may stand at the top, because
@@ -23,17 +23,21 @@ static size_t skip_string(const char *text, size_t len, size_t at)
     return at < len ? at + 1 : len;
 }
 
-static int check_depth(const char *text, size_t len, qblk_error *error)
+static int check_limits(const char *text, size_t len, qblk_error *error)
 {
-    size_t depth = 0;
+    size_t depth = 0, number = 0;
 
     for (size_t at = 0; at < len;) {
         char c = text[at];
 
         if (c == '"') {
             at = skip_string(text, len, at);
+            number = 0;
             continue;
         }
+        number = c != '\0' && strchr("+-.0123456789eE", c) != NULL ? number + 1 : 0;
+        if (number > DOC_MAX_NUMBER)
+            return err_set(error, QBLK_E_ARGUMENT, "not usable JSON: a number that long");
         if ((c == '[' || c == '{') && ++depth > CODEC_MAX_DEPTH)
             return err_set(error, QBLK_E_ARGUMENT, "not usable JSON: nested deeper than %d",
                            CODEC_MAX_DEPTH);
@@ -230,7 +234,7 @@ out:
     return json;
 }
 
-json_t *codec_parse(const char *text, size_t len, qblk_error *error)
+json_t *tree_parse(const char *text, size_t len, qblk_error *error)
 {
     const char *nul = len != 0 ? memchr(text, '\0', len) : NULL;
     json_error_t why = { .line = 0 }; /* jansson forgets to, when memory is gone */
@@ -241,7 +245,7 @@ json_t *codec_parse(const char *text, size_t len, qblk_error *error)
         (void)err_set(error, QBLK_E_ARGUMENT, "not usable JSON: byte %td is NUL", nul - text);
         return NULL;
     }
-    if (check_depth(text, len, error) < 0)
+    if (check_limits(text, len, error) < 0)
         return NULL;
     json = json_loadb(text, len, PARSE_FLAGS, &why);
     if (json != NULL)
@@ -250,39 +254,4 @@ json_t *codec_parse(const char *text, size_t len, qblk_error *error)
         return parse_big(text, len, error);
     fail(error, &why);
     return NULL;
-}
-
-int codec_peek(const char *text, const char *const *names, size_t n, enum codec_has *ret_has,
-               qblk_error *error)
-{
-    json_t *object = codec_parse(text, strlen(text), error);
-
-    if (object == NULL)
-        return -EINVAL;
-    if (!json_is_object(object)) {
-        json_decref(object);
-        return err_set(error, QBLK_E_ARGUMENT, "not a JSON object");
-    }
-    for (size_t i = 0; i < n; i++) {
-        const json_t *member = json_object_get(object, names[i]);
-
-        ret_has[i] = json_is_string(member) ? CODEC_HAS_STRING
-                     : member != NULL       ? CODEC_HAS_OTHER
-                                            : CODEC_HAS_NOTHING;
-    }
-    json_decref(object);
-    return 0;
-}
-
-int codec_explain(int r, const char *text, size_t len, qblk_error *error)
-{
-    json_t *json;
-
-    if (r == -ENOMEM)
-        return err_nomem(error);
-    json = codec_parse(text, len, error);
-    if (json == NULL)
-        return error == NULL || error->code != QBLK_E_MEMORY ? -EINVAL : -ENOMEM;
-    json_decref(json);
-    return err_set(error, QBLK_E_ARGUMENT, "not usable JSON");
 }
