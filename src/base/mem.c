@@ -1,32 +1,69 @@
 #include "base/mem.h"
 
 #include <errno.h>
+#include <limits.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <string.h>
 
 #ifdef QBLK_TEST_MEM
-static unsigned long fail_after;
+static unsigned long asked, fail_from, fail_to;
+static bool is_paused;
+
+static void fail(unsigned long from, unsigned long to)
+{
+    asked = 0;
+    fail_from = from;
+    fail_to = to;
+}
 
 void mem_fail_after(unsigned long n)
 {
-    fail_after = n;
+    fail(n, n != 0 ? ULONG_MAX : 0);
+}
+
+void mem_fail_once(unsigned long n)
+{
+    fail(n, n);
+}
+
+void mem_fail_pause(bool pause)
+{
+    is_paused = pause;
+}
+
+unsigned long mem_asked(void)
+{
+    return asked;
 }
 
 static int must_fail(void)
 {
-    if (fail_after == 0)
+    if (is_paused)
         return 0;
-    if (fail_after == 1)
-        return 1;
-    fail_after--;
-    return 0;
+    asked++;
+    return asked >= fail_from && asked <= fail_to;
 }
 #else
 /* The shipped library has no global state; only test builds can count allocations. */
 void mem_fail_after(unsigned long n)
 {
     (void)n;
+}
+
+void mem_fail_once(unsigned long n)
+{
+    (void)n;
+}
+
+void mem_fail_pause(bool pause)
+{
+    (void)pause;
+}
+
+unsigned long mem_asked(void)
+{
+    return 0;
 }
 
 static int must_fail(void)

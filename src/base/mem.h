@@ -4,6 +4,7 @@
 #define QBLK_SRC_MEM_H
 
 #include <stdarg.h>
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdlib.h>
 
@@ -32,5 +33,11 @@ void *mem_take(void *pointer_to_pointer);
 
 /* Tests only: the n-th allocation from now on (1 is the next) and all after it fail; 0 ends that. */
 void mem_fail_after(unsigned long n);
+/* The same for the n-th alone. */
+void mem_fail_once(unsigned long n);
+/* While it is paused, nothing fails and nothing is counted. */
+void mem_fail_pause(bool pause);
+/* Allocations since the last mem_fail_after() or mem_fail_once(). */
+unsigned long mem_asked(void);
 
 #endif

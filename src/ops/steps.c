@@ -43,6 +43,9 @@ struct step *engine_add(struct engine *engine, enum step_kind kind, const char *
 
     if (mem_grow(&engine->steps, &engine->room, engine->n, sizeof(*engine->steps)) < 0) {
         engine->failed_alloc = true;
+        /* It may have been handed out before, and filled. */
+        free_step(&engine->none);
+        memset(&engine->none, 0, sizeof(engine->none));
         return &engine->none;
     }
     step = &engine->steps[engine->n++];

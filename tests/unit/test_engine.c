@@ -31,9 +31,11 @@ static struct step *add(enum step_kind kind, const char *name, const char *undo)
 {
     struct step *step = engine_add(&engine, kind, name);
 
+    mem_fail_pause(true); /* these are the test's own */
     if (kind != STEP_READY && kind != STEP_ENDED && kind != STEP_MARK && kind != STEP_BARRIER)
         step->command = mem_strdup(name);
     step->undo = mem_strdup(undo);
+    mem_fail_pause(false);
     return step;
 }
 
@@ -418,6 +420,20 @@ START_TEST(a_plan_without_memory_is_refused_whole)
 }
 END_TEST
 
+/* LSan sees it if they are not given back. */
+START_TEST(what_steps_hold_that_found_no_place_is_given_back)
+{
+    qblk_error error;
+
+    mem_fail_after(1);
+    for (int i = 0; i < 3; i++)
+        (void)add(STEP_CALL, "open", "close");
+    mem_fail_after(0);
+    ck_assert_int_lt(engine_ready(&engine, &error), 0);
+    ck_assert_int_eq(error.code, QBLK_E_MEMORY);
+}
+END_TEST
+
 /* ---- without a job --------------------------------------------------------------------------- */
 
 static int find_fault(void *arg, struct engine *checked, const char *reply, qblk_error *error)
@@ -781,6 +797,7 @@ int main(void)
         a_retired_step_is_not_undone,
         a_survey_is_sent_only_in_doubt_and_takes_notes_back,
         a_plan_without_memory_is_refused_whole,
+        what_steps_hold_that_found_no_place_is_given_back,
     };
     Suite *suite = suite_create("engine");
     TCase *tcase = tcase_create("engine");
