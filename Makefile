@@ -38,8 +38,11 @@ endif
 
 # Small before fast: most of this waits for QEMU. What reads each byte that QEMU sends is the exception.
 CFLAGS ?= -Os -g
+# The tests are left as they are written: tests/starve looks into their local objects.
 HOT := src/base src/codec src/graph src/qmp src/wire
-faster = $(if $(filter $(HOT:%=%/%),$<),$(patsubst -Os,-O2,$(CFLAGS)),$(CFLAGS))
+LEFT := tests/unit tests/starve
+faster = $(if $(filter $(HOT:%=%/%),$<),$(patsubst -Os,-O2,$(CFLAGS)),$(if \
+	$(filter $(LEFT:%=%/%),$<),$(patsubst -Os,-O0,$(CFLAGS)),$(CFLAGS)))
 BASE_CFLAGS := -std=gnu11 -D_GNU_SOURCE -Iinclude -Isrc -I$(GEN) $(WARN) \
 	-fvisibility=hidden -fno-common -fstack-protector-strong -fno-asynchronous-unwind-tables \
 	-MMD -MP
@@ -100,6 +103,7 @@ LIB_O := $(LIB_C:%.c=$(B)/%.o) $(GEN_C:build/%.c=$(B)/%.o)
 CLI_O := $(CLI_C:%.c=$(B)/%.o)
 GENTOOL_O := $(patsubst %.c,$(B)/%.o,$(filter-out %/main.c,$(GENTOOL_C)))
 AID_O := $(AID_C:%.c=$(B)/%.o)
+STARVE_O := $(patsubst %.c,$(B)/%.o,$(sort $(wildcard tests/starve/*.c)))
 UNIT_BIN := $(UNIT_C:%.c=$(B)/%)
 EXAMPLE_BIN := $(EXAMPLE_C:%.c=$(B)/%)
 FUZZ_BIN := $(FUZZ_C:%.c=$(B)/%)
@@ -178,10 +182,16 @@ $(B)/fsm2doc: $(FSM2DOC_C:%.c=$(B)/%.o) $(LIB_O)
 	@echo "  LD      $@"
 	$(Q)$(CC) $(CFLAGS) $(BASE_LDFLAGS) $(LDFLAGS) -o $@ $^ $(LIBS)
 
-# Unit tests link the objects, not the library: they look inside.
-$(UNIT_BIN): $(B)/tests/unit/%: $(B)/tests/unit/%.o $(AID_O) $(LIB_O)
+# Unit tests link the objects, not the library: they look inside. What tests/starve puts itself in
+# the place of is said here.
+comma := ,
+STARVE_WRAP := $(foreach f,malloc calloc realloc free strdup strndup asprintf vasprintf realpath fork mallinfo2 \
+	mem_fail_after srunner_run_all srunner_ntests_failed _tcase_add_test tcase_add_checked_fixture \
+	_ck_assert_failed _mark_point,-Wl$(comma)--wrap=$(f))
+$(UNIT_BIN): $(B)/tests/unit/%: $(B)/tests/unit/%.o $(STARVE_O) $(AID_O) $(LIB_O)
 	@echo "  LD      $@"
-	$(Q)$(CC) $(CFLAGS) $(BASE_LDFLAGS) $(LDFLAGS) -o $@ $< $(AID_O) $(LIB_O) $(LIBS) $(CHECK_LIBS)
+	$(Q)$(CC) $(CFLAGS) $(BASE_LDFLAGS) $(LDFLAGS) $(STARVE_WRAP) -o $@ $< $(STARVE_O) $(AID_O) \
+		$(LIB_O) $(LIBS) $(CHECK_LIBS)
 
 # Examples see what a user sees: the public headers and the shared library.
 $(EXAMPLE_BIN): $(B)/tests/examples/%: tests/examples/%.c $(B)/$(SONAME) $(PUBLIC_H) $(B)/flags
@@ -244,11 +254,18 @@ ASAN_ITEMS := $(foreach t,$(UNIT_NAMES),'asan/$(t)=build/asan/tests/unit/$(t)')
 # What is left to check-long, so that check stays short: thousands of whole operations, deaths of the
 # client that live/recover has much of, every plan compared with its run, and a guest that boots. All
 # but the guest run there under the sanitizers.
-LONG_NAMES := test_ops_faults test_ops_resume test_return
+LONG_NAMES := test_ops_faults test_ops_resume test_ops_starved test_return
 GUEST := tests/live/test_guest.sh
 LONG_LIVE := $(addprefix tests/live/test_,killed.sh lost.sh ops_matrix.sh dry_run.sh reconnect.sh) $(GUEST)
 LONG_ITEMS := $(foreach t,$(LONG_NAMES),'asan/$(t)=build/asan/tests/unit/$(t)')
 LONG_TEST := $(foreach t,$(LONG_NAMES),'unit/$(t)=build/test/tests/unit/$(t)')
+# The same programs once more with the n-th allocation failing (tests/starve): check has those that are
+# quickly done, check-long all of them. Left out are those that make thousands of whole operations;
+# they make memory fail themselves.
+STARVE_NAMES := $(filter-out $(LONG_NAMES),$(UNIT_NAMES))
+STARVE_QUICK := $(addprefix test_,codec codec_messages codec_parse codec_send engine journal msg outq)
+STARVE_ITEMS := $(foreach t,$(STARVE_QUICK),'starve/$(t)=STARVE=1000 build/test/tests/unit/$(t)')
+STARVE_LONG := $(foreach t,$(STARVE_NAMES),'starve/$(t)=STARVE=500 build/asan/tests/unit/$(t)')
 VALGRIND := valgrind -q --error-exitcode=9 --leak-check=full --show-leak-kinds=definite \
 	--errors-for-leak-kinds=definite --track-fds=no
 # Two run thousands of whole operations, which takes valgrind ten minutes: the sanitizers see them all,
@@ -284,14 +301,14 @@ check-all:
 	+@$(SUBMAKE) VARIANT=asan unit-bins replay-bins
 	+@$(SUBMAKE) man
 	$(Q)$(RUN) $(call LIVE_ITEMS,live,build/release,$(LONG_LIVE)) $(LINT_ITEMS) $(GEN_ITEMS) \
-		$(DOC_ITEMS) $(filter-out $(LONG_TEST),$(TEST_ITEMS)) \
+		$(DOC_ITEMS) $(filter-out $(LONG_TEST),$(TEST_ITEMS)) $(STARVE_ITEMS) \
 		$(filter-out $(LONG_ITEMS),$(ASAN_ITEMS)) $(REPLAY_ITEMS)
 
 check-long: ## what check leaves out because it takes long
 	+@$(SUBMAKE) VARIANT=release live-bins
 	+@$(SUBMAKE) VARIANT=asan unit-bins live-bins
 	$(Q)$(RUN) $(call LIVE_ITEMS,live,build/release,$(filter-out $(GUEST),$(LIVE))) $(LONG_ITEMS) \
-		$(call LIVE_ITEMS,live-asan,build/asan,$(GUEST) $(filter-out $(LONG_LIVE),$(LIVE)))
+		$(call LIVE_ITEMS,live-asan,build/asan,$(GUEST) $(filter-out $(LONG_LIVE),$(LIVE))) $(STARVE_LONG)
 	+@$(SUBMAKE) check-matrix
 
 check-unit: ## unit tests

@@ -34,6 +34,8 @@ void op_lost(struct monitor_child *child, const qblk_error *why)
     op->is_read_anew = false;
     op->was_running = op->was_running || is_running(op);
     monitor_timer_stop(&op->timer);
+    monitor_timer_stop(&op->resend);
+    op->unsent.kind = ACT_WAIT;
     if (op->reading != NULL)
         graph_read_abandon(op->reading);
     op->reading = NULL;

@@ -149,6 +149,9 @@ void step_undo(struct engine *engine, struct step *step, const struct codec_comm
                const void *args);
 int engine_ready(const struct engine *engine, qblk_error *error);
 
+/* What QEMU said to a command: 0 for a return, else its error, or the one that came for a reply. */
+int engine_judge(const char *reply, const qblk_error *error, qblk_error *ret_error);
+
 /* What to do now. A SEND, AGENT or UNLINK is given out once. */
 struct act engine_next(struct engine *engine);
 

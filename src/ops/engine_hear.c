@@ -8,13 +8,29 @@
 #include "base/err.h"
 #include "base/str.h"
 #include "qapi_types.h"
+#include "qmp/scan.h"
 
-/* What QEMU said to a command; 0 for a return. */
-static int judge(const char *reply, const qblk_error *error, qblk_error *ret_error)
+static bool is_return(const char *reply)
 {
+    struct scan scan;
+    struct scan_member member;
+    bool is = false;
+
+    scan_init(&scan, reply, strlen(reply));
+    while (scan_member_next(&scan, &member))
+        is = is || scan_string_is(&member.key, "return");
+    return is;
+}
+
+int engine_judge(const char *reply, const qblk_error *error, qblk_error *ret_error)
+{
+    int r;
+
     if (reply == NULL)
         return err_copy(ret_error, error);
-    return codec_reply(&qapi_cmd_job_dismiss, reply, NULL, ret_error);
+    r = codec_reply(&qapi_cmd_job_dismiss, reply, NULL, ret_error);
+    /* What QEMU has done is done, though there be no memory to read that. */
+    return r < 0 && ret_error->code == QBLK_E_MEMORY && is_return(reply) ? 0 : r;
 }
 
 static void reply_undo(struct engine *engine, const char *reply, const qblk_error *error)
@@ -22,7 +38,7 @@ static void reply_undo(struct engine *engine, const char *reply, const qblk_erro
     const struct step *step = &engine->steps[engine->at - 1];
     qblk_error mine;
 
-    if (judge(reply, error, &mine) < 0 && step->kind != STEP_START)
+    if (engine_judge(reply, error, &mine) < 0 && step->kind != STEP_START)
         engine_note(engine, "could not undo \"%s\": %s", step->name, mine.text);
     engine->phase = PHASE_IDLE;
     engine->at--;
@@ -65,7 +81,7 @@ static void reply_forward(struct engine *engine, const char *reply, const qblk_e
     struct step *step = &engine->steps[engine->at];
     enum step_kind kind = step->kind; /* a check may move the list */
     qblk_error mine;
-    int r = judge(reply, error, &mine);
+    int r = engine_judge(reply, error, &mine);
 
     switch (kind) {
     case STEP_CREATE:

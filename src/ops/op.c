@@ -128,6 +128,7 @@ static void destroy(qblk_op *op)
     group_remove(op);
     guest_free(op->guest);
     monitor_timer_stop(&op->timer);
+    monitor_timer_stop(&op->resend);
     if (op->listener != NULL)
         jobs_unlisten(op->monitor, op->listener);
     if (op->reading != NULL)
@@ -259,6 +260,8 @@ int op_start(qblk_monitor *monitor, const struct op_kind *kind, const char *disk
     op->child.hear = child_hear;
     op->child.lost = op_lost;
     op->timer.due = timer_due;
+    op->unsent.kind = ACT_WAIT;
+    op->resend.due = op_resend_due;
     list_append(&monitor->children, &op->child.link);
     op->started_ms = monitor_now_ms();
     r = op_set_kind(op, kind, error);
@@ -297,6 +300,7 @@ void op_end(qblk_op *op, qblk_result result, const qblk_error *error)
         return;
     op->is_over = true;
     monitor_timer_stop(&op->timer);
+    monitor_timer_stop(&op->resend);
     if (error != NULL) {
         op->error = *error;
         (void)snprintf(op->error.operation, sizeof(op->error.operation), "%s", op->id);

@@ -177,10 +177,14 @@ struct qblk_op {
     bool is_planned;
     bool is_pumping;
     bool is_left;
+    bool is_unread;      /* left because the answer that decides found no memory */
     bool is_idle;        /* left before anything was changed: its id means nothing */
     bool is_over;
     qblk_error stillborn; /* why it could not begin, to be told from the next turn; or code NONE */
     unsigned in_flight;  /* replies that will still come */
+    struct act unsent;   /* for want of memory; kind WAIT: nothing is. Tried again by the timer */
+    struct monitor_timer resend;
+    int resends;         /* in a row */
     bool free_asked;
     int64_t started_ms;
     uint64_t bytes, disk_size;
@@ -189,6 +193,9 @@ struct qblk_op {
     qblk_op_report report;
     qblk_error error;
 };
+
+/* run.c */
+void op_resend_due(struct monitor_timer *timer);
 
 /* op.c */
 /* Makes the operation and sets it going. On failure common.ops.release has run. */

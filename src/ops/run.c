@@ -31,12 +31,27 @@ static void tell_started(qblk_op *op, const char *reply, const qblk_error *error
     op->starting = NULL;
     if (job == NULL)
         return;
-    if (reply == NULL)
-        refused = *error;
-    else if (codec_reply(&qapi_cmd_job_dismiss, reply, NULL, &refused) == 0)
+    if (engine_judge(reply, error, &refused) == 0)
         refused.code = QBLK_E_NONE;
     job_set_replied(op->monitor->jobs, job, refused.code != QBLK_E_NONE ? &refused : NULL,
                     monitor_now_ms());
+}
+
+/* There was an answer, and no memory to take it: it may have been done, and is to be undone. What
+ * cannot be undone is left to recover, which sees whether it was. */
+static void was_unread(qblk_op *op)
+{
+    struct engine *engine = &op->engine;
+
+    if (engine->mode != ENGINE_FORWARD || engine->at >= engine->n)
+        return;
+    if (engine->steps[engine->at].kind != STEP_POINT) {
+        engine->steps[engine->at].is_done = true;
+        return;
+    }
+    op->is_left = op->is_unread = true;
+    engine_note(engine, "no memory was left to take the answer to \"%s\": whether it was done is not known",
+                engine->steps[engine->at].name);
 }
 
 static void on_reply(qblk_op *op, enum act_tag tag, const char *reply, const qblk_error *error)
@@ -52,7 +67,10 @@ static void on_reply(qblk_op *op, enum act_tag tag, const char *reply, const qbl
         return;
     if (tag == TAG_STEP)
         tell_started(op, reply, error);
-    engine_reply(&op->engine, tag, reply, error);
+    if (tag == TAG_STEP && reply == NULL && error->code == QBLK_E_MEMORY)
+        was_unread(op);
+    if (!op->is_unread)
+        engine_reply(&op->engine, tag, reply, error);
     op_run(op);
 }
 
@@ -83,6 +101,21 @@ static void tell_step(qblk_op *op, const struct act *act)
         op->common.ops.on_step(op, face(op, act->step), act->is_undo, op->common.arg);
 }
 
+/* What cleans up must not be left out because memory is short for a moment. Only the start of a job is
+ * not tried again: it fails, and nothing has come of it. */
+#define RESEND_MS 100
+#define MAX_RESENDS 20
+
+static bool send_later(qblk_op *op, const struct act *act)
+{
+    if (op->resends == MAX_RESENDS)
+        return false;
+    op->resends++;
+    op->unsent = *act;
+    monitor_timer_set(op->monitor, &op->resend, monitor_now_ms() + RESEND_MS);
+    return true;
+}
+
 static void send(qblk_op *op, const struct act *act)
 {
     const char *job;
@@ -104,8 +137,12 @@ static void send(qblk_op *op, const struct act *act)
     op->in_flight++;
     r = monitor_call_text(op->monitor, act->text, act->tag == TAG_AUX ? aux_reply : step_reply,
                           op, NULL, &error);
+    if (r == 0)
+        op->resends = 0;
     if (r < 0) {
         op->in_flight--;
+        if (error.code == QBLK_E_MEMORY && job == NULL && send_later(op, act))
+            return;
         if (error.kind != QBLK_KIND_CONNECTION)
             engine_reply(&op->engine, act->tag, NULL, &error);
     }
@@ -189,6 +226,7 @@ static void leave(qblk_op *op)
 {
     const struct engine *engine = &op->engine;
     bool is_begun = op->graph != NULL && engine_has_changed(engine);
+    qblk_error why;
 
     op->is_idle = !is_begun;
     if (!is_begun)
@@ -204,7 +242,11 @@ static void leave(qblk_op *op)
     if (is_begun && op->kind->tell_left == NULL)
         engine_note(&op->engine, "take it up again with \"qblk recover --operation %s\", or undo "
                     "it with \"qblk recover --operation %s --undo\"", op->id, op->id);
-    op_end(op, QBLK_RESULT_LEFT, NULL);
+    if (op->is_unread) {
+        (void)err_nomem(&why);
+        err_prefix(&why, "%s", engine->steps[engine->at].name);
+    }
+    op_end(op, op->is_unread ? QBLK_RESULT_FAILED : QBLK_RESULT_LEFT, op->is_unread ? &why : NULL);
 }
 
 void op_run(qblk_op *op)
@@ -218,6 +260,8 @@ void op_run(qblk_op *op)
                 leave(op);
             break;
         }
+        if (op->unsent.kind != ACT_WAIT)
+            break;
         if (op->monitor->state == QBLK_MONITOR_DEAD || op->is_away || !op->is_planned)
             break; /* op_end() comes from there, or op_take_up(), or the graph */
         struct act act = engine_next(&op->engine);
@@ -248,6 +292,18 @@ void op_run(qblk_op *op)
     group_notice(op);
     if (op->is_over && op->free_asked)
         qblk_op_free(op);
+}
+
+void op_resend_due(struct monitor_timer *timer)
+{
+    qblk_op *op = LIST_ENTRY(timer, qblk_op, resend);
+    struct act act = op->unsent;
+
+    op->unsent.kind = ACT_WAIT;
+    if (op->is_over || op->is_away || op->monitor->state == QBLK_MONITOR_DEAD)
+        return;
+    send(op, &act);
+    op_run(op);
 }
 
 /* ---- jobs ----------------------------------------------------------------------------------- */

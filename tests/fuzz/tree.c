@@ -234,7 +234,7 @@ out:
     return json;
 }
 
-json_t *tree_parse(const char *text, size_t len, qblk_error *error)
+static json_t *parse(const char *text, size_t len, qblk_error *error)
 {
     const char *nul = len != 0 ? memchr(text, '\0', len) : NULL;
     json_error_t why = { .line = 0 }; /* jansson forgets to, when memory is gone */
@@ -254,4 +254,14 @@ json_t *tree_parse(const char *text, size_t len, qblk_error *error)
         return parse_big(text, len, error);
     fail(error, &why);
     return NULL;
+}
+
+json_t *tree_parse(const char *text, size_t len, qblk_error *error)
+{
+    json_t *json;
+
+    mem_fail_pause(true); /* jansson bears no failure */
+    json = parse(text, len, error);
+    mem_fail_pause(false);
+    return json;
 }

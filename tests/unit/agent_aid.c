@@ -9,6 +9,8 @@
 #include <sys/un.h>
 #include <unistd.h>
 
+#include "base/mem.h"
+
 void agent_host_start(struct agent_host *host)
 {
     struct sockaddr_un address = { .sun_family = AF_UNIX };
@@ -87,8 +89,11 @@ bool agent_host_turn(struct agent_host *host)
         agent_host_hang_up(host);
         return true;
     }
+    /* The guest has its own memory, whatever a test makes of the library's. */
+    mem_fail_pause(true);
     if (n > 0)
         agent_model_feed(&host->model, bytes, (size_t)n);
+    mem_fail_pause(false);
     return n > 0;
 }
 

@@ -296,6 +296,7 @@ START_TEST(a_channel_with_others_in_line_is_busy)
     struct agent *first = agent_new(host.path, NULL, NULL, &error);
     struct agent *second = agent_new(host.path, NULL, NULL, &error);
 
+    ck_assert(first != NULL && second != NULL);
     host.is_deaf = true;
     agent_start(first, AGENT_PING, now, done, &came);
     agent_turn(first, now);

@@ -134,6 +134,7 @@ START_TEST(a_very_long_error_text_is_cut_between_characters)
     for (int i = 0; i < 3000; i++)
         buf_adds(&reply, "\xe2\x82\xac");
     buf_adds(&reply, "\"}}");
+    ck_assert_int_eq(buf_ok(&reply), 0);
     ck_assert_int_eq(codec_reply(&qapi_cmd_job_pause, reply.data, NULL, &error), -EIO);
     len = strlen(error.text);
     ck_assert_uint_gt(len, 800);

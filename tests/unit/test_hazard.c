@@ -299,7 +299,7 @@ static void resume(const char *id, qblk_resume_how how)
 {
     qblk_resume_options options = QBLK_INIT(qblk_resume_options);
 
-    (void)qblk_monitor_free(monitor);
+    monitor = qblk_monitor_free(monitor);
     monitor = peer_reconnect(&peer, NULL);
     recorder_reset();
     options.how = how;
@@ -335,11 +335,11 @@ static void leave_concluded(int i, char id[9])
     while (recorder.calls[CALL_JOB] < 2) {
         (void)qblk_monitor_process(monitor, 0, NULL);
         (void)peer_turn(&peer);
+        ck_assert(!recorder_ended());
     }
     memcpy(id, recorder.operation, 9);
     peer.is_holding = false;
-    (void)qblk_monitor_free(monitor);
-    monitor = NULL;
+    monitor = qblk_monitor_free(monitor);
     peer_go_on(&peer);
 }
 

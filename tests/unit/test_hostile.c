@@ -173,6 +173,7 @@ START_TEST(jobs_that_are_only_said_to_be_there_are_held_up_to_a_limit)
     char id[24];
     int n = 0;
 
+    ck_assert_ptr_nonnull(set);
     for (int i = 0; i < JOB_SET_MAX + 1000; i++) {
         (void)snprintf(id, sizeof(id), "job%d", i);
         job_set_status(set, id, "created", 0);

@@ -19,6 +19,7 @@ static qblk_job_info info_of(const qblk_job *job)
 {
     qblk_job_info info = { .size = sizeof(info) };
 
+    ck_assert_ptr_nonnull(job);
     qblk_job_get_info(job, &info);
     return info;
 }
@@ -82,6 +83,7 @@ static void setup(void)
     now = 1000;
     told[0] = logged[0] = '\0';
     set = job_set_new(NULL, &ops, NULL, &log_hook);
+    ck_assert_ptr_nonnull(set);
 }
 
 static void teardown(void)
@@ -843,6 +845,7 @@ START_TEST(refusals_name_job_state_and_verb)
     ck_assert_int_eq(job_check_verb(job, QBLK_VERB_CHANGE, NULL), 0);
     (void)job_set_started(set, "b", "stream", now);
     heard("b", "created running");
+    ck_assert_ptr_nonnull(job_set_find(set, "b"));
     ck_assert_int_lt(job_check_verb(job_set_find(set, "b"), QBLK_VERB_CHANGE, &error), 0);
     ck_assert_ptr_nonnull(strstr(error.text, "only a mirror"));
     heard("b", "paused");

@@ -125,6 +125,7 @@ static void on_end(void *arg, qblk_job *job)
     struct run *run = arg;
     qblk_job_info info = { .size = sizeof(info) };
 
+    ck_assert_ptr_nonnull(job);
     qblk_job_get_info(job, &info);
     ck_assert_int_gt(run->announced, run->gone);
     ck_assert_int_ne(info.outcome, QBLK_OUTCOME_NONE);
@@ -150,6 +151,7 @@ static const struct job_set_ops ops = {
 static void open_set(struct run *run)
 {
     run->set = job_set_new(NULL, &ops, run, NULL);
+    ck_assert_ptr_nonnull(run->set);
     run->begun_at = -1;
     run->announced = run->ended = run->gone = 0;
     run->outcome = QBLK_OUTCOME_NONE;

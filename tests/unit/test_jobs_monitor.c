@@ -313,7 +313,7 @@ START_TEST(nothing_is_polled_unless_somebody_looks)
     qblk_jobs_progress(monitor, 1);
     ck_assert_int_ge(qblk_monitor_timeout(monitor), 0);
     while (peer.n_sent < sent + 3) {
-        (void)qblk_monitor_process(monitor, 0, NULL);
+        ck_assert_int_eq(qblk_monitor_process(monitor, 0, NULL), 0);
         (void)peer_turn(&peer);
     }
     qblk_jobs_progress(monitor, 0);

@@ -18,7 +18,7 @@ static void fill(struct journal *journal, const char *file, size_t n_old)
     journal->file = mem_strdup(file);
     journal->agent = mem_strdup("?/run/vm 1/agent=0");
     for (size_t i = 0; i < n_old; i++) {
-        char name[32];
+        char name[48];
 
         (void)snprintf(name, sizeof(name), "node-with-a-long-name-%zu", i);
         ck_assert_int_eq(journal_add(&journal->old_nodes, name), 0);
@@ -169,6 +169,7 @@ START_TEST(a_malformed_record_is_refused)
     struct journal journal;
     qblk_error error;
 
+    ck_assert_ptr_nonnull(name);
     ck_assert_int_eq(journal_decode(&name, 1, &journal, &error), -EPERM);
     ck_assert_int_eq(error.code, QBLK_E_JOURNAL);
     ck_assert_ptr_null(journal.op);
@@ -249,6 +250,7 @@ START_TEST(running_out_of_memory_leaves_nothing_behind)
                                "disk.1=e file.1=/g");
         struct journal journal;
 
+        ck_assert_ptr_nonnull(name);
         mem_fail_after(n);
         r = journal_decode(&name, 1, &journal, NULL);
         mem_fail_after(0);

@@ -157,7 +157,7 @@ START_TEST(a_dry_run_only_asks_and_tells_what_a_real_run_sends)
     planned = strdup(recorder.planned);
     mask_plan(planned);
 
-    (void)qblk_monitor_free(monitor);
+    monitor = qblk_monitor_free(monitor);
     recorder_reset();
     monitor = peer_reconnect(&peer, NULL);
     run(errand);

@@ -389,7 +389,7 @@ static void resume(void)
     char id[16];
 
     (void)snprintf(id, sizeof(id), "%s", recorder.operation);
-    (void)qblk_monitor_free(monitor);
+    monitor = qblk_monitor_free(monitor);
     monitor = peer_reconnect(&peer, NULL);
     recorder_reset();
     recorder_watch(&options.common);

@@ -83,6 +83,7 @@ static void turn(int at_most_ms)
 static void accept_it(void)
 {
     for (int i = 0; i < 200 && peer < 0; i++) {
+        ck_assert_int_eq(seen.ends, 0);
         turn(100);
         peer = unixsock_accept(listener, NULL);
     }

@@ -1,0 +1,28 @@
+/* Every block that a test's own objects and the library's allocate, as long as the heap is watched:
+ * which of them nothing leads to any more, and which were written to after they were freed.
+ *
+ * The linker gives the test programs these functions in place of libc's (--wrap). What is allocated
+ * inside of libc, libev or check is not seen. */
+#ifndef QBLK_TESTS_STARVE_HEAP_H
+#define QBLK_TESTS_STARVE_HEAP_H
+
+#include <stdbool.h>
+#include <stddef.h>
+
+/* From here on; what there is already belongs to nobody. stack_base is the end of the stack that is
+ * searched. */
+void heap_watch(const void *stack_base);
+
+/* For jansson. */
+void *heap_json_alloc(size_t size);
+void heap_json_free(void *p);
+
+/* How many blocks nothing leads to: no static object, no local one up to stack_base if with_stack,
+ * and no other block. A local object's blocks are let go after that: a test that has stopped in
+ * the middle cannot free them. Tells of the first on stderr. */
+size_t heap_lost(bool with_stack);
+
+/* Whether a block was written to after it was freed; tells of it on stderr. */
+bool heap_is_damaged(void);
+
+#endif
