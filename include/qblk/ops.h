@@ -317,10 +317,12 @@ typedef struct qblk_detach_options {
 
 /* Unplugs the device of a disk: device_del, again after each interval, until DEVICE_DELETED comes
  * for it, and then removes those of the disk's nodes that were added by hand and that nobody else
- * uses (those of a -drive go by themselves). The result is COMPLETED; if the guest does not let go
- * QBLK_E_TIMEOUT, if it says that it will not QBLK_E_QEMU. Refused through on_end: a job on the
- * disk, a disk without a device. A request cannot be taken back: after a cancel or qblk_op_leave()
- * the device may still go, and its nodes stay then. Otherwise as qblk_resize(). Since: 0.1. */
+ * uses (those of a -drive go by themselves), which the journal lists. The result is COMPLETED; if
+ * the guest does not let go QBLK_E_TIMEOUT, if it says that it will not QBLK_E_QEMU. Refused
+ * through on_end: a job on the disk, a disk without a device. A request cannot be taken back: after
+ * a cancel or qblk_op_leave() the device may still go. What was left or lost is taken up by
+ * qblk_resume(), which asks again, twice at most, 5 seconds each time. Otherwise as qblk_resize().
+ * Since: 0.1. */
 QBLK_API int qblk_detach(qblk_monitor *monitor, const char *disk,
                          const qblk_detach_options *options, qblk_op **ret_op,
                          qblk_error *error) QBLK_MUST_CHECK;

@@ -42,7 +42,8 @@ typedef enum qblk_fate {
     QBLK_FATE_FINISH, /* wait until its job is ready, end it without a pivot, and clean up */
     QBLK_FATE_PIVOT,  /* the same by a pivot */
     QBLK_FATE_KEEP,   /* leave its job at work, once it is ready */
-    QBLK_FATE_CLEAN   /* report how it has ended, and clean up */
+    QBLK_FATE_CLEAN,  /* report how it has ended, and clean up */
+    QBLK_FATE_GO_ON   /* there is no job: do what is left of it, and clean up */
 } qblk_fate;
 
 /* An operation that is open. Pointers live as long as the list. */

@@ -69,6 +69,12 @@ static void forget_parts(qblk_op *op)
         op_free_parts(op);
 }
 
+/* What its own client goes on with is known here; what an earlier one meant is in the journal. */
+static bool plans_again(const qblk_op *op)
+{
+    return op->kind->plan_again != NULL && !op->is_resumed;
+}
+
 /* Forgets what was planned and what was seen, but not what was said. */
 static void forget_plan(qblk_op *op)
 {
@@ -82,10 +88,10 @@ static void forget_plan(qblk_op *op)
     op->engine.notes = old.notes;
     op->engine.n_notes = old.n_notes;
     op->engine.notes_room = old.notes_room;
-    if (op->kind->plan_again != NULL)
+    if (plans_again(op))
         memset(&op->journal, 0, sizeof(op->journal)); /* the only record that there is: kept */
     op_drop_plan(op);
-    if (op->kind->plan_again != NULL)
+    if (plans_again(op))
         op->journal = journal;
     memset(&op->found, 0, sizeof(op->found));
     op->disk = op->root = op->top = op->below = -1;
@@ -141,7 +147,7 @@ void op_take_up(qblk_op *op)
         plan_anew(op);
         return;
     }
-    if (op->kind->plan_again != NULL) {
+    if (plans_again(op)) {
         op->has_returned = true;
         plan_anew(op);
         return;

@@ -4,8 +4,9 @@
  *
  * A guest may ignore being asked, for the moment or for good, so it is asked several times, and
  * that it is gone is known by DEVICE_DELETED alone, or, after a lost connection, by its absence.
- * What was asked for cannot be taken back. There is no journal: a client that dies leaves nodes
- * that nobody uses, and no harm. */
+ * What was asked for cannot be taken back. The journal has the nodes: whoever takes the operation
+ * up removes them, after asking once more if the device is there still, since nothing shows whether
+ * it was asked for before. */
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -19,6 +20,8 @@
 
 #define TRIES 8
 #define INTERVAL_MS 20000
+#define TRIES_ON 2 /* taken up again */
+#define INTERVAL_ON_MS 5000
 
 struct detach {
     bool keep_nodes;
@@ -30,11 +33,13 @@ struct detach {
     char room[];
 };
 
-/* What device_del takes; its id where it has one. */
+/* What device_del takes; its id where it has one. Of a device that has gone, what the disk was called. */
 static const char *device_of(const qblk_op *op)
 {
     const struct detach *mine = op->own;
 
+    if (mine == NULL || mine->path == NULL)
+        return op->disk_name;
     return mine->device[0] != '\0' ? mine->device : mine->path;
 }
 
@@ -76,7 +81,7 @@ static bool is_ours(const qblk_op *op, const char *device, const char *path)
 {
     const struct detach *mine = op->own;
 
-    return mine->path != NULL &&
+    return mine != NULL && mine->path != NULL &&
            (str_equal(path, mine->path) || (device != NULL && strcmp(device, mine->device) == 0));
 }
 
@@ -121,7 +126,8 @@ static void hear(qblk_op *op, const char *name, const char *text)
 /* device_del was refused. Once it has been asked for, a device that is not there is gone, and any
  * other refusal says that QEMU still waits for the guest. The first time it may be waiting for an
  * earlier request, which nothing but its words tells apart from a device that cannot be unplugged
- * at all. */
+ * at all. A device that was asked for by whoever began this may be going just now: it has no name
+ * any more, and the event is still to come. */
 static int see_refusal(void *arg, struct engine *engine, const char *reply, qblk_error *error)
 {
     const qblk_op *op = arg;
@@ -132,7 +138,8 @@ static int see_refusal(void *arg, struct engine *engine, const char *reply, qblk
         return -error->err;
     if ((engine->tried > 1 || mine->was_asked) && strcmp(error->qmp_class, "DeviceNotFound") == 0)
         engine_come(engine, NULL);
-    else if (engine->tried == 1 && strstr(error->text, "in the process of unplug") == NULL)
+    else if (engine->tried == 1 && strstr(error->text, "in the process of unplug") == NULL &&
+             !(op->is_resumed && strcmp(error->qmp_class, "DeviceNotFound") == 0))
         return -error->err;
     return 0;
 }
@@ -193,27 +200,38 @@ static int list_nodes(qblk_op *op, qblk_error *error)
     return 0;
 }
 
-static int plan_steps(qblk_op *op, qblk_error *error)
+static void plan_urge(qblk_op *op)
 {
     const struct detach *mine = op->own;
     struct qapi_device_del_args del = { .id = device_of(op) };
     AUTO_FREE char *name = mem_printf("ask the guest to let go of device %s", del.id);
     struct step *step = plan_step(op, STEP_URGE, name != NULL ? name : "ask the guest");
-    int r = 0;
 
     step_command(&op->engine, step, &qapi_cmd_device_del, &del);
     step->check = see_refusal;
     step->tries = mine->tries;
     step->again_ms = mine->interval_ms;
+}
+
+static int plan_steps(qblk_op *op, qblk_error *error)
+{
+    const struct detach *mine = op->own;
+    int r = 0;
+
     /* The nodes of a drive go with it. */
     if (!mine->keep_nodes && qblk_graph_disk(op->graph, op->disk)->drive[0] == '\0' &&
         !is_shared(op))
         r = list_nodes(op, error);
-    if (r == 0 && op->journal.old_nodes.n > 0) {
+    if (r == 0 && op->journal.old_nodes.n > 0)
+        r = plan_open_journal(op, "finish", error);
+    if (r < 0)
+        return r;
+    plan_urge(op);
+    if (op->journal.old_nodes.n > 0) {
         plan_delete_old(op);
-        plan_survey(op);
+        plan_close_journal(op);
     }
-    return r;
+    return 0;
 }
 
 static int plan(qblk_op *op, qblk_error *error)
@@ -262,24 +280,58 @@ static void forget_gone(qblk_op *op)
     nodes->n = n;
 }
 
+/* What follows once the device is gone. */
+static void plan_rest(qblk_op *op, bool has_journal)
+{
+    plan_delete_old(op);
+    if (has_journal)
+        plan_close_journal(op);
+    else
+        plan_survey(op);
+}
+
 static int plan_again(qblk_op *op, qblk_error *error)
 {
     struct detach *mine = op->own;
+    int node = qblk_graph_find_node(op->graph, op->names.journal);
+    qblk_bitmap record;
     int r;
 
-    if (!op->was_past && is_there(op)) {
-        mine->was_asked = true;
-        journal_done(&op->journal);
-        r = plan_find_disk(op, error);
-        return r == 0 ? plan(op, error) : r;
+    if (op->was_past || !is_there(op)) {
+        op->engine.is_past = true;
+        forget_gone(op);
+        if (node >= 0 || op->journal.old_nodes.n > 0)
+            plan_rest(op, node >= 0);
+        return 0;
     }
-    op->engine.is_past = true;
-    forget_gone(op);
-    if (op->journal.old_nodes.n > 0) {
-        plan_delete_old(op);
-        plan_survey(op);
+    mine->was_asked = true;
+    r = plan_find_disk(op, error);
+    if (r < 0)
+        return r;
+    if (node >= 0 && qblk_graph_bitmap(op->graph, node, 0, &record) > 0) {
+        plan_urge(op);
+        plan_rest(op, true);
+        return 0;
     }
-    return 0;
+    if (node >= 0) /* it was cut off before it was written */
+        plan_delete(op, op->names.journal);
+    journal_done(&op->journal);
+    return plan(op, error);
+}
+
+/* Taken up again by somebody else, and the device is there. */
+static bool plan_on(qblk_op *op)
+{
+    struct detach *mine;
+    qblk_error ignored;
+
+    if (op->top < 0 || find_path(op, &ignored) < 0)
+        return false;
+    mine = op->own;
+    mine->tries = TRIES_ON;
+    mine->interval_ms = INTERVAL_ON_MS;
+    plan_urge(op);
+    return true;
 }
 
 static void tell_left(qblk_op *op)
@@ -288,18 +340,34 @@ static void tell_left(qblk_op *op)
         engine_note(&op->engine, "device %s is gone; nodes of its disk may be left (\"qblk "
                     "tree\"), which blockdev-del removes", device_of(op));
     else
-        engine_note(&op->engine, "the guest was asked to let go of device %s, and may still do so; "
-                    "the disk's nodes stay then, and blockdev-del removes them; to wait for it "
-                    "again, detach it again", device_of(op));
+        engine_note(&op->engine, "the guest was asked to let go of device %s, and may still do so; to "
+                    "wait for it again, detach it again", device_of(op));
+    if (op->journal.old_nodes.n > 0)
+        engine_note(&op->engine, "\"qblk recover --operation %s\" asks again and removes the nodes",
+                    op->id);
+}
+
+/* That the device is gone: the disk is not found, and nobody uses its uppermost node. */
+static bool is_seen_done(const qblk_op *op)
+{
+    const struct journal_nodes *old = &op->journal.old_nodes;
+    int node = old->n > 0 ? qblk_graph_find_node(op->graph, old->v[0]) : -1;
+    qblk_user user;
+
+    return op->journal.op != NULL && op->top < 0 &&
+           (node < 0 || qblk_graph_user(op->graph, node, 0, &user) == 0);
 }
 
 const struct op_kind op_detach = {
     .name = "detach",
     .own_size = sizeof(struct detach),
     .plan = plan,
+    .plan_on = plan_on,
     .plan_again = plan_again,
+    .plan_clean = plan_delete_old,
     .tell_left = tell_left,
     .hear = hear,
+    .is_seen_done = is_seen_done,
 };
 
 /* ---- public --------------------------------------------------------------------------------- */

@@ -17,10 +17,10 @@
  *   text        = field *( " " field )
  *   field       = key "=" value                             value: bytes, with %, blank, control and
  *                                                           non-ASCII bytes as %XX
- *   keys        op      pull | copy | swap | backup | commit | snapshot
+ *   keys        op      pull | copy | swap | backup | commit | snapshot | detach
  *               disk    the disk as it was named
  *               intent  finish | pivot | keep; of a commit below the disk's top: merge
- *               old     nodes that a pull or a pivot makes useless, comma-separated, in the order
+ *               old     nodes that a pull, a pivot or a detach makes useless, comma-separated, in the order
  *                       in which they can be removed
  *               base    commit: the node that takes the data
  *               bitmaps move: those of the images above are carried on to where a pivot goes
@@ -49,7 +49,8 @@
  *   with          only if the record of that operation, if there is one, names this one as well
  *   ended         not against the main job, if that is there and has not completed
  *   old           removed only if the main job is seen to have completed, or the mark of its end is
- *                 there; of a copy or commit that pivots only if the disk is where it was to go. That
+ *                 there; of a copy or commit that pivots only if the disk is where it was to go; of a
+ *                 detach only once no device has the disk. That
  *                 nobody uses them is seen to by QEMU, which refuses to remove a node in use; so a
  *                 forged record together with a forged mark can remove idle nodes, which whoever can write
  *                 both can do as well. Nothing tells the images of a chain that was pulled from idle

@@ -4,7 +4,7 @@
 #include "ops/op.h"
 
 const struct op_kind *const op_kinds[] = { &op_pull, &op_copy, &op_swap, &op_backup, &op_commit,
-                                         &op_snapshot, NULL };
+                                         &op_snapshot, &op_detach, NULL };
 
 const struct op_kind *op_kind_find(const char *name)
 {

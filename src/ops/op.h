@@ -82,10 +82,13 @@ struct op_kind {
     void (*plan_look)(qblk_op *op);
     /* Taken up again: the steps from the start of its main job on. NULL: it has no job. */
     void (*plan_end)(qblk_op *op);
-    /* The same once the job has ended well and is dismissed, or the point of no return is passed: what
-     * is to be cleaned, without the journal. NULL: nothing. */
+    /* Taken up again before its point of no return, without a job: the steps up to there, if it can be
+     * gone on with. NULL, or false: what was begun is undone. */
+    bool (*plan_on)(qblk_op *op);
+    /* What follows once the job has ended well and is dismissed, or the point of no return is passed:
+     * what is to be cleaned, without the journal. NULL: nothing. */
     void (*plan_clean)(qblk_op *op);
-    /* It was left in its middle: says what that means, in notes. NULL: it can be taken up again. */
+    /* It was left in its middle: says what that means, in notes. NULL: in the words for all. */
     void (*tell_left)(qblk_op *op);
     /* An event of QEMU's came. May be NULL. */
     void (*hear)(qblk_op *op, const char *name, const char *text);
@@ -99,9 +102,10 @@ struct op_kind {
     bool has_endings;     /* it can end in more than one way: op->ending, if that is not DEFAULT */
 };
 
-extern const struct op_kind op_pull, op_copy, op_swap, op_backup, op_commit, op_snapshot;
-/* These have no journal: one command, or waiting, is all there is to them. */
-extern const struct op_kind op_resize, op_throttle, op_detach;
+extern const struct op_kind op_pull, op_copy, op_swap, op_backup, op_commit, op_snapshot,
+    op_detach;
+/* These have no journal: one command is all there is to them. */
+extern const struct op_kind op_resize, op_throttle;
 
 /* Those that have a journal, NULL at the end: kinds.c. */
 extern const struct op_kind *const op_kinds[];

@@ -377,6 +377,13 @@ static qblk_fate fate_of_job(const qblk_op *shadow, qblk_ending ending)
                                      : QBLK_FATE_FINISH;
 }
 
+/* What the plan_on() of its kind comes to. */
+static bool can_go_on(const qblk_op *shadow)
+{
+    return shadow->kind->plan_on != NULL && shadow->top >= 0 &&
+           qblk_graph_disk(shadow->graph, shadow->disk)->qom_path[0] != '\0';
+}
+
 static qblk_fate fate_of(const qblk_remains *remains, const struct open_op *op)
 {
     const struct open_op *example = NULL;
@@ -386,6 +393,8 @@ static qblk_fate fate_of(const qblk_remains *remains, const struct open_op *op)
         return QBLK_FATE_CLOSE;
     if (op->found == GROUP_FOUND_ENDED)
         return QBLK_FATE_CLEAN;
+    if (op->found == GROUP_FOUND_BEGUN && can_go_on(op->shadow))
+        return QBLK_FATE_GO_ON;
     if (op->found != GROUP_FOUND_JOB)
         return QBLK_FATE_UNDO;
     verdict = op->shadow->journal.with.n > 0 ? judge(remains, op, &example) : GROUP_GO_ON;
@@ -633,6 +642,7 @@ const char *qblk_fate_name(qblk_fate fate)
         [QBLK_FATE_LEAVE] = "leave", [QBLK_FATE_LATER] = "later", [QBLK_FATE_CLOSE] = "close",
         [QBLK_FATE_UNDO] = "undo",   [QBLK_FATE_WAIT] = "wait",   [QBLK_FATE_FINISH] = "finish",
         [QBLK_FATE_PIVOT] = "pivot", [QBLK_FATE_KEEP] = "keep",   [QBLK_FATE_CLEAN] = "clean",
+        [QBLK_FATE_GO_ON] = "go-on",
     };
 
     return (size_t)fate < sizeof(names) / sizeof(names[0]) ? names[fate] : "leave";

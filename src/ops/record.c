@@ -135,17 +135,34 @@ bool record_has_endings(const qblk_op *op)
     return op->kind->has_endings && op->ending != QBLK_END_DEFAULT;
 }
 
-/* What a copy is made to is in no chain before; an overlay may have been put above it since. */
+/* Whether somebody besides jobs uses the node: anybody, or somebody who has no node above it. */
+static bool is_used(const qblk_op *op, int node, bool by_nodes)
+{
+    qblk_user user;
+
+    for (int k = 0; qblk_graph_user(op->graph, node, k, &user) > 0; k++) {
+        if (strcmp(user.kind, "job") != 0 && (by_nodes || strcmp(user.kind, "node") != 0))
+            return true;
+    }
+    return false;
+}
+
+/* What a copy is made to is in no chain before; an overlay may have been put above it since. A disk
+ * may have been named by its top node, and in the storage daemon it has no other name: it has moved
+ * if nobody uses that one any more, but somebody where it was to go. */
 bool record_has_pivoted(const qblk_op *op)
 {
     int landing;
 
-    if (op->top < 0 || op->landing == NULL)
+    if (op->landing == NULL)
         return false;
     landing = qblk_graph_find_node(op->graph, op->landing);
     if (landing < 0)
         return false;
-    return op->top == landing || (op->kind != &op_commit && plan_is_below(op, landing, op->top));
+    if (op->top >= 0 &&
+        (op->top == landing || (op->kind != &op_commit && plan_is_below(op, landing, op->top))))
+        return true;
+    return (op->top < 0 || !is_used(op, op->root, true)) && is_used(op, landing, false);
 }
 
 bool record_is_seen_done(const qblk_op *op)
@@ -155,7 +172,7 @@ bool record_is_seen_done(const qblk_op *op)
     if (op->kind->is_seen_done != NULL)
         return op->kind->is_seen_done(op);
     return op->journal.op != NULL && record_has_endings(op) &&
-           record_find_job(op, &info) == NULL && record_has_pivoted(op);
+           record_find_job(op, &info) == NULL && op->top >= 0 && record_has_pivoted(op);
 }
 
 enum group_found record_how_far(const qblk_op *op, bool has_job, qblk_job_outcome outcome)

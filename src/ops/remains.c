@@ -129,7 +129,7 @@ int remains_make_parts(qblk_op *op, const struct qapi_block_device_info_list *li
 
 /* ---- files ----------------------------------------------------------------------------------- */
 
-static bool is_there(const qblk_op *op, const char *id)
+static bool is_job_there(const qblk_op *op, const char *id)
 {
     qblk_job *job = qblk_job_find(op->monitor, id);
     qblk_job_info info = QBLK_INIT(qblk_job_info);
@@ -144,7 +144,7 @@ static bool is_there(const qblk_op *op, const char *id)
 static bool is_in_use(const qblk_op *op, const struct target_names *names)
 {
     const char *const nodes[] = { names->node, names->file };
-    bool is_formatted = is_there(op, names->create_fmt);
+    bool is_formatted = is_job_there(op, names->create_fmt);
     qblk_user user;
     char id[9];
 
@@ -170,13 +170,15 @@ static bool is_made_file(qblk_op *op, size_t number,
 {
     const struct target_names *names = &op_target(op, number)->names;
     const char *file = journal_file(&op->journal, number);
-    bool is_ours = op->engine.main.is_known || is_there(op, names->create_file);
+    bool is_ours = op->engine.main.is_known || is_job_there(op, names->create_file);
 
     if (file == NULL || file[0] != '/')
         return false;
     /* Perhaps somebody has ended and dismissed the job, and uses the target now. Without the disk it
-     * cannot be seen whether it had moved there. */
-    if (!op->engine.main.is_known && (is_in_use(op, names) || (op->kind->has_endings && op->top < 0)))
+     * cannot be seen whether it had moved there, unless the image is still being made. */
+    if (!op->engine.main.is_known &&
+        (is_in_use(op, names) || (op->kind->has_endings && op->top < 0 &&
+                                  !is_job_there(op, names->create_fmt))))
         return false;
     for (size_t i = 0; i < list->n; i++) {
         const char *name = list->v[i].node_name;

@@ -68,6 +68,9 @@ static void plan_rest(qblk_op *op, const qblk_job_info *job)
     } else if (op->journal.has_ended) {
         op->engine.is_past = true;
         plan_rest_after_job(op);
+    } else if (op->how != QBLK_RESUME_UNDO && op->journal.op != NULL && op->kind->plan_on != NULL &&
+               op->kind->plan_on(op)) {
+        plan_rest_after_job(op);
     } else {
         (void)plan_step(op, STEP_UNDO, "undo what was begun");
     }

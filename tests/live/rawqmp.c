@@ -3,6 +3,8 @@
  *   rawqmp SOCKET run JSON...   sends each command, prints each reply
  *   rawqmp SOCKET hmp LINE...   the same for the human monitor; prints its text
  *   rawqmp SOCKET state         jobs, exports, bitmaps, nodes and edges in a fixed order, to be compared
+ *   rawqmp SOCKET shape LINE... the same with sizes, limits and counts of bitmaps, without what is drawn
+ *                               by lot, in an order of its own; then what hmp would print
  *   rawqmp SOCKET chart         the edges, each node named by its file and driver, whatever its name
  *   rawqmp SOCKET strays        jobs, and nodes named qblk.* that no device or export uses
  *   rawqmp SOCKET events        prints "listening", then each event: NAME JOB STATUS ERROR
@@ -24,6 +26,8 @@
 #include <unistd.h>
 
 static FILE *in, *out;
+static FILE *sheet; /* where lines to be compared go */
+static bool is_shape;
 
 static void die(const char *what, const char *detail) {
     fprintf(stderr, "rawqmp: %s%s%s\n", what, detail ? ": " : "", detail ? detail : "");
@@ -111,7 +115,7 @@ static void print_sorted(char **line, size_t n) {
     if (n > 1)
         qsort(line, n, sizeof *line, by_text);
     for (size_t i = 0; i < n; i++) {
-        puts(line[i]);
+        fprintf(sheet ? sheet : stdout, "%s\n", line[i]);
         free(line[i]);
     }
     free(line);
@@ -188,18 +192,34 @@ static json_t *ask_nodes(void) {
     return ask_well("{\"execute\": \"query-named-block-nodes\", \"arguments\": {\"flat\": true}}");
 }
 
+/* A number of an object as text, which lives until the next but three. */
+static const char *number_of(const json_t *object, const char *key) {
+    static char text[4][24];
+    static unsigned next;
+    char *at = text[next++ % 4];
+
+    snprintf(at, sizeof text[0], "%lld", (long long)json_integer_value(json_object_get(object, key)));
+    return at;
+}
+
 static void print_bitmaps(void) {
     json_t *nodes = ask_nodes(), *node, *bitmap;
     char **line = NULL;
     size_t n = 0, i, k;
 
-    json_array_foreach(nodes, i, node)
+    json_array_foreach(nodes, i, node) {
+        if (is_shape && !strcmp(text_of(node, "drv"), "qcow2"))
+            line = add_line(line, &n, join((const char *[]){
+                        "size", text_of(node, "node-name"),
+                        number_of(json_object_get(node, "image"), "virtual-size") }, 3));
         json_array_foreach(json_object_get(node, "dirty-bitmaps"), k, bitmap)
             line = add_line(line, &n, join((const char *[]){
                         "bitmap", text_of(node, "node-name"), text_of(bitmap, "name"),
                         json_is_true(json_object_get(bitmap, "recording")) ? "recording" : "",
                         json_is_true(json_object_get(bitmap, "persistent")) ? "persistent" : "",
-                        json_is_true(json_object_get(bitmap, "busy")) ? "busy" : "" }, 6));
+                        json_is_true(json_object_get(bitmap, "busy")) ? "busy" : "",
+                        number_of(bitmap, "count") }, is_shape ? 7 : 6));
+    }
     print_sorted(line, n);
     json_decref(nodes);
 }
@@ -297,6 +317,68 @@ static void print_state(void) {
     }
     print_sorted(line, n);
     json_decref(graph);
+}
+
+/* The limits of the guest's I/O. */
+static void print_limits(void) {
+    json_t *reply = ask("{\"execute\": \"query-block\"}"), *disk;
+    char **line = NULL;
+    size_t n = 0, i;
+
+    json_array_foreach(json_object_get(reply, "return"), i, disk) {
+        json_t *medium = json_object_get(disk, "inserted");
+
+        if (json_integer_value(json_object_get(medium, "bps")) ||
+            json_integer_value(json_object_get(medium, "iops")))
+            line = add_line(line, &n, join((const char *[]){
+                        "limits", text_of(disk, "qdev"), number_of(medium, "bps"),
+                        number_of(medium, "iops"), text_of(medium, "group") }, 5));
+    }
+    print_sorted(line, n);
+    json_decref(reply);
+}
+
+/* Without the operation's id and QEMU's own count of nodes. */
+static void drop_lots(char *text) {
+    char *to = text;
+
+    while (*text) {
+        if (!strncmp(text, "qblk.", 5) && strspn(text + 5, "0123456789abcdef") == 8 &&
+            text[13] == '.') {
+            memcpy(to, "qblk.ID", 7);
+            to += 7;
+            text += 13;
+        } else if (!strncmp(text, "#block", 6)) {
+            memmove(to, text, 6);
+            to += 6;
+            text += 6 + strspn(text + 6, "0123456789");
+        } else {
+            *to++ = *text++;
+        }
+    }
+    *to = '\0';
+}
+
+static void print_shape(void) {
+    char *text = NULL, *save = NULL;
+    size_t size = 0, n = 0;
+    char **line = NULL;
+
+    is_shape = true;
+    sheet = open_memstream(&text, &size);
+    if (!sheet)
+        die("out of memory", NULL);
+    print_limits();
+    print_state();
+    if (fclose(sheet))
+        die("out of memory", NULL);
+    sheet = NULL;
+    for (char *at = strtok_r(text, "\n", &save); at; at = strtok_r(NULL, "\n", &save)) {
+        drop_lots(at);
+        line = add_line(line, &n, strdup(at));
+    }
+    print_sorted(line, n);
+    free(text);
 }
 
 static json_t *node_named(json_t *nodes, const char *name) {
@@ -430,7 +512,7 @@ int main(int argc, char **argv) {
 
     setvbuf(stdout, NULL, _IOLBF, 0);
     if (argc < 3)
-        die("usage: rawqmp SOCKET run|hmp|state|chart|strays|events|hold|say|ask ...", NULL);
+        die("usage: rawqmp SOCKET run|hmp|state|shape|chart|strays|events|hold|say|ask ...", NULL);
     dial(argv[1]);
     if (!strcmp(what, "say") && argc == 4)
         return fputs(argv[3], out) == EOF || fflush(out) == EOF;
@@ -450,6 +532,8 @@ int main(int argc, char **argv) {
     json_decref(ask_well("{\"execute\": \"qmp_capabilities\"}"));
     if (!strcmp(what, "state"))
         print_state();
+    else if (!strcmp(what, "shape"))
+        print_shape();
     else if (!strcmp(what, "chart"))
         print_chart();
     else if (!strcmp(what, "strays"))
@@ -459,10 +543,10 @@ int main(int argc, char **argv) {
     else if (!strcmp(what, "run"))
         for (int i = 3; i < argc; i++)
             run_command(argv[i]);
-    else if (!strcmp(what, "hmp"))
+    else if (strcmp(what, "hmp"))
+        die("unknown word", what);
+    if (!strcmp(what, "hmp") || !strcmp(what, "shape"))
         for (int i = 3; i < argc; i++)
             run_hmp(argv[i]);
-    else
-        die("unknown word", what);
     return 0;
 }

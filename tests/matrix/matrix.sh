@@ -34,6 +34,7 @@ if [ -z "${MATRIX_MOUNTS-}" ]; then
 fi
 
 . "$(dirname "$0")/../live/lib.sh"
+. "$(dirname "$0")/../live/lib_table.sh"
 . "$(dirname "$0")/operations.sh"
 . "$(dirname "$0")/worlds.sh"
 . "$(dirname "$0")/outcomes.sh"
@@ -142,27 +143,9 @@ work_off() {
     wait $pids
 }
 
-print_table() {
-    awk -v list="${outcomes[*]}" -v worlds="${worlds[*]}" '
-        BEGIN { n = split(list, outcome, " ") }
-        {
-            row = $1 " " $2
-            if (!(row in seen)) { seen[row] = ++rows; name[rows] = row }
-            got[row, $3] = $4 == "ok" ? "ok" : "FAIL"
-        }
-        END {
-            printf "%-20s %-9s", "operation", "world"
-            for (i = 1; i <= n; i++) printf " %s", outcome[i]
-            print ""
-            for (r = 1; r <= rows; r++) {
-                split(name[r], part, " ")
-                printf "%-20s %-9s", part[1], part[2]
-                for (i = 1; i <= n; i++)
-                    printf " %-*s", length(outcome[i]), got[name[r], outcome[i]] == "" ? "-" \
-                        : got[name[r], outcome[i]]
-                print ""
-            }
-        }' "$1" | sed 's/ *$//'
+print_results() {
+    awk '{ print $1 "|" $2 "\t" $3 "\t" ($4 == "ok" ? "ok" : "FAIL") }' "$1" |
+        print_table "operation|world" "${outcomes[*]}"
 }
 
 template=$(mktemp -d "${TMPDIR:-/tmp}/qblk-matrix.XXXXXX") || exit 1
@@ -179,7 +162,7 @@ grep -vxFf "$template/first" "$template/list" >"$template/rest"
 work_off "$template/first"
 work_off "$template/rest"
 cat "$template"/results.* | sort -k1,2 >"$template/results"
-print_table "$template/results" | tee "$table"
+print_results "$template/results" | tee "$table"
 grep ' FAILED ' "$template/results"
 passed=$(grep -c '^[^ ]* [^ ]* [^ ]* ok' "$template/results")
 failed=$(($(sort -u "$template/first" "$template/rest" | wc -l) - passed))

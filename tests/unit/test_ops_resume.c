@@ -136,6 +136,7 @@ static void check_foretold(const struct errand *errand, size_t n)
         is_right = result == QBLK_RESULT_PIVOTED;
         break;
     case QBLK_FATE_WAIT:
+    case QBLK_FATE_GO_ON:
         is_right = result == QBLK_RESULT_COMPLETED;
         break;
     case QBLK_FATE_CLEAN:

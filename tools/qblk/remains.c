@@ -198,6 +198,8 @@ static const char *fate_words(qblk_fate fate)
         return "leaves it in sync; --pivot, --finish or --undo end it";
     case QBLK_FATE_CLEAN:
         return "reports it and cleans up";
+    case QBLK_FATE_GO_ON:
+        return "goes on with it, and cleans up";
     case QBLK_FATE_LEAVE:
     default:
         return "leaves it alone";
