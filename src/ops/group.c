@@ -26,6 +26,7 @@ struct qblk_group {
     int passed;
     bool is_started;
     bool is_given_up;
+    bool is_doomed; /* by one that was freed since */
     qblk_error cause;    /* why it is given up */
     bool has_verdict;
     enum group_verdict verdict;
@@ -101,6 +102,15 @@ static bool is_resumed(const qblk_group *group)
     return false;
 }
 
+static void give_up(qblk_group *group, const qblk_op *cause)
+{
+    const qblk_error *why = cause->error.code != QBLK_E_NONE ? &cause->error : &cause->engine.error;
+
+    group->is_given_up = true;
+    (void)err_set(&group->cause, QBLK_E_CANCELLED, "given up together with disk %s: %s",
+                  cause->disk_name, why->text);
+}
+
 /* A failure before the decision is everybody's. Of those that are taken up each has to be asked
  * first how far it is. */
 static void share_failure(qblk_group *group)
@@ -110,15 +120,9 @@ static void share_failure(qblk_group *group)
         return;
     for (size_t i = 0; i < group->n && !group->is_given_up; i++) {
         const struct member *member = &group->members[i];
-        const qblk_error *why;
 
-        if (!member->has_failed || member->op == NULL)
-            continue;
-        why = member->op->error.code != QBLK_E_NONE ? &member->op->error
-                                                     : &member->op->engine.error;
-        group->is_given_up = true;
-        (void)err_set(&group->cause, QBLK_E_CANCELLED, "given up together with disk %s: %s",
-                      member->op->disk_name, why->text);
+        if (member->has_failed && member->op != NULL)
+            give_up(group, member->op);
     }
     for (size_t i = 0; i < group->n && group->is_given_up; i++) {
         qblk_op *op = group->members[i].op;
@@ -187,7 +191,8 @@ static void lost(struct monitor_child *child, const qblk_error *why)
 
     (void)why;
     group->passed = GROUP_NONE;
-    group->has_verdict = group->is_given_up = false;
+    group->has_verdict = false;
+    group->is_given_up = group->is_doomed;
     group->verdict = GROUP_GO_ON;
 }
 
@@ -246,6 +251,12 @@ void group_remove(qblk_op *op)
     if (member == NULL)
         return;
     see(member);
+    if (member->has_failed && group->is_started && !group->is_given_up && !is_resumed(group) &&
+        group->passed < GROUP_DECIDED) {
+        give_up(group, op);
+        group->is_doomed = true; /* nobody is left to say so again */
+        monitor_ask_turn(group->monitor);
+    }
     member->is_over = true;
     member->op = NULL;
     op->group = NULL;
@@ -347,6 +358,7 @@ static int check_mutual(const qblk_group *group, const qblk_op *op, qblk_error *
 
 static int judge(qblk_group *group, const qblk_op *op, qblk_error *error)
 {
+    group->verdict = GROUP_GO_ON;
     for (size_t i = 0; i < group->n; i++) {
         const qblk_op *member = group->members[i].op;
         int r = member != NULL ? check_mutual(group, member, error) : 0;

@@ -1,0 +1,115 @@
+/* Several disks in one operation (qblk_group), and what one of them means for the others. */
+#include <check.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "peer.h"
+
+static struct peer peer;
+static qblk_monitor *monitor;
+
+/* What the two operations came to, in the order of their disks. */
+static struct end {
+    qblk_op *op;
+    bool is_over;
+    qblk_result result;
+    qblk_error error;
+} ends[2];
+
+static void on_end(qblk_op *op, const qblk_op_report *report, const qblk_error *error, void *arg)
+{
+    struct end *end = arg;
+
+    end->is_over = true;
+    end->result = report->result;
+    if (error != NULL)
+        end->error = *error;
+    (void)qblk_op_free(op); /* as most callers do */
+}
+
+static bool is_over(void)
+{
+    return ends[0].is_over && ends[1].is_over;
+}
+
+static void setup(void)
+{
+    memset(ends, 0, sizeof(ends));
+    monitor = peer_start(&peer, PEER_VERSION(7, 2, 22), NULL);
+    peer_add_disk(&peer);
+}
+
+static void teardown(void)
+{
+    (void)qblk_monitor_free(monitor);
+    peer_done(&peer);
+}
+
+static void begin(const char *first, const char *second)
+{
+    const char *const disks[] = { first, second };
+    qblk_copy_options options = QBLK_INIT(qblk_copy_options);
+    qblk_group *group;
+
+    ck_assert_int_eq(qblk_group_new(monitor, &group, NULL), 0);
+    options.ending = QBLK_END_PIVOT;
+    options.no_bitmaps = true;
+    options.group = group;
+    options.common.ops.on_end = on_end;
+    for (int i = 0; i < 2; i++) {
+        char target[128];
+
+        (void)snprintf(target, sizeof(target), "%s/target%d", peer.dir, i);
+        options.common.arg = &ends[i];
+        ck_assert_int_eq(qblk_copy(monitor, disks[i], target, &options, &ends[i].op, NULL), 0);
+    }
+    ck_assert_int_eq(qblk_group_start(group, NULL), 0);
+    qblk_group_free(group);
+    ck_assert(peer_run(&peer, monitor, is_over));
+}
+
+START_TEST(two_disks_move_together)
+{
+    begin("vd0", "vd1");
+    ck_assert_int_eq(ends[0].result, QBLK_RESULT_PIVOTED);
+    ck_assert_int_eq(ends[1].result, QBLK_RESULT_PIVOTED);
+}
+END_TEST
+
+/* Also if the one that is refused is freed as soon as it says so. */
+START_TEST(a_disk_that_is_refused_takes_the_other_along)
+{
+    char *before = peer_state(&peer), *after;
+    int bad = _i;
+
+    begin(bad == 0 ? "nowhere" : "vd0", bad == 0 ? "vd0" : "nowhere");
+    ck_assert_int_eq(ends[bad].result, QBLK_RESULT_FAILED);
+    ck_assert_int_eq(ends[1 - bad].result, QBLK_RESULT_CANCELLED);
+    ck_assert_msg(strstr(ends[1 - bad].error.text, "given up together with disk nowhere") != NULL,
+                  "%s", ends[1 - bad].error.text);
+    ck_assert_uint_eq(peer.n_started, 0);
+    after = peer_state(&peer);
+    ck_assert_str_eq(after, before);
+    free(before);
+    free(after);
+}
+END_TEST
+
+int main(void)
+{
+    Suite *suite = suite_create("group");
+    TCase *tc = tcase_create("group");
+    SRunner *runner;
+    int failed;
+
+    tcase_add_checked_fixture(tc, setup, teardown);
+    tcase_add_test(tc, two_disks_move_together);
+    tcase_add_loop_test(tc, a_disk_that_is_refused_takes_the_other_along, 0, 2);
+    suite_add_tcase(suite, tc);
+    runner = srunner_create(suite);
+    srunner_run_all(runner, CK_NORMAL);
+    failed = srunner_ntests_failed(runner);
+    srunner_free(runner);
+    return failed == 0 ? 0 : 1;
+}
