@@ -174,6 +174,10 @@ static bool is_made_file(qblk_op *op, size_t number,
 
     if (file == NULL || file[0] != '/')
         return false;
+    /* Its job was at work when the connection was lost, and somebody else has ended it since: nobody
+     * knows whether the copy is whole. */
+    if (op->was_running && !op->engine.main.is_known)
+        return false;
     /* Perhaps somebody has ended and dismissed the job, and uses the target now. Without the disk it
      * cannot be seen whether it had moved there, unless the image is still being made. */
     if (!op->engine.main.is_known &&
