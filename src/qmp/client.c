@@ -264,6 +264,7 @@ void client_lost(struct client *client, const qblk_error *why)
     qblk_error copy = *why;
 
     set_state(client, CLIENT_GREETING);
+    client->ids_once = true; /* a late reply must not meet what is asked for meanwhile */
     /* What was not written yet is lost as well: it was meant to come after what was. All stay in a
      * list until they hear, so that they can be abandoned. */
     while ((waiter = waiter_first(&client->held)) != NULL) {
@@ -284,7 +285,6 @@ void client_restart(struct client *client, const char *caps_id)
     set_state(client, CLIENT_GREETING);
     client->has_oob = client->has_heard = false;
     client->blamed = false;
-    client->ids_once = true;
     (void)snprintf(client->caps_id, sizeof(client->caps_id), "%s", caps_id);
 }
 
