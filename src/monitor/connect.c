@@ -232,7 +232,8 @@ void connect_turn(qblk_monitor *monitor, int64_t now)
         connect_established(monitor, fd);
         return;
     }
-    if (fd == -EAGAIN && monitor->greeting_deadline < 0)
+    /* A monitor that comes back has its own deadline, or none. */
+    if (fd == -EAGAIN && monitor->greeting_deadline < 0 && !monitor->is_away)
         monitor->greeting_deadline = monitor_deadline(monitor->options.greeting_ms);
     if (!is_passing(fd, monitor) ||
         (fd == -EAGAIN && monitor->greeting_deadline >= 0 && now >= monitor->greeting_deadline) ||
