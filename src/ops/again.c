@@ -28,7 +28,7 @@ void op_lost(struct monitor_child *child, const qblk_error *why)
     qblk_op *op = LIST_ENTRY(child, qblk_op, child);
 
     (void)why;
-    if (op->is_over || op->is_away)
+    if (op->is_over || op->is_away || op->listener == NULL) /* it has not even begun */
         return;
     op->is_away = true;
     op->is_read_anew = false;

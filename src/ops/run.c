@@ -143,8 +143,11 @@ static void send(qblk_op *op, const struct act *act)
         op->in_flight--;
         if (error.code == QBLK_E_MEMORY && job == NULL && send_later(op, act))
             return;
-        if (error.kind != QBLK_KIND_CONNECTION)
-            engine_reply(&op->engine, act->tag, NULL, &error);
+        if (error.kind == QBLK_KIND_CONNECTION)
+            return;
+        if (job != NULL)
+            tell_started(op, NULL, &error);
+        engine_reply(&op->engine, act->tag, NULL, &error);
     }
 }
 
