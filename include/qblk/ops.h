@@ -20,7 +20,7 @@ typedef enum qblk_ending {
     QBLK_END_FINISH,  /* the disk stays where it is; the target (or base) is a copy as of that
                        * instant */
     QBLK_END_PIVOT,   /* the disk moves to the target (or base) */
-    QBLK_END_KEEP     /* the job stays READY and keeps mirroring; end it with qblk_op_resume() or by
+    QBLK_END_KEEP     /* the job stays READY and keeps mirroring; end it with qblk_resume() or by
                        * hand */
 } qblk_ending;
 

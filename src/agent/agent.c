@@ -107,11 +107,6 @@ bool agent_is_frozen(const struct agent *agent)
     return agent->is_frozen;
 }
 
-const char *agent_path(const struct agent *agent)
-{
-    return agent->path;
-}
-
 int agent_fd(const struct agent *agent)
 {
     return agent->fd;

@@ -68,7 +68,6 @@ bool agent_is_busy(const struct agent *agent);
 void agent_give_up(struct agent *agent, int64_t now);
 /* Whether the guest is frozen by us, or may be. */
 bool agent_is_frozen(const struct agent *agent);
-const char *agent_path(const struct agent *agent);
 
 int agent_fd(const struct agent *agent);       /* -1: none just now */
 short agent_events(const struct agent *agent); /* as for poll(2) */

@@ -19,7 +19,7 @@ static const char *state_of(const qblk_job_info *info)
 }
 
 /* What frees the node, by the state of the job. */
-static void advise(struct buf *text, const qblk_job_info *info)
+static void advise(struct buf *text, const qblk_job_info *info, bool is_ours)
 {
     const char *id = info->id;
 
@@ -28,7 +28,9 @@ static void advise(struct buf *text, const qblk_job_info *info)
                        "job cancel %s\"", info->is_stalled ? "mend that, then " : "it is paused: ", id, id);
         return;
     }
-    if (info->state == QBLK_JOB_CONCLUDED)
+    if (info->state == QBLK_JOB_CONCLUDED && is_ours)
+        (void)buf_adds(text, "it is over, and its outcome was not heard yet");
+    else if (info->state == QBLK_JOB_CONCLUDED)
         (void)buf_addf(text, "it is over and waits to be dismissed: free the disk with \"qblk job "
                        "dismiss %s\"", id);
     else if (info->state == QBLK_JOB_READY)
@@ -55,9 +57,10 @@ static int job_in_the_way(qblk_op *op, const char *disk, const char *id, const c
     info.id = id;
     if (job != NULL)
         qblk_job_get_info(job, &info);
-    advise(&how, &info);
+    advise(&how, &info, is_ours);
     if (is_ours)
-        (void)buf_addf(&how, "; or take the operation up with \"qblk recover --operation %s\"", owner);
+        (void)buf_addf(&how, "; %stake the operation up with \"qblk recover --operation %s\"",
+                       info.state == QBLK_JOB_CONCLUDED ? "" : "or ", owner);
     if (buf_ok(&how) < 0) {
         buf_done(&how);
         return err_nomem(error);

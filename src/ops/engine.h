@@ -45,8 +45,8 @@ enum step_kind {
 struct engine;
 struct step;
 
-/* Judges a reply. 0, or a negative errno and *error. For STEP_SURVEY error is not looked at. */
-/* It may add steps at the end of the list. */
+/* Judges a reply, and may add steps at the end of the list. 0, or a negative errno and *error. For
+ * STEP_SURVEY error is not looked at. */
 typedef int step_check_fn(void *arg, struct engine *engine, const char *reply, qblk_error *error);
 
 struct step {
