@@ -259,13 +259,15 @@ GUEST := tests/live/test_guest.sh
 LONG_LIVE := $(addprefix tests/live/test_,killed.sh lost.sh ops_matrix.sh dry_run.sh reconnect.sh) $(GUEST)
 LONG_ITEMS := $(foreach t,$(LONG_NAMES),'asan/$(t)=build/asan/tests/unit/$(t)')
 LONG_TEST := $(foreach t,$(LONG_NAMES),'unit/$(t)=build/test/tests/unit/$(t)')
+# What takes the sanitizers long: check runs these plain.
+LATER := $(foreach t,test_frames test_ops test_schema,'asan/$(t)=build/asan/tests/unit/$(t)') $(LONG_TEST)
 # The same programs once more with the n-th allocation failing (tests/starve): check has those that are
 # quickly done, check-long all of them. Left out are those that make thousands of whole operations;
 # they make memory fail themselves.
 STARVE_NAMES := $(filter-out $(LONG_NAMES),$(UNIT_NAMES))
 STARVE_QUICK := $(addprefix test_,codec codec_messages codec_parse codec_send engine journal msg outq)
 STARVE_ITEMS := $(foreach t,$(STARVE_QUICK),'starve/$(t)=STARVE=1000 build/test/tests/unit/$(t)')
-STARVE_LONG := $(foreach t,$(STARVE_NAMES),'starve/$(t)=STARVE=500 build/asan/tests/unit/$(t)')
+STARVE_LONG := $(foreach t,$(STARVE_NAMES),'starve/$(t)=STARVE=100 build/asan/tests/unit/$(t)')
 VALGRIND := valgrind -q --error-exitcode=9 --leak-check=full --show-leak-kinds=definite \
 	--errors-for-leak-kinds=definite --track-fds=no
 # Two run thousands of whole operations, which takes valgrind ten minutes: the sanitizers see them all,
@@ -301,13 +303,14 @@ check-all:
 	+@$(SUBMAKE) VARIANT=asan unit-bins replay-bins
 	+@$(SUBMAKE) man
 	$(Q)$(RUN) $(call LIVE_ITEMS,live,build/release,$(LONG_LIVE)) $(LINT_ITEMS) $(GEN_ITEMS) \
-		$(DOC_ITEMS) $(filter-out $(LONG_TEST),$(TEST_ITEMS)) $(STARVE_ITEMS) \
-		$(filter-out $(LONG_ITEMS),$(ASAN_ITEMS)) $(REPLAY_ITEMS)
+		$(DOC_ITEMS) $(filter-out $(LATER),$(TEST_ITEMS)) $(STARVE_ITEMS) \
+		$(filter-out $(LONG_ITEMS) $(LATER),$(ASAN_ITEMS)) $(REPLAY_ITEMS)
 
 check-long: ## what check leaves out because it takes long
 	+@$(SUBMAKE) VARIANT=release live-bins
+	+@$(SUBMAKE) VARIANT=test unit-bins
 	+@$(SUBMAKE) VARIANT=asan unit-bins live-bins
-	$(Q)$(RUN) $(call LIVE_ITEMS,live,build/release,$(filter-out $(GUEST),$(LIVE))) $(LONG_ITEMS) \
+	$(Q)$(RUN) $(call LIVE_ITEMS,live,build/release,$(filter-out $(GUEST),$(LIVE))) $(LONG_ITEMS) $(LATER) \
 		$(call LIVE_ITEMS,live-asan,build/asan,$(GUEST) $(filter-out $(LONG_LIVE),$(LIVE))) $(STARVE_LONG)
 	+@$(SUBMAKE) check-matrix
 

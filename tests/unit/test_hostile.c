@@ -196,6 +196,7 @@ START_TEST(what_is_said_of_jobs_is_held_up_to_a_limit)
     char id[24];
     int n = 0;
 
+    ck_assert_ptr_nonnull(set);
     for (int i = 0; i < 200; i++) {
         (void)snprintf(id, sizeof(id), "%d", i);
         memcpy(text, id, strlen(id));
