@@ -27,6 +27,7 @@ struct detach {
     bool keep_nodes;
     int tries, interval_ms;
     bool was_asked;      /* over a connection that was lost */
+    bool is_deleted;     /* DEVICE_DELETED has been heard */
     char root[64];       /* the node that the device uses */
     const char *device;  /* its id, or ""; within the same piece of memory, as is */
     char *path;          /* the device in QEMU's object tree */
@@ -88,10 +89,12 @@ static bool is_ours(const qblk_op *op, const char *device, const char *path)
 static void hear_deleted(qblk_op *op, const char *text)
 {
     struct qapi_device_deleted_event data;
+    struct detach *mine = op->own;
 
     if (codec_event(&qapi_event_device_deleted, text, &data, NULL, NULL) < 0)
         return;
     if (is_ours(op, data.device, data.path)) {
+        mine->is_deleted = true;
         engine_come(&op->engine, NULL);
         monitor_ask_turn(op->monitor);
     }
@@ -123,23 +126,25 @@ static void hear(qblk_op *op, const char *name, const char *text)
         hear_refused(op, text);
 }
 
-/* device_del was refused. Once it has been asked for, a device that is not there is gone, and any
- * other refusal says that QEMU still waits for the guest. The first time it may be waiting for an
- * earlier request, which nothing but its words tells apart from a device that cannot be unplugged
- * at all. A device that was asked for by whoever began this may be going just now: it has no name
- * any more, and the event is still to come. */
+/* device_del was refused. Asked for once more, a device that is not there is gone, and any other
+ * refusal says that QEMU still waits for the guest. The first time it may be waiting for an earlier
+ * request, which nothing but its words tells apart from a device that cannot be unplugged at all. A
+ * device that was asked for by whoever began this, or over a connection that was lost, may be going
+ * just now: it has no name any more, but has its disk until the event, which is still to come unless
+ * it came between the look and the command. */
 static int see_refusal(void *arg, struct engine *engine, const char *reply, qblk_error *error)
 {
     const qblk_op *op = arg;
     const struct detach *mine = op->own;
+    bool is_unknown = strcmp(error->qmp_class, "DeviceNotFound") == 0;
 
     (void)reply;
     if (error->code != QBLK_E_QEMU)
         return -error->err;
-    if ((engine->tried > 1 || mine->was_asked) && strcmp(error->qmp_class, "DeviceNotFound") == 0)
+    if (is_unknown && (engine->tried > 1 || mine->is_deleted))
         engine_come(engine, NULL);
     else if (engine->tried == 1 && strstr(error->text, "in the process of unplug") == NULL &&
-             !(op->is_resumed && strcmp(error->qmp_class, "DeviceNotFound") == 0))
+             !(is_unknown && (op->is_resumed || mine->was_asked)))
         return -error->err;
     return 0;
 }
