@@ -39,7 +39,6 @@
 #include <sys/socket.h>
 #include <sys/un.h>
 #include <sys/wait.h>
-#include <time.h>
 #include <unistd.h>
 
 #define PATIENCE_S 20
@@ -95,16 +94,13 @@ static int unix_socket(const char *path, struct sockaddr_un *address) {
     return fd;
 }
 
+/* Whoever is to be there listens before the proxy is started: it does not try again. */
 static int dial(const char *path) {
-    const struct timespec pause = { 0, 2000000 };
     struct sockaddr_un address;
     int fd = unix_socket(path, &address);
 
-    for (int i = 0; connect(fd, (const struct sockaddr *)&address, sizeof address) != 0; i++) {
-        if (i == 5000)
-            die(path);
-        nanosleep(&pause, NULL);
-    }
+    if (connect(fd, (const struct sockaddr *)&address, sizeof address) != 0)
+        die(path);
     return fd;
 }
 

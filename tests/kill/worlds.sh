@@ -80,10 +80,20 @@ start_scratch() {
 }
 
 start_machine() {
-    "$QEMU" -nodefaults -display none -machine microvm,accel=tcg -m 16 -S \
-        -qmp "unix:$PWD/m0,server=on,wait=off" -qmp "unix:$PWD/m1,server=on,wait=off" \
-        "$@" >qemu.log 2>&1 </dev/null &
+    start_listening "$QEMU" -nodefaults -display none -machine microvm,accel=tcg -m 16 -S \
+        -chardev socket,id=c0,fd=3,server=on,wait=off -mon chardev=c0,mode=control \
+        -chardev socket,id=c1,fd=4,server=on,wait=off -mon chardev=c1,mode=control "$@"
+}
+
+# start_listening COMMAND...: with the monitors' sockets m0 and m1, at which somebody listens once this
+# returns, as 3 and 4
+start_listening() {
+    local line
+    [ -p listening ] || mkfifo listening || fail "no FIFO"
+    rm -f m0 m1
+    "$build/tests/live/listen" m0 m1 -- "$@" >listening 2>qemu.log </dev/null &
     qemu_pid=$!
+    read -r -t "$patience" line <listening && [ "$line" = ready ] || fail "nobody listens: $(cat qemu.log)"
 }
 
 start_blockdev() {
@@ -102,12 +112,10 @@ start_drive() {
 
 # The guest's writes come in by an export.
 start_qsd() {
-    "$QSD" --chardev "socket,id=c0,path=$PWD/m0,server=on,wait=off" --monitor chardev=c0 \
-        --chardev "socket,id=c1,path=$PWD/m1,server=on,wait=off" --monitor chardev=c1 \
-        "${chain_nodes[@]}" \
+    start_listening "$QSD" --chardev socket,id=c0,fd=3,server=on,wait=off --monitor chardev=c0 \
+        --chardev socket,id=c1,fd=4,server=on,wait=off --monitor chardev=c1 "${chain_nodes[@]}" \
         --nbd-server "addr.type=unix,addr.path=$PWD/nbd" \
-        --export nbd,id=ex0,node-name=top,name=disk,writable=on >qemu.log 2>&1 </dev/null &
-    qemu_pid=$!
+        --export nbd,id=ex0,node-name=top,name=disk,writable=on
 }
 
 # Serves a raw target.
@@ -143,8 +151,8 @@ add_bitmap() {
             'qemu-io -d /machine/peripheral/vd0 "write -P 0 640k 64k"' >/dev/null || fail "no bitmap"
 }
 
-# look: the graph edge by edge, jobs, exports, bitmaps, sizes and limits, without what is drawn by lot, to
-# $shape; the guest writes and reads
+# look_and_write: the graph edge by edge, jobs, exports, bitmaps, sizes and limits, without what is drawn
+# by lot, to $shape; the guest writes and reads
 look_and_write() {
     local lines=() word said='' was=''
     case $world in

@@ -23,7 +23,7 @@ start_real() {
     command -v qemu-ga >/dev/null || skip "no qemu-ga here"
     mkdir state
     mkfifo ready
-    "$build/tests/live/listen" "$dir/agent" qemu-ga -t "$dir/state" -f "$dir/state/pid" \
+    "$build/tests/live/listen" "$dir/agent" -- qemu-ga -t "$dir/state" -f "$dir/state/pid" \
         -b "$never" >ready 2>agent.log </dev/null &
     agent_pid=$!
     started="${started-} $agent_pid"
