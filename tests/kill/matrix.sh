@@ -50,16 +50,6 @@ patterns=("$@")
 
 # ---- which ----------------------------------------------------------------------------------------
 
-wanted() {
-    local pattern
-    [ ${#patterns[@]} -gt 0 ] || return 0
-    for pattern in "${patterns[@]}"; do
-        # shellcheck disable=SC2053 # a pattern
-        [[ $1 != $pattern ]] || return 0
-    done
-    return 1
-}
-
 # parts_of NAME: what has cells of its own
 parts_of() {
     local part
@@ -129,6 +119,7 @@ record_all() {
     local name
     while read -r name; do
         mkdir "$template/claim.$name" 2>/dev/null || continue
+        echo "$name, undisturbed" >"$at"
         in_scratch record_part "$name" || echo "$name FAILED $why" >>"$results"
     done <"$1"
 }
@@ -137,20 +128,21 @@ record_all() {
 run_cells() {
     local i words
     for ((i = $1; i < ${#cells_of[@]}; i++)); do
+        echo "${cells_of[i]}" >"$at"
         read -ra words <<<"${cells_of[i]}"
         cell "${words[@]}"
         [ $((i + 1)) -lt ${#cells_of[@]} ] || see_end_of_scratch
         if [ -z "${qemu_pid-}" ]; then
             # It has passed once it is seen that nothing was left running.
-            echo "${cells_of[i]} ok $result" >"$last"
+            echo "${cells_of[i]} ok $result$uncut" >"$last"
             break
         fi
-        echo "${cells_of[i]} ok $result" >&3
+        echo "${cells_of[i]} ok $result$uncut" >&3
     done
 }
 
 run_part() {
-    local cells_of next=0 before after
+    local cells_of next=0 before after last=$template/last.${at##*.}
     mapfile -t cells_of <"$template/cells.$1"
     while [ "$next" -lt ${#cells_of[@]} ]; do
         before=$(wc -l <"$results")
@@ -173,19 +165,6 @@ run_all() {
         mkdir "$template/claim.cells.$name" 2>/dev/null || continue
         run_part "$name"
     done <"$1"
-}
-
-# work_off FUNCTION LIST: by all workers
-work_off() {
-    local w pids=
-    for ((w = 0; w < workers; w++)); do
-        results=$template/results.$w last=$template/last.$w
-        : >>"$results"
-        "$1" "$2" &
-        pids="$pids $!"
-    done
-    # shellcheck disable=SC2086 # a list
-    wait $pids
 }
 
 record_or_die() {

@@ -1,5 +1,55 @@
-# tests/live/lib_table.sh - the tables of the matrices
-# shellcheck shell=bash
+# tests/live/lib_table.sh - what the matrices share: which cells, the workers, the table
+# shellcheck shell=bash disable=SC2034,SC2154 # variables of those who use it
+
+# wanted NAME: it matches one of the $patterns, or there are none
+wanted() {
+    local pattern
+    [ ${#patterns[@]} -gt 0 ] || return 0
+    for pattern in "${patterns[@]}"; do
+        # shellcheck disable=SC2053 # a pattern
+        [[ $1 != $pattern ]] || return 0
+    done
+    return 1
+}
+
+# work_off FUNCTION LIST: FUNCTION LIST NUMBER in each of the $workers; its results go to $results, and
+# what it is at to $at. If they are not done in $MATRIX_LIMIT seconds, some times what they need, they are
+# ended, QEMUs and all: a run that hangs fails.
+work_off() {
+    local w groups=() keeper limit=${MATRIX_LIMIT:-1500}
+    trap 'out_of_time' TERM
+    set -m # a process group for each
+    for ((w = 0; w < workers; w++)); do
+        results=$template/results.$w at=$template/at.$w
+        : >>"$results"
+        "$1" "$2" "$w" &
+        groups+=("$!")
+    done
+    # To the shell itself, which may be what hangs: bash's wait has done so.
+    { sleep "$limit" && kill -TERM $$ && sleep 20 && kill -KILL $$; } >/dev/null 2>&1 &
+    keeper=$!
+    set +m
+    wait "${groups[@]}"
+    # Not SIGTERM: one that has only just been forked would still carry out our traps.
+    kill -KILL -- "-$keeper"
+    wait "$keeper" 2>/dev/null
+    trap - TERM
+}
+
+out_of_time() {
+    local group
+    trap - TERM
+    echo "not ok: not done after $limit s; the workers were at:"
+    cat "$template"/at.* | sed 's/^/    /'
+    for group in "${groups[@]}"; do kill -TERM -- "-$group"; done 2>/dev/null
+    # They end their QEMUs; whoever does not is the one that hangs.
+    timeout 10 tail -f /dev/null "${groups[@]/#/--pid=}"
+    for group in "${groups[@]}" "$keeper"; do kill -KILL -- "-$group"; done 2>/dev/null
+    wait "$keeper" 2>/dev/null
+    echo "0 passed, 1 failed"
+    [ -z "${RUN_TALLY-}" ] || echo "0 1" >>"$RUN_TALLY"
+    exit 1
+}
 
 # print_table "FIELD|FIELD..." "COLUMN COLUMN..." <LINES: as a table with the fields that name a row, the
 # columns, and a line of how many cells each column has. A line is ROW, COLUMN, WORD with tabs between,

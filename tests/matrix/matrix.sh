@@ -91,16 +91,6 @@ try() {
     rm -rf "$dir"
 }
 
-wanted() {
-    local pattern
-    [ ${#patterns[@]} -gt 0 ] || return 0
-    for pattern in "${patterns[@]}"; do
-        # shellcheck disable=SC2053 # a pattern
-        [[ $1 != $pattern ]] || return 0
-    done
-    return 1
-}
-
 # All cells. The slice: along the diagonals, so that each operation, world and outcome is there.
 list_cells() {
     local name world outcome i=0 j k
@@ -129,18 +119,9 @@ work() {
     local number=0 name world outcome
     while read -r name world outcome; do
         [ $((number++ % workers)) = "$2" ] || continue
+        echo "$name $world $outcome" >"$at"
         try "$name" "$world" "$outcome"
-    done <"$1" >>"$template/results.$2"
-}
-
-work_off() {
-    local w pids=
-    for ((w = 0; w < workers; w++)); do
-        work "$1" "$w" &
-        pids="$pids $!"
-    done
-    # shellcheck disable=SC2086 # a list
-    wait $pids
+    done <"$1" >>"$results"
 }
 
 print_results() {
@@ -159,8 +140,8 @@ list_cells >"$template/list"
 needed_first "$template/list" >"$template/first"
 grep -vxFf "$template/first" "$template/list" >"$template/rest"
 [ -s "$template/first" ] || cp "$template/list" "$template/rest"
-work_off "$template/first"
-work_off "$template/rest"
+work_off work "$template/first"
+work_off work "$template/rest"
 cat "$template"/results.* | sort -k1,2 >"$template/results"
 print_results "$template/results" | tee "$table"
 grep ' FAILED ' "$template/results"
