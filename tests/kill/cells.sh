@@ -46,7 +46,7 @@ recover() {
 # ---- undisturbed ----------------------------------------------------------------------------------
 
 begin() {
-    was_late=no was_recovered=no stale='' result='' ended_as=''
+    was_late=no was_recovered=no stale='' result='' ended_as='' uncut=''
     define "$1"
     set_targets
     [ -n "${qemu_pid-}" ] || start_scratch
@@ -65,8 +65,7 @@ record() {
         see_before
     else
         [ "$status" = 0 ] || fail "qblk ended with $status: $(tail -n 1 out)"
-        [ "$result" = "$done_as" ] || [ "$result$done_as" = completednothing ] ||
-            fail "the result is $result"
+        is_done || fail "the result is $result"
         look
         echo "$shape" >"$template/after.$op"
         [ -z "$bitmap" ] || [[ $shape =~ bitmap\ [^\ ]*\ b\ recording\ persistent\ +131072 ]] ||
@@ -122,6 +121,7 @@ cell() {
     rm -f report report.recover
     if [ "$mode" = back ]; then
         cut_at back "$side" "$n" report --wait "$patience" "${args[@]}" --reconnect 20
+        [ "$was_cut" = yes ] || see_uncut "$name" "$side" "$n"
         see_back
         return
     elif [ "$name" = "$op" ]; then
@@ -140,8 +140,7 @@ cell() {
         return
     fi
     if [ "$was_cut" = no ]; then
-        # One message less than in the recorded run: then it has come to its end.
-        [ "$status" != 137 ] && [ "$status" != 3 ] || fail "ended with $status, but nobody cut it"
+        see_uncut "$name" "$side" "$n"
     else
         see_end "$mode"
         # Whoever lives to see the end thaws what he has frozen.
@@ -167,28 +166,55 @@ cell() {
     see_thawed
 }
 
-# The operation has gone on where it was, once it had its connection again.
+# see_uncut NAME SIDE N: one event less than in the recorded run, so that its last message, which is
+# always one from QEMU, did not come, and the operation has come to its end
+see_uncut() {
+    [ "$2" = r ] && [ "$3" = "$(grep -c '^<' "$template/report.$1")" ] ||
+        fail "nobody cut it, and that was not the last message"
+    [ "$status" != 137 ] && [ "$status" != 3 ] || fail "ended with $status, but nobody cut it"
+    uncut=' uncut'
+}
+
+# The operation has gone on where it was, once it had its connection again, and has not begun twice.
+# Limits may be set once more, and a device that was asked to go may be asked again.
 see_back() {
+    local most=$members
     see_result
-    [ "$status" = 0 ] && [ "$result" = "$done_as" ] ||
+    [ "$status" = 0 ] && is_done ||
         fail "cut, and back again, it ended with $status: $(tail -n 1 out)"
+    hear report
+    case $kind in
+    detach | throttle) most=2 ;;
+    esac
+    told "$start " && [ "$times" -ge "$members" ] && [ "$times" -le "$most" ] ||
+        fail "cut, and back again, $start was sent $times times"
     recover
     [ "$result" = nothing ] || fail "recover says $result after all is done"
     result=$done_as
     see_after
 }
 
+# What is done at once has no journal, and so is nothing to recover.
+is_done() {
+    [ "$result" = "$done_as" ] || [ "$result$done_as" = completednothing ]
+}
+
 # list_cells NAME: the cells of an operation. What only asks changes nothing, so that nothing but the
 # kill itself can matter there. An answer upon which the client at once sends the next command is not
-# cut at: it says there what it says after that command, where it is cut.
+# cut at: it says there what it says after that command, where it is cut. See matrix.sh.
 list_cells() {
-    local name=$1 modes=() mode n=0 m=0 side word changes=no sides i
+    local name=$1 modes=() mode n=0 m=0 side word changes=no sides i shares=''
     define "${name%+*}"
     case $name in
-    *+agent | *.*) ;;
-    *+*) modes=(late) ;;
+    *+agent) ;;
+    *.*) shares=yes ;;
+    *+*)
+        modes=(late)
+        ! has cut || modes+=(cut)
+        ;;
     *) for mode in cut late death back; do ! has "$mode" || modes+=("$mode"); done ;;
     esac
+    has cut || [ "${name%+agent}" != "$name" ] || shares=yes
     mapfile -t sides < <(cut -c 1 "$template/report.$name")
     for ((i = 0; i < ${#sides[@]}; i++)); do
         read -r side word _ || break
@@ -202,8 +228,10 @@ list_cells() {
             for mode in "${modes[@]}"; do echo "$name $mode c $n"; done
             ;;
         '<')
-            echo "$name kill r $((++m))"
-            [ "$changes" = yes ] && [ "${sides[i + 1]-}" != '>' ] || continue
+            m=$((m + 1))
+            [ "$changes" = yes ] || continue
+            [ -n "$shares" ] && [ "${sides[i - 1]}" = '>' ] || echo "$name kill r $m"
+            [ "${sides[i + 1]-}" != '>' ] || continue
             for mode in "${modes[@]}"; do
                 case $mode in
                 cut | back) echo "$name $mode r $m" ;;

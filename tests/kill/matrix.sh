@@ -19,6 +19,18 @@
 # OPERATION+agent kill the client at each message of its talk with the guest agent: a guest that it has
 # frozen is thawed whatever happens. OPERATION.drive and OPERATION.qsd are the other worlds.
 #
+# Not every instant has every way to end. Left out is what another cell has shown already:
+#   - cut, late, back and death before the first command that changes something: only the kill can matter;
+#   - the kill at what is read before that command: QEMU has answered it just the same when the client is
+#     killed at what it sends next, or has sent before;
+#   - cut and back at an answer upon which the client at once sends the next command;
+#   - the kill at an answer straight after its command, where the command's own kill waits for the same
+#     answer: in the other worlds, and in operations without cut (operations.sh), whose plan is also that
+#     of one that has it. What the client itself does upon the answer is seen in that one.
+# QEMU may announce less in one run than in another, so that the last message that was counted does not
+# come. That cell counts as passed, and as "not cut" in the last lines; at any other message, and
+# at any command, one in which nothing was cut has failed.
+#
 # A QEMU that was found exactly as before is used for the next cell of the same operation.
 #
 # The table goes to standard output, each line of it for all instants in a row that came out alike, and
@@ -274,9 +286,10 @@ print_results -a
 grep ' FAILED ' "$template/results" | sed 's/^/not ok /'
 all=$(awk '{ n += $1 } END { print n + 0 }' "$template/sizes")
 passed=$(grep -c ' ok ' "$template/results")
+uncut=$(grep -c ' uncut$' "$template/results")
 echo "$all cells at $(cat "$template"/report.* | grep -c '^[<>]') messages of" \
     "$(wc -l <"$template/parts") conversations, in $((SECONDS - began)) s" \
-    "($((recorded - began)) s to record them)"
+    "($((recorded - began)) s to record them); $uncut not cut"
 echo "$passed passed, $((all - passed)) failed"
 [ -z "${RUN_TALLY-}" ] || echo "$passed $((all - passed))" >>"$RUN_TALLY"
 [ "$all" = "$passed" ] && [ "$passed" -gt 0 ]

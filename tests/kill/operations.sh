@@ -15,23 +15,23 @@
 #                    operation and its step, so not all variants of one plan have such cells.
 #            back    the connection is cut, and comes back (--reconnect)
 #            undo    recover is ended at each of its messages, the operation having been killed before
-#                    its start; end: after it
+#                    its start; end: after it. Cut, too, if the operation has such cells.
 #            agent   SIGKILL at each message of the talk with the guest agent
 #            drive   the same on a disk of -drive, with SIGKILL; qsd: in the storage daemon
 # Which devices can go without a guest, a detach has to know: its disk is a SCSI one.
 # An image copy or over is new.
 operations() {
     sed -E '/^#|^$/d; s/ *\| */|/g' <<'TABLE'
-pull-whole         | pull DISK                              | block-stream    | completed | top  | top  | -        | cut late death undo end qsd
+pull-whole         | pull DISK                              | block-stream    | completed | top  | top  | -        | cut late death back undo end qsd
 pull-base          | pull DISK --base @2                    | block-stream    | completed | top  | top  | base     | cut late death back undo end drive
 pull-into          | pull DISK --into @1                    | block-stream    | completed | top  | top  | mid      | late death undo end
 pull-bottom        | pull DISK --bottom @1                  | block-stream    | completed | top  | top  | base     | late undo end
 pull-bitmaps       | pull DISK --base @2                    | block-stream    | completed | top  | top  | base     | late undo end
-commit-middle      | commit DISK --top @1 --base @2         | block-commit    | completed | top  | top  | base     | cut late death undo end drive qsd
+commit-middle      | commit DISK --top @1 --base @2         | block-commit    | completed | top  | top  | base     | cut late death back undo end drive qsd
 commit-pivot       | commit DISK --pivot                    | block-commit    | pivoted   | base | base | -        | cut late death back undo end drive qsd
 commit-bitmaps     | commit DISK --pivot                    | block-commit    | pivoted   | base | base | -        | late undo end
 commit-finish      | commit DISK --finish                   | block-commit    | finished  | top  | base | -        | cut late death undo end
-commit-keep        | commit DISK --keep                     | block-commit    | kept      | top  | base | -        | late end
+commit-keep        | commit DISK --keep                     | block-commit    | kept      | top  | base | -        | cut late end
 copy-finish        | copy DISK TARGET --finish              | blockdev-mirror | finished  | top  | copy | -        | cut late death back undo end drive qsd
 copy-pivot         | copy DISK TARGET --pivot               | blockdev-mirror | pivoted   | copy | copy | -        | cut late death back undo end drive qsd
 copy-keep          | copy DISK TARGET --keep                | blockdev-mirror | kept      | top  | copy | -        | cut late death undo end drive
@@ -43,32 +43,32 @@ copy-raw-pivot     | copy DISK TARGET --format raw --pivot  | blockdev-mirror | 
 copy-reuse-pivot   | copy DISK TARGET --reuse-external --format qcow2 --pivot | blockdev-mirror | pivoted | copy | copy | - |
 copy-legacy-finish | copy DISK TARGET --legacy --finish     | drive-mirror    | finished  | top  | copy | -        |
 copy-legacy-pivot  | copy DISK TARGET --legacy --pivot      | drive-mirror    | pivoted   | copy | copy | -        | cut late death undo end drive
-copy-nbd-finish    | copy DISK NBD --finish                 | blockdev-mirror | finished  | top  | copy | -        | late undo end
-copy-nbd-pivot     | copy DISK NBD --pivot                  | blockdev-mirror | pivoted   | copy | copy | -        | late undo end
-copy-json-pivot    | copy DISK --blockdev JSON --pivot      | blockdev-mirror | pivoted   | copy | copy | -        | late undo end
+copy-nbd-finish    | copy DISK NBD --finish                 | blockdev-mirror | finished  | top  | copy | -        | cut late undo end
+copy-nbd-pivot     | copy DISK NBD --pivot                  | blockdev-mirror | pivoted   | copy | copy | -        | cut late undo end
+copy-json-pivot    | copy DISK --blockdev JSON --pivot      | blockdev-mirror | pivoted   | copy | copy | -        | cut late undo end
 copy-quiesced      | copy DISK TARGET --finish --quiesce AGENT | blockdev-mirror | finished | top | copy | -       | cut end agent
-copy-two-finish    | copy DISK=TARGET d1=TARGET1 --finish   | blockdev-mirror | finished  | top  | copy | -        | undo end
-copy-two-pivot     | copy DISK=TARGET d1=TARGET1 --pivot    | blockdev-mirror | pivoted   | copy | copy | -        | cut late death undo end
-swap-pivot         | swap DISK TARGET --resize 2M           | blockdev-mirror | pivoted   | copy | copy | -        | cut late death undo end
+copy-two-finish    | copy DISK=TARGET d1=TARGET1 --finish   | blockdev-mirror | finished  | top  | copy | -        | cut undo end
+copy-two-pivot     | copy DISK=TARGET d1=TARGET1 --pivot    | blockdev-mirror | pivoted   | copy | copy | -        | cut late death back undo end
+swap-pivot         | swap DISK TARGET --resize 2M           | blockdev-mirror | pivoted   | copy | copy | -        | cut late death back undo end
 backup-full        | backup DISK TARGET                     | blockdev-backup | completed | top  | copy | -        | cut late death back undo end drive qsd
-backup-top         | backup DISK TARGET --sync top          | blockdev-backup | completed | top  | copy | mid base | late death undo end
+backup-top         | backup DISK TARGET --sync top          | blockdev-backup | completed | top  | copy | mid base | cut late death back undo end
 backup-raw         | backup DISK TARGET --format raw        | blockdev-backup | completed | top  | copy | -        |
 backup-bitmaps     | backup DISK TARGET                     | blockdev-backup | completed | top  | copy | -        | late
 backup-reuse       | backup DISK TARGET --reuse-external    | blockdev-backup | completed | top  | copy | -        |
 backup-legacy      | backup DISK TARGET --legacy            | drive-backup    | completed | top  | copy | -        | late undo end
-snapshot-one       | snapshot DISK=TARGET                   | transaction     | completed | over | over | top mid base | cut late death undo end drive qsd
-snapshot-three     | snapshot DISK=TARGET d1=TARGET1 d2=TARGET2 | transaction | completed | over | over | top mid base | death undo end
+snapshot-one       | snapshot DISK=TARGET                   | transaction     | completed | over | over | top mid base | cut late death back undo end drive qsd
+snapshot-three     | snapshot DISK=TARGET d1=TARGET1 d2=TARGET2 | transaction | completed | over | over | top mid base | cut death undo end
 snapshot-reuse     | snapshot DISK=TARGET --reuse-external  | transaction     | completed | over | over | top mid base |
 snapshot-bitmaps   | snapshot DISK=TARGET                   | transaction     | completed | over | over | top mid base | late
 snapshot-quiesced  | snapshot DISK=TARGET --quiesce AGENT   | transaction     | completed | over | over | top mid base | cut late death undo end agent
-resize             | resize DISK 2M                         | block_resize    | nothing   | top  | top  | mid base | cut late drive
-throttle           | throttle DISK --bps 64M --iops 500     | block_set_io_throttle | nothing | top | top | mid base | cut late drive
-detach             | detach DISK                            | device_del      | completed | -    | -    | -        | cut late death undo end
+resize             | resize DISK 2M                         | block_resize    | nothing   | top  | top  | mid base | cut late back drive
+throttle           | throttle DISK --bps 64M --iops 500     | block_set_io_throttle | nothing | top | top | mid base | cut late back drive
+detach             | detach DISK                            | device_del      | completed | -    | -    | -        | cut late death back undo end
 refused-copy       | copy DISK TARGET --finish              | blockdev-mirror | failed    | top  | copy | -        | cut late death
 TABLE
 }
 
-# names_of: every operation with the worlds that it is in: NAME, NAME.drive, NAME.qsd
+# names_of_all: every operation with the worlds that it is in: NAME, NAME.drive, NAME.qsd
 names_of_all() {
     local name rest cells
     while IFS='|' read -r name rest; do

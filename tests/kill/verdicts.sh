@@ -281,21 +281,41 @@ judge() {
 
 # ---- the client -----------------------------------------------------------------------------------
 
+# heard_answers: the client heard an answer to all that it had sent before anything was done to it;
+# from then on, $heard is only that
+heard_answers() {
+    local side word sent=0 answers=0
+    heard=${heard%%$'\ncut\n'*}$'\n'
+    while read -r side word _; do
+        case "$side $word" in
+        '> '*) sent=$((sent + 1)) ;;
+        '< return' | '< error') answers=$((answers + 1)) ;;
+        esac
+    done <<<"$heard"
+    [ "$sent" = "$answers" ]
+}
+
 # see_end MODE: a client whose connection was cut says so; one that had heard all that it wanted to
 # may have ended by itself before anything could be done to it
 see_end() {
-    local wanted=137
+    local wanted=137 last=$closed
     see_clean
     [ "$1" = kill ] || [ "$1" = late ] || wanted=3
     [ "$status" != "$wanted" ] || return 0
+    # What is kept leaves its journal to whoever ends it; what is done at once has none.
+    case $done_as in
+    kept | nothing) last="$start " ;;
+    esac
+    [ -z "$touch" ] || last="blockdev-del $any\\.probe$eol"
     case $status in
     0 | 1 | 6)
-        # What is kept leaves its journal to whoever ends it; what is done at once has none.
-        [ -z "$touch" ] && [ "$done_as" != kept ] && [ "$done_as" != nothing ] || return 0
         hear report
-        ! told "$closed" || return 0
-        hear report.recover
-        ! told "$closed" || return 0
+        if [ "$was_recovered" = yes ]; then
+            hear report.recover
+            # Of what it only finds kept it has no more to do.
+            [ "$done_as" != kept ] || last=
+        fi
+        ! heard_answers || ! told "$last" || return 0
         ;;
     esac
     fail "the client ended with $status, not $wanted: $(tail -n 1 err)"
