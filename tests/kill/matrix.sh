@@ -27,9 +27,11 @@
 #   - the kill at an answer straight after its command, where the command's own kill waits for the same
 #     answer: in the other worlds, and in operations without cut (operations.sh), whose plan is also that
 #     of one that has it. What the client itself does upon the answer is seen in that one.
-# QEMU may announce less in one run than in another, so that the last message that was counted does not
-# come. That cell counts as passed, and as "not cut" in the last lines; at any other message, and
-# at any command, one in which nothing was cut has failed.
+#   - any kill before the command that first changes something: in those worlds and operations, and for
+#     recover of operations without back, as its look at QEMU does not depend on what is left there.
+# QEMU may announce less in one run than in another, and never come to a message that was counted.
+# That cell counts as passed, and as "not cut" in the last lines. One in which nothing was cut although the
+# message came, or that was to be cut at a command, has failed.
 #
 # A QEMU that was found exactly as before is used for the next cell of the same operation.
 #
