@@ -194,10 +194,12 @@ static void over(qblk_op *op)
 
     name_target(op);
     if (error->code == QBLK_E_NONE) {
-        if (success(op) == QBLK_RESULT_KEPT)
+        if (success(op) == QBLK_RESULT_KEPT) {
+            op->has_job = true; /* also if it was ready before, and nothing had to be heard of it */
             tell_kept(op);
-        else if (success(op) == QBLK_RESULT_PIVOTED)
+        } else if (success(op) == QBLK_RESULT_PIVOTED) {
             tell_moved(op);
+        }
         op_end(op, success(op), NULL);
     } else if (error->kind == QBLK_KIND_CANCELLED && op->is_resumed && !op->is_own) {
         op_end(op, QBLK_RESULT_UNDONE, NULL);

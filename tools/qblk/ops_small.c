@@ -90,7 +90,6 @@ static void limits_lines(struct cli *cli, const qblk_limits *limits)
              limits->disk, limits->node);
 }
 
-/* What is only asked is asked again if the connection is lost meanwhile. */
 static int read_limits(struct session *session, const char *disk, qblk_limits *limits,
                        qblk_error *error)
 {
@@ -98,8 +97,7 @@ static int read_limits(struct session *session, const char *disk, qblk_limits *l
 
     do
         r = qblk_throttle_read(session->monitor, disk, cli_left_ms(session->cli), limits, error);
-    while (r < 0 && error->code == QBLK_E_LOST &&
-           qblk_monitor_get_state(session->monitor) == QBLK_MONITOR_AWAY);
+    while (r < 0 && session_asks_again(session, error));
     return r;
 }
 

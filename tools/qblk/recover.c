@@ -15,15 +15,13 @@ struct open_ops {
     int n;
 };
 
-/* Reads what there is; if the connection is lost meanwhile, once more on the next. */
 static int find_all(struct session *session, struct open_ops *ops, qblk_error *error)
 {
     int r;
 
     do {
         r = qblk_remains_read(session->monitor, cli_left_ms(session->cli), &ops->remains, error);
-    } while (r < 0 && error->code == QBLK_E_LOST &&
-             qblk_monitor_get_state(session->monitor) == QBLK_MONITOR_AWAY);
+    } while (r < 0 && session_asks_again(session, error));
     if (r < 0)
         return r;
     while (qblk_remains_op(ops->remains, ops->n) != NULL)
@@ -118,35 +116,48 @@ static void say_end(struct op_run *run, bool found)
     out_line(cli, &line);
 }
 
-static int recover_all(struct op_run *run, struct open_ops *ops)
+static bool is_wanted(const struct cli *cli, const qblk_open_op *op)
+{
+    return cli->opt.operation == NULL || strcmp(cli->opt.operation, op->operation) == 0;
+}
+
+static int report_unknown(struct cli *cli)
+{
+    qblk_error error;
+
+    (void)own_error(&error, QBLK_KIND_REFUSED, QBLK_E_UNKNOWN_JOB, "there is no open operation '%s'; "
+                    "'qblk recover --list' shows what is open", cli->opt.operation);
+    return report_error(cli, &error);
+}
+
+/* *found is whether something has been said of an operation, in this pass or the one before. */
+static int recover_all(struct op_run *run, struct open_ops *ops, bool *found)
 {
     struct cli *cli = run->cli;
     int status = EXIT_DONE;
-    bool found = false;
+    bool is_put_off = false;
 
     for (int i = 0; i < ops->n; i++) {
         const qblk_open_op *op = qblk_remains_op(ops->remains, i);
         int r;
 
-        if (ops->is_done[i] ||
-            (cli->opt.operation != NULL && strcmp(cli->opt.operation, op->operation) != 0))
+        if (ops->is_done[i] || !is_wanted(cli, op))
             continue;
-        found = true;
         ops->is_done[i] = true;
+        run->is_to_try_again = false;
         r = op->n_with > 0 ? recover_together(run, op, ops) : recover_one(run, op);
+        is_put_off = is_put_off || run->is_to_try_again;
+        *found = *found || !run->is_to_try_again;
         status = status == EXIT_DONE ? r : status;
         if (run->session.die_of != 0 || run->is_timed_out)
             return status;
     }
-    if (!found && cli->opt.operation != NULL) {
-        qblk_error error;
-
-        (void)own_error(&error, QBLK_KIND_REFUSED, QBLK_E_UNKNOWN_JOB, "there is no open operation "
-                        "'%s'; 'qblk recover --list' shows what is open", cli->opt.operation);
-        return report_error(cli, &error);
-    }
-    if (!run->is_to_try_again || !run->may_try_again)
-        say_end(run, found);
+    run->is_to_try_again = is_put_off;
+    if (is_put_off)
+        return status;
+    if (!*found && cli->opt.operation != NULL)
+        return report_unknown(cli);
+    say_end(run, *found);
     return status;
 }
 
@@ -162,18 +173,50 @@ static void forget(struct open_ops *ops)
 static int recover_twice(struct op_run *run, struct open_ops *ops)
 {
     qblk_error error;
+    bool found = false;
     int status, again;
 
     run->may_try_again = true;
-    status = recover_all(run, ops);
+    status = recover_all(run, ops, &found);
     run->may_try_again = false;
     if (!run->is_to_try_again || run->session.die_of != 0 || run->is_timed_out)
         return status;
     forget(ops);
     if (find_all(&run->session, ops, &error) < 0)
         return report_error(run->cli, &error);
-    again = recover_all(run, ops);
+    again = recover_all(run, ops, &found);
     return status != EXIT_DONE ? status : again;
+}
+
+static int list(struct cli *cli, const struct open_ops *ops)
+{
+    bool found = cli->opt.operation == NULL;
+
+    for (int i = 0; i < ops->n; i++)
+        found = found || is_wanted(cli, qblk_remains_op(ops->remains, i));
+    if (!found)
+        return report_unknown(cli);
+    remains_list(cli, ops->remains);
+    return EXIT_DONE;
+}
+
+static int check_options(const struct options *opt, qblk_error *error)
+{
+    if (opt->undo && opt->ending != QBLK_END_DEFAULT)
+        return usage_error(error, "--undo and --pivot or --finish exclude one another");
+    if (opt->list && (opt->undo || opt->ending != QBLK_END_DEFAULT))
+        return usage_error(error, "--list shows what recover does without --undo, --pivot or --finish: "
+                           "leave out one or the other");
+    if (opt->all && !opt->list)
+        return usage_error(error, "--all is for --list: what is nobody's is shown, and not recovered");
+    if (opt->all && opt->operation != NULL)
+        return usage_error(error, "--all and --operation exclude one another: --all shows what belongs "
+                           "to no operation");
+    if (opt->operation != NULL && (strlen(opt->operation) != 8 ||
+                                   strspn(opt->operation, "0123456789abcdef") != 8))
+        return usage_error(error, "'%.40s' is not the id of an operation, which is 8 hex digits; "
+                           "'qblk recover --list' shows what is open", opt->operation);
+    return 0;
 }
 
 int run_recover(struct cli *cli)
@@ -183,32 +226,16 @@ int run_recover(struct cli *cli)
     qblk_error error;
     int status;
 
-    if (cli->opt.undo && cli->opt.ending != QBLK_END_DEFAULT) {
-        (void)usage_error(&error, "--undo and --pivot or --finish exclude one another");
-        return report_error(cli, &error);
-    }
-    if (cli->opt.all && !cli->opt.list) {
-        (void)usage_error(&error, "--all is for --list: what is nobody's is shown, and not recovered");
-        return report_error(cli, &error);
-    }
-    if (cli->opt.operation != NULL && (strlen(cli->opt.operation) != 8 ||
-                                       strspn(cli->opt.operation, "0123456789abcdef") != 8)) {
-        (void)usage_error(&error, "'%.40s' is not the id of an operation, which is 8 hex digits; "
-                          "'qblk recover --list' shows what is open", cli->opt.operation);
-        return report_error(cli, &error);
-    }
-    if (op_open(&run, &error) < 0)
+    if (check_options(&cli->opt, &error) < 0 || op_open(&run, &error) < 0)
         return report_error(cli, &error);
     if (find_all(&run.session, &ops, &error) < 0)
         status = report_error(cli, &error);
-    else if (cli->opt.list) {
-        remains_list(cli, ops.remains);
-        status = EXIT_DONE;
-    } else if (session_loop(&run.session, &error) < 0) {
+    else if (cli->opt.list)
+        status = list(cli, &ops);
+    else if (session_loop(&run.session, &error) < 0)
         status = report_error(cli, &error);
-    } else {
+    else
         status = recover_twice(&run, &ops);
-    }
     forget(&ops);
     text_free(&run.results);
     return session_end(&run.session, status);

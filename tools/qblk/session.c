@@ -206,6 +206,12 @@ static void die_of(int signo)
     (void)raise(signo);
 }
 
+bool session_asks_again(const struct session *session, const qblk_error *error)
+{
+    return error->code == QBLK_E_LOST &&
+           qblk_monitor_get_state(session->monitor) == QBLK_MONITOR_AWAY;
+}
+
 int session_end(struct session *session, int status)
 {
     progress_clear(&session->cli->progress);
