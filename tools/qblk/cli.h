@@ -15,7 +15,7 @@ struct given {
     uint64_t value;
 };
 
-/* The values of the options; opts.c has the table that fills it. */
+/* The values of the options; opts_table.c says which option fills which. */
 struct options {
     const char *socket;
     bool json;

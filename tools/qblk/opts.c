@@ -1,195 +1,14 @@
 #include "opts.h"
 
-#include <stddef.h>
 #include <stdio.h>
 #include <string.h>
 
+#include "opts_table.h"
 #include "report.h"
 #include "sizes.h"
 #include "suggest.h"
 #include "text.h"
 #include "verbs.h"
-
-enum opt_kind {
-    OPT_FLAG,    /* bool */
-    OPT_LEVEL,   /* int, one more each time */
-    OPT_TEXT,    /* const char * */
-    OPT_SECONDS, /* int64_t, ms */
-    OPT_LIMIT,   /* the same, not 0 */
-    OPT_RATE,    /* uint64_t */
-    OPT_COUNT,   /* uint64_t, not 0 */
-    OPT_SIZE,    /* uint64_t, bytes, not 0 */
-    OPT_GIVEN,   /* struct given */
-    OPT_GIVEN_RATE, /* struct given, a rate */
-    OPT_CHOICE,  /* const char *, one of choices */
-    OPT_ENDING   /* qblk_ending, value */
-};
-
-struct opt_def {
-    const char *name;
-    char letter;         /* 0: none */
-    enum opt_kind kind;
-    size_t offset;
-    const char *arg;     /* NULL: takes none */
-    const char *choices; /* "a|b" */
-    qblk_ending value;
-    uint32_t verbs;
-    const char *help;
-};
-
-#define AT(member) offsetof(struct options, member)
-#define ENDS(end) .kind = OPT_ENDING, .offset = AT(ending), .value = QBLK_END_##end
-static const struct opt_def table[] = {
-    { "socket", 's', OPT_TEXT, AT(socket), "PATH", .verbs = VERB_ALL,
-      .help = "QEMU's QMP socket; without it $QBLK_SOCKET" },
-    { "wait", 0, OPT_SECONDS, AT(wait_ms), "S", .verbs = VERB_ALL,
-      .help = "wait up to S seconds for the socket to appear" },
-    { "timeout", 0, OPT_LIMIT, AT(timeout_ms), "S", .verbs = VERB_ALL,
-      .help = "give the whole command S seconds; decimals allowed" },
-    { "json", 0, OPT_FLAG, AT(json), .verbs = VERB_ALL,
-      .help = "print one JSON object a line on stdout, the result or error last" },
-    { "quiet", 'q', OPT_FLAG, AT(quiet), .verbs = VERB_ALL,
-      .help = "no notes, no progress line" },
-    { "verbose", 'v', OPT_LEVEL, AT(verbose), .verbs = VERB_ALL,
-      .help = "log to stderr; twice: every message too" },
-    { "help", 'h', OPT_FLAG, AT(help), .verbs = VERB_ALL, .help = "describe the verb" },
-    { "version", 0, OPT_FLAG, AT(version), .verbs = VERB_ALL, .help = "print the version" },
-
-    { "base", 0, OPT_TEXT, AT(base), "IMAGE", .verbs = VERB_PULL | VERB_COMMIT,
-      .help = "pull: keep it and what is below; commit: it takes the data (@1, node, file)" },
-    { "top", 0, OPT_TEXT, AT(top), "IMAGE", .verbs = VERB_COMMIT,
-      .help = "the uppermost image to commit; without it the disk's own" },
-    { "backing-file", 0, OPT_TEXT, AT(backing_file), "STRING", .verbs = VERB_PULL | VERB_COMMIT,
-      .help = "what to record in the image above as its backing file" },
-    { "into", 0, OPT_TEXT, AT(into), "IMAGE", .verbs = VERB_PULL,
-      .help = "the image that takes the data; without it the disk's top" },
-    { "bottom", 0, OPT_TEXT, AT(bottom), "IMAGE", .verbs = VERB_PULL,
-      .help = "instead of --base: the lowest image to pull; what is below may change meanwhile" },
-    { "relative", 0, OPT_FLAG, AT(relative),
-      .verbs = VERB_PULL | VERB_COMMIT | VERB_COPY | VERB_SNAPSHOT,
-      .help = "record a name that is relative to the image's directory" },
-    { "sync", 0, OPT_CHOICE, AT(sync), "MODE", "full|top|none", .verbs = VERB_BACKUP | VERB_COPY,
-      .help = "full (default), top for the top image alone; copy: none for new writes only" },
-    { "no-bitmaps", 0, OPT_FLAG, AT(no_bitmaps),
-      .verbs = VERB_PULL | VERB_COMMIT | VERB_COPY | VERB_SWAP | VERB_SNAPSHOT,
-      .help = "give up the dirty bitmaps of the images that go; snapshot: do not continue any" },
-    { "pivot", 0, .verbs = VERB_COPY | VERB_COMMIT | VERB_RECOVER, ENDS(PIVOT),
-      .help = "once in sync, move the disk (default of commit)" },
-    { "finish", 0, .verbs = VERB_COPY | VERB_COMMIT | VERB_RECOVER, ENDS(FINISH),
-      .help = "once in sync, end; the disk stays where it is (default of copy)" },
-    { "keep", 0, .verbs = VERB_COPY | VERB_COMMIT, ENDS(KEEP),
-      .help = "once in sync, return and leave the job mirroring" },
-    { "shallow", 0, OPT_FLAG, AT(shallow), .verbs = VERB_COPY,
-      .help = "copy the top image alone; TARGET shares the images below" },
-    { "reuse-external", 0, OPT_FLAG, AT(reuse),
-      .verbs = VERB_COPY | VERB_BACKUP | VERB_SNAPSHOT,
-      .help = "TARGET exists and is to be overwritten; FILE is a prepared overlay" },
-    { "resize", 0, OPT_SIZE, AT(resize), "SIZE", .verbs = VERB_SWAP,
-      .help = "give the disk SIZE once it has moved" },
-    { "format", 0, OPT_CHOICE, AT(format), "F", "qcow2|raw",
-      .verbs = VERB_COPY | VERB_SWAP | VERB_BACKUP,
-      .help = "format of TARGET: qcow2 or raw; without it the disk's own" },
-    { "blockdev", 0, OPT_TEXT, AT(blockdev), "JSON", .verbs = VERB_COPY,
-      .help = "in place of TARGET: a node as for blockdev-add, without node-name" },
-    { "quiesce", 0, OPT_TEXT, AT(quiesce), "SOCKET", .verbs = VERB_COPY | VERB_SNAPSHOT,
-      .help = "freeze the guest's file systems meanwhile, through its agent" },
-    { "quiesce-optional", 0, OPT_FLAG, AT(quiesce_optional), .verbs = VERB_COPY | VERB_SNAPSHOT,
-      .help = "go on without if they cannot be frozen" },
-    { "granularity", 0, OPT_SIZE, AT(granularity), "SIZE", .verbs = VERB_COPY,
-      .help = "copy in pieces of SIZE, a power of two from 512 to 64M" },
-    { "buf-size", 0, OPT_SIZE, AT(buf_size), "SIZE", .verbs = VERB_COPY,
-      .help = "have at most SIZE in flight" },
-    { "active", 0, OPT_FLAG, AT(active), .verbs = VERB_COPY | VERB_JOB_CHANGE,
-      .help = "let each of the guest's writes wait until the target has it too" },
-    { "active-late", 0, OPT_FLAG, AT(active_late), .verbs = VERB_COPY,
-      .help = "--active once in sync, where QEMU can" },
-    { "on-source-error", 0, OPT_CHOICE, AT(on_source_error), "POLICY",
-      "report|stop|ignore|enospc", .verbs = VERB_COPY,
-      .help = "--on-error for reads of the disk" },
-    { "on-target-error", 0, OPT_CHOICE, AT(on_target_error), "POLICY",
-      "report|stop|ignore|enospc", .verbs = VERB_COPY,
-      .help = "--on-error for writes to TARGET" },
-    { "compress", 0, OPT_FLAG, AT(compress), .verbs = VERB_BACKUP,
-      .help = "compress the data in TARGET" },
-    { "legacy", 0, OPT_FLAG, AT(legacy), .verbs = VERB_COPY | VERB_BACKUP,
-      .help = "use drive-mirror or drive-backup" },
-    { "speed", 0, OPT_RATE, AT(speed), "RATE", .verbs = VERB_OPS,
-      .help = "at most RATE a second, such as 64M; 0 for no limit" },
-    { "on-error", 0, OPT_CHOICE, AT(on_error), "POLICY", "report|stop|ignore|enospc",
-      .verbs = VERB_OPS,
-      .help = "on an I/O error: report (default), stop, ignore or enospc" },
-    { "dry-run", 0, OPT_FLAG, AT(dry_run), .verbs = VERB_OPS | VERB_SMALL | VERB_SNAPSHOT,
-      .help = "check and print what would be sent; change nothing" },
-    { "async", 0, OPT_FLAG, AT(async), .verbs = VERB_OPS | VERB_JOB_END,
-      .help = "do not wait for the end of the job" },
-    { "cancel-on-timeout", 0, OPT_FLAG, AT(cancel_on_timeout), .verbs = VERB_OPS | VERB_SNAPSHOT,
-      .help = "when --timeout has passed, cancel and undo" },
-    { "list", 0, OPT_FLAG, AT(list), .verbs = VERB_RECOVER,
-      .help = "only list what is open" },
-    { "all", 0, OPT_FLAG, AT(all), .verbs = VERB_RECOVER,
-      .help = "list what belongs to no operation, too, and what frees it" },
-    { "operation", 0, OPT_TEXT, AT(operation), "ID", .verbs = VERB_RECOVER,
-      .help = "only the operation of this id" },
-    { "undo", 0, OPT_FLAG, AT(undo), .verbs = VERB_RECOVER,
-      .help = "cancel what still can be cancelled, and undo it" },
-    { "any", 0, OPT_FLAG, AT(any), .verbs = VERB_JOB_WAIT,
-      .help = "wait for the first of the jobs only" },
-    { "ready", 0, OPT_FLAG, AT(ready), .verbs = VERB_JOB_WAIT,
-      .help = "a job that is ready counts as well" },
-    { "shrink", 0, OPT_FLAG, AT(shrink), .verbs = VERB_RESIZE,
-      .help = "SIZE may be smaller; what is beyond is lost" },
-    { "bps", 0, OPT_GIVEN_RATE, AT(limits[QBLK_LIMIT_BPS]), "RATE", .verbs = VERB_THROTTLE,
-      .help = "at most so many bytes a second in all" },
-    { "bps-rd", 0, OPT_GIVEN_RATE, AT(limits[QBLK_LIMIT_BPS_RD]), "RATE", .verbs = VERB_THROTTLE,
-      .help = "at most so many bytes read a second" },
-    { "bps-wr", 0, OPT_GIVEN_RATE, AT(limits[QBLK_LIMIT_BPS_WR]), "RATE", .verbs = VERB_THROTTLE,
-      .help = "at most so many bytes written a second" },
-    { "iops", 0, OPT_GIVEN, AT(limits[QBLK_LIMIT_IOPS]), "N", .verbs = VERB_THROTTLE,
-      .help = "at most so many requests a second in all" },
-    { "iops-rd", 0, OPT_GIVEN, AT(limits[QBLK_LIMIT_IOPS_RD]), "N", .verbs = VERB_THROTTLE,
-      .help = "at most so many reads a second" },
-    { "iops-wr", 0, OPT_GIVEN, AT(limits[QBLK_LIMIT_IOPS_WR]), "N", .verbs = VERB_THROTTLE,
-      .help = "at most so many writes a second" },
-    { "bps-max", 0, OPT_GIVEN_RATE, AT(limits[QBLK_LIMIT_BPS_MAX]), "RATE", .verbs = VERB_THROTTLE,
-      .help = "for a burst: bytes a second in all" },
-    { "bps-rd-max", 0, OPT_GIVEN_RATE, AT(limits[QBLK_LIMIT_BPS_RD_MAX]), "RATE", .verbs = VERB_THROTTLE,
-      .help = "for a burst: bytes read a second" },
-    { "bps-wr-max", 0, OPT_GIVEN_RATE, AT(limits[QBLK_LIMIT_BPS_WR_MAX]), "RATE", .verbs = VERB_THROTTLE,
-      .help = "for a burst: bytes written a second" },
-    { "iops-max", 0, OPT_GIVEN, AT(limits[QBLK_LIMIT_IOPS_MAX]), "N", .verbs = VERB_THROTTLE,
-      .help = "for a burst: requests a second in all" },
-    { "iops-rd-max", 0, OPT_GIVEN, AT(limits[QBLK_LIMIT_IOPS_RD_MAX]), "N", .verbs = VERB_THROTTLE,
-      .help = "for a burst: reads a second" },
-    { "iops-wr-max", 0, OPT_GIVEN, AT(limits[QBLK_LIMIT_IOPS_WR_MAX]), "N", .verbs = VERB_THROTTLE,
-      .help = "for a burst: writes a second" },
-    { "iops-size", 0, OPT_GIVEN, AT(limits[QBLK_LIMIT_IOPS_SIZE]), "BYTES", .verbs = VERB_THROTTLE,
-      .help = "a request of more bytes counts as several" },
-    { "group", 0, OPT_TEXT, AT(group), "NAME", .verbs = VERB_THROTTLE,
-      .help = "share the limits with the other disks of that group" },
-    { "off", 0, OPT_FLAG, AT(off), .verbs = VERB_THROTTLE, .help = "no limits any more" },
-    { "keep-nodes", 0, OPT_FLAG, AT(keep_nodes), .verbs = VERB_DETACH,
-      .help = "leave the disk's nodes, to be used again" },
-    { "tries", 0, OPT_COUNT, AT(tries), "N", .verbs = VERB_DETACH,
-      .help = "ask the guest N times (8)" },
-    { "interval", 0, OPT_LIMIT, AT(interval_ms), "S", .verbs = VERB_DETACH,
-      .help = "wait S seconds each time (20)" },
-    { "force", 0, OPT_FLAG, AT(force), .verbs = VERB_QMP | VERB_JOB_DISMISS,
-      .help = "although it spoils a job that runs, or takes an open operation's outcome away" },
-    { "reconnect", 0, OPT_LIMIT, AT(reconnect_ms), "S",
-      .verbs = VERB_PULL | VERB_COMMIT | VERB_COPY | VERB_SWAP | VERB_BACKUP | VERB_RESIZE |
-               VERB_THROTTLE | VERB_DETACH | VERB_SNAPSHOT | VERB_JOB_WAIT | VERB_JOB_WATCH |
-               VERB_WATCH | VERB_RECOVER | VERB_EVENTS,
-      .help = "if the connection is lost, try for S seconds to make it again" },
-    { "glob", 0, OPT_TEXT, AT(glob), "PATTERN", .verbs = VERB_WATCH,
-      .help = "every socket whose path matches, now or later; quote it" },
-    { "dot", 0, OPT_FLAG, AT(dot), .verbs = VERB_TREE, .help = "print input for Graphviz" },
-    { "follow", 0, OPT_FLAG, AT(follow), .verbs = VERB_EVENTS,
-      .help = "go on until interrupted (the default)" },
-    { "count", 0, OPT_COUNT, AT(count), "N", .verbs = VERB_EVENTS,
-      .help = "end after N events" },
-};
-
-#define N_OPTS ((int)(sizeof(table) / sizeof(table[0])))
 
 static bool is_for(const struct opt_def *def, uint32_t verb_bit)
 {
@@ -199,8 +18,8 @@ static bool is_for(const struct opt_def *def, uint32_t verb_bit)
 
 bool opts_any(uint32_t verb_bit)
 {
-    for (int i = 0; i < N_OPTS; i++) {
-        if (is_for(&table[i], verb_bit))
+    for (int i = 0; i < n_opts; i++) {
+        if (is_for(&opts_table[i], verb_bit))
             return true;
     }
     return false;
@@ -208,8 +27,8 @@ bool opts_any(uint32_t verb_bit)
 
 void opts_describe(struct text *to, uint32_t verb_bit)
 {
-    for (int i = 0; i < N_OPTS; i++) {
-        const struct opt_def *def = &table[i];
+    for (int i = 0; i < n_opts; i++) {
+        const struct opt_def *def = &opts_table[i];
         struct text left = { NULL, 0, 0 };
 
         if (!is_for(def, verb_bit))
@@ -314,17 +133,17 @@ static const struct opt_def *find_long(const char *name, size_t n, qblk_error *e
     char hint[64];
     struct suggest suggest;
 
-    for (int i = 0; i < N_OPTS; i++) {
-        if (strlen(table[i].name) == n && memcmp(table[i].name, name, n) == 0)
-            return &table[i];
+    for (int i = 0; i < n_opts; i++) {
+        if (strlen(opts_table[i].name) == n && memcmp(opts_table[i].name, name, n) == 0)
+            return &opts_table[i];
     }
     hint[0] = '\0';
     if (n < sizeof(word)) {
         memcpy(word, name, n);
         word[n] = '\0';
         suggest_init(&suggest, word);
-        for (int i = 0; i < N_OPTS; i++)
-            suggest_try(&suggest, table[i].name);
+        for (int i = 0; i < n_opts; i++)
+            suggest_try(&suggest, opts_table[i].name);
         if (suggest.best != NULL)
             (void)snprintf(hint, sizeof(hint), "did you mean --%s? ", suggest.best);
     }
@@ -338,7 +157,7 @@ struct args {
     int argc;
     char **argv;
     int next;
-    bool seen[N_OPTS];
+    bool seen[OPTS_MAX];
 };
 
 static const char *option_value(struct args *args, const struct opt_def *def, const char *joined,
@@ -368,7 +187,7 @@ static int parse_long(struct cli *cli, struct args *args, const char *word, qblk
         if (value == NULL)
             return -1;
     }
-    args->seen[def - table] = true;
+    args->seen[def - opts_table] = true;
     return apply(cli, def, value, error);
 }
 
@@ -378,8 +197,8 @@ static int parse_short(struct cli *cli, struct args *args, const char *word, qbl
         const struct opt_def *def = NULL;
         const char *value = NULL;
 
-        for (int i = 0; i < N_OPTS && def == NULL; i++)
-            def = table[i].letter == *word ? &table[i] : NULL;
+        for (int i = 0; i < n_opts && def == NULL; i++)
+            def = opts_table[i].letter == *word ? &opts_table[i] : NULL;
         if (def == NULL)
             return usage_error(error, "there is no option -%c; 'qblk help VERB' lists them", *word);
         if (def->arg != NULL) {
@@ -387,7 +206,7 @@ static int parse_short(struct cli *cli, struct args *args, const char *word, qbl
             if (value == NULL)
                 return -1;
         }
-        args->seen[def - table] = true;
+        args->seen[def - opts_table] = true;
         if (apply(cli, def, value, error) < 0)
             return -1;
         if (value != NULL)
@@ -491,14 +310,26 @@ const struct verb *verb_find(char *const *words, int n_words, int *ret_used, qbl
     return NULL;
 }
 
+/* The verbs that the option belongs to, by all its rows: parsing marks the first. */
+static uint32_t verbs_of(const struct opt_def *def)
+{
+    uint32_t all = 0;
+
+    for (int i = 0; i < n_opts; i++) {
+        if (strcmp(opts_table[i].name, def->name) == 0)
+            all |= opts_table[i].verbs;
+    }
+    return all;
+}
+
 static int check(struct cli *cli, const struct args *args, qblk_error *error)
 {
     const struct verb *verb = cli->verb;
 
-    for (int i = 0; i < N_OPTS; i++) {
-        if (args->seen[i] && (table[i].verbs & verb->bit) == 0)
+    for (int i = 0; i < n_opts; i++) {
+        if (args->seen[i] && (verbs_of(&opts_table[i]) & verb->bit) == 0)
             return usage_error(error, "--%s means nothing to '%s'; 'qblk help %s' lists its "
-                               "options", table[i].name, verb->name, verb->name);
+                               "options", opts_table[i].name, verb->name, verb->name);
     }
     if (cli->opt.quiet && cli->opt.verbose > 0)
         return usage_error(error, "-q and -v contradict one another");

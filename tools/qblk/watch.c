@@ -1,6 +1,5 @@
 /* The verb watch: the jobs of many QEMUs on one loop, each of which may come, go, be busy or hang
  * without the others noticing. */
-#include <errno.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
@@ -42,11 +41,8 @@ static const struct places_ops places_hooks = { appeared, vanished, dir_missing 
 
 static void on_signal(struct session *session, int signo, void *arg)
 {
-    struct watch *watch = arg;
-
-    if (signo == SIGINT)
-        watch->is_interrupted = true;
-    else
+    (void)arg;
+    if (signo != SIGINT) /* which is its ordinary end */
         session->die_of = signo;
     session_stop(session);
 }
@@ -103,12 +99,25 @@ static int end(struct watch *watch, int status)
     return session_end(&watch->session, status);
 }
 
+/* What it takes and would not heed. */
+static int check_options(const struct cli *cli, qblk_error *error)
+{
+    if (cli->opt.wait_ms > 0)
+        return usage_error(error, "--wait means nothing to 'watch', which waits for sockets by itself");
+    if (cli->opt.socket != NULL && (cli->n_args > 0 || cli->opt.glob != NULL))
+        return usage_error(error, "-s names the one socket to watch where no other is given: name '%.200s' "
+                           "as an argument, beside the others", cli->opt.socket);
+    return 0;
+}
+
 int run_watch(struct cli *cli)
 {
     struct watch watch = { .cli = cli };
     struct text line = { NULL, 0, 0 };
     qblk_error error;
 
+    if (check_options(cli, &error) < 0)
+        return report_error(cli, &error);
     if (cli->opt.socket == NULL)
         cli->opt.socket = getenv("QBLK_SOCKET");
     if (cli->n_args == 0 && cli->opt.glob == NULL &&

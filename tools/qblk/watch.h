@@ -14,7 +14,6 @@ struct watch {
     struct session session;
     struct places *places;
     void *spots;       /* tree of struct spot by path */
-    bool is_interrupted;
     bool is_over;
 };
 

@@ -390,7 +390,6 @@ struct spot *spot_add(struct watch *watch, const char *path)
     return spot;
 }
 
-
 void spot_appeared(struct spot *spot)
 {
     if (spot->monitor == NULL)
