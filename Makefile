@@ -92,7 +92,7 @@ FUZZ_C := $(sort $(wildcard tests/fuzz/fuzz_*.c))
 LIVE := $(sort $(wildcard tests/live/test_*.sh))
 LINT := $(sort $(wildcard tests/lint/test_*.sh))
 # Whatever several tests share: everything in these folders that is not a program of its own.
-AID_C := $(sort $(wildcard tests/aid/*.c) $(filter-out tests/unit/test_%,$(wildcard tests/unit/*.c)) \
+AID_C := $(sort $(filter-out tests/unit/test_%,$(wildcard tests/unit/*.c)) \
 	$(filter-out %_main.c,$(wildcard tests/fake/*.c)) tests/fuzz/tree.c)
 FAKE_C := $(sort $(wildcard tests/fake/*_main.c))
 LIVE_C := $(sort $(wildcard tests/live/*.c tests/kill/*.c))

@@ -75,7 +75,7 @@ typedef struct qblk_stray {
     const char *kind;    /* "job"; "export"; "node": one that nothing uses, and that has a name */
     const char *name;    /* its id, or node-name */
     const char *what;    /* "mirror, ready", "nbd of node top", "qcow2 /images/a.qcow2" */
-    const char *command; /* what frees it: a command line without "qblk -s SOCKET", or NULL */
+    const char *command; /* what frees it: a command line without "qblk -s SOCKET"; never NULL */
     const char *qmp;     /* the same as QMP, JSON; NULL: there is nothing to do but wait */
 } qblk_stray;
 

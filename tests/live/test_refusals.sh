@@ -166,6 +166,50 @@ bad_text() {
     unchanged
 }
 
+# What recover would not heed, or what cannot be told, is refused; and what is open stays so.
+recover_options() {
+    local id
+    make_chain
+    start_blockdev
+    refused "no open operation '0badf00d'" recover --list --operation 0badf00d
+    q 6 --json recover --list --operation 0badf00d
+    result code unknown-job
+    q 0 copy vd0 "$dir/copy.qcow2" --keep
+    wait_event "BLOCK_JOB_READY *"
+    job=$(job_of)
+    id=${job#qblk.}
+    id=${id%.*}
+    remember
+    usage_error '--list.*--undo' recover --list --undo
+    usage_error '--list.*--pivot' recover --list --pivot
+    usage_error '--list.*--finish' recover --list --finish
+    usage_error '--all and --operation' recover --list --all --operation "$id"
+    refused "no open operation '0badf00d'" recover --list --operation 0badf00d
+    q 0 recover --list --operation "$id"
+    said out "^$id  copy of vd0"
+    # One that was kept in sync stays so, and by which job is said.
+    q 0 recover
+    said out "in sync, and kept so by job $job\$"
+    q 0 --json recover
+    said out "\"result\": ?\"kept\".*\"job\": ?\"$job\""
+    unchanged
+}
+
+# As an option is understood differently by several verbs, it is explained to each in its own words.
+option_words() {
+    "$qblk" commit --help | grep -q -e '--pivot .*(the default)$' || fail "commit --pivot"
+    "$qblk" copy --help | grep -q -e '--finish .*(the default)$' || fail "copy --finish"
+    "$qblk" recover --help >out
+    ! grep -q 'default' out || fail "recover has no default: $(grep default out)"
+    ! "$qblk" job dismiss --help | grep -q 'a job that runs' || fail "job dismiss --force"
+    ! "$qblk" qmp --help | grep -q 'open operation' || fail "qmp --force"
+    # Each row of it is known where it belongs, and nowhere else.
+    q 2 detach vd0 --pivot
+    said err "--pivot means nothing to 'detach'"
+    q 2 qmp query-status --finish
+    said err "--finish means nothing to 'qmp'"
+}
+
 for world in blockdev drive qsd; do
     run_test "an unknown disk, $world" unknown_disk "$world"
     run_test "a target that has content, $world" target_not_empty "$world"
@@ -177,5 +221,7 @@ for world in blockdev drive; do
 done
 run_test "a verb that the job's state does not allow" wrong_state
 run_test "wrong command lines change nothing" usage
+run_test "recover refuses what it would not heed" recover_options
+run_test "an option means what its verb says" option_words
 run_test "strange names are refused in words" bad_text
 finish

@@ -231,6 +231,12 @@ refusals() {
     env -u QBLK_SOCKET "$qblk" watch >out 2>err
     [ "$?" = 2 ] || fail "watch without a socket did not end with 2"
     said err 'watch needs to know where'
+    "$qblk" --wait 1 watch "$dir/m0" >out 2>err
+    [ "$?" = 2 ] || fail "watch --wait did not end with 2"
+    said err "--wait means nothing to 'watch'"
+    "$qblk" -s "$dir/m0" watch --glob "$dir/m?" >out 2>err
+    [ "$?" = 2 ] || fail "watch -s beside a pattern did not end with 2"
+    said err "name '$dir/m0' as an argument"
     : >file
     "$qblk" watch "$dir/file/m0" >out 2>err
     [ "$?" = 2 ] || fail "watch in a file did not end with 2"
