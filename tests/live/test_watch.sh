@@ -227,6 +227,75 @@ of_one_that_is_late() {
     wait
 }
 
+# A directory that is given another name, or that lies in one that is: what was followed in it is gone,
+# what appears in it then is not meant, and the old name can be taken anew.
+of_moved_places() {
+    local moved
+    mkdir -p vms/guests/one
+    watch --reconnect 600 --glob "vms/guests/*/qmp" vms/guests/new/qmp
+    see "vms/guests/new/qmp awaited"
+    for moved in vms vms/guests vms/guests/one; do
+        fake vms/guests/one/qmp <<<'! negotiate
+! stall'
+        see "^[0-9:.]+ vms/guests/one/qmp connected"
+        kill -KILL "$fake_pid"
+        wait "$fake_pid" 2>/dev/null
+        see "vms/guests/one/qmp lost"
+        rm -rf away
+        mv "$moved" away
+        see " gone"
+        [[ $line == *vms/guests/one/qmp* ]] || fail "it was never there: $line"
+        mkdir -p vms/guests/one
+    done
+    # What becomes of the directory that had its name is nothing to one that is waited for in the new.
+    mkfifo listen
+    "$build/tests/live/latesock" vms/guests/one/qmp listen 9 &
+    started="${started-} $!"
+    see "vms/guests/one/qmp silent"
+    rm away/qmp
+    : >listen
+    see "vms/guests/one/qmp connected"
+    # With its new name it may be one that is meant.
+    mkdir other
+    fake other/qmp <<<'! negotiate
+! stall'
+    until [ -S other/qmp ]; do :; done
+    mv other vms/guests/two
+    see "^[0-9:.]+ vms/guests/two/qmp connected"
+    kill -KILL "$fake_pid"
+    wait "$fake_pid" 2>/dev/null
+    see "vms/guests/two/qmp lost"
+    rm vms/guests/two/qmp
+    see "vms/guests/two/qmp gone"
+    rm -r away
+    mv vms/guests/two away
+    fake away/qmp <<<'! negotiate
+! stall'
+    until [ -S away/qmp ]; do :; done
+    mv away vms/guests/three
+    see " vms/guests/[a-z]+/qmp connected"
+    [[ $line == *vms/guests/three/qmp* ]] || fail "it was followed by its old name: $line"
+    stop
+    kill -KILL "$fake_pid" 2>/dev/null
+    wait "$fake_pid" || true
+}
+
+# One that does not answer for a while, and then does.
+of_one_that_thinks() {
+    watch "$dir/late"
+    see "$dir/late awaited"
+    mkfifo think
+    "$build/tests/live/latesock" "$dir/late" think 1 &
+    started="${started-} $!"
+    : >think
+    see "$dir/late connected: QEMU 7.2.0"
+    see "$dir/late stalled"
+    : >think
+    see "$dir/late connected: QEMU 7.2.0"
+    stop
+    wait
+}
+
 refusals() {
     env -u QBLK_SOCKET "$qblk" watch >out 2>err
     [ "$?" = 2 ] || fail "watch without a socket did not end with 2"
@@ -251,8 +320,10 @@ run_test "watch one QEMU" of_one
 run_test "watch one QEMU in JSON" of_one_in_json
 run_test "watch many monitors, good and bad" of_many
 run_test "watch directories and sockets that come later" of_places
+run_test "watch directories that are renamed" of_moved_places
 run_test "watch one that talks beside some that hang" of_hanging_ones
 run_test "watch more sockets than there are descriptors" of_too_many
 run_test "watch a socket at which nobody listens yet" of_one_that_is_late
+run_test "watch one that answers late" of_one_that_thinks
 run_test "watch refuses what makes no sense" refusals
 finish

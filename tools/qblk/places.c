@@ -13,7 +13,8 @@
 
 #include "report.h"
 
-#define CHANGES (IN_CREATE | IN_MOVED_TO | IN_DELETE | IN_MOVED_FROM | IN_ONLYDIR)
+#define CHANGES (IN_CREATE | IN_MOVED_TO | IN_DELETE | IN_MOVED_FROM | IN_MOVE_SELF | IN_ONLYDIR)
+#define WHEREABOUTS (IN_MOVE_SELF | IN_ONLYDIR | IN_MASK_ADD) /* of one on the way to such a directory */
 
 struct pattern {
     char *text;
@@ -48,9 +49,9 @@ static bool is_socket(const char *path)
 
 /* ---- directories ----------------------------------------------------------------------------- */
 
-static int watch_dir(struct places *places, const char *front)
+static int watch_dir(struct places *places, const char *front, uint32_t events)
 {
-    int wd = inotify_add_watch(places->fd, *front != '\0' ? front : ".", CHANGES);
+    int wd = inotify_add_watch(places->fd, *front != '\0' ? front : ".", events);
     struct dir *dir;
 
     if (wd < 0)
@@ -76,6 +77,23 @@ static void forget_dir(struct dir *dir)
     *dir = (struct dir){ NULL, 0 };
 }
 
+/* A directory has another name now, and so has all that is in it: those that are watched by the old one
+ * are given up, which the kernel confirms with IN_IGNORED. */
+static void leave_dirs(struct places *places, const struct dir *moved)
+{
+    for (int wd = 0; wd < places->n_dirs; wd++) {
+        const struct dir *dir = &places->dirs[wd];
+        bool is_inside = false;
+
+        for (int i = 0; i < dir->n_fronts; i++)
+            for (int k = 0; k < moved->n_fronts; k++)
+                is_inside = is_inside || strncmp(dir->fronts[i], moved->fronts[k],
+                                                 strlen(moved->fronts[k])) == 0;
+        if (is_inside)
+            (void)inotify_rm_watch(places->fd, wd);
+    }
+}
+
 static int dir_error(const char *dir, int err, qblk_error *error)
 {
     return own_error(error, err == ENOSPC ? QBLK_KIND_FAILED : QBLK_KIND_USAGE,
@@ -89,7 +107,7 @@ static int dir_error(const char *dir, int err, qblk_error *error)
 static int watch_way(struct places *places, const char *front, bool is_news)
 {
     char *way = xstrdup(front);
-    int r = watch_dir(places, way);
+    int r = watch_dir(places, way, CHANGES);
 
     if (r == -ENOENT && is_news)
         places->ops->dir_missing(front, places->arg);
@@ -99,7 +117,7 @@ static int watch_way(struct places *places, const char *front, bool is_news)
         while (len > 0 && way[len - 1] != '/')
             len--;
         way[len] = '\0';
-        r = watch_dir(places, way);
+        r = watch_dir(places, way, CHANGES);
     }
     free(way);
     return r;
@@ -119,7 +137,7 @@ static int watch_level(struct places *places, const struct pattern *pattern, siz
             r = dir_error(front, -r, error);
     } else if (glob(front, GLOB_NOSORT | GLOB_ONLYDIR, NULL, &found) == 0) {
         for (size_t i = 0; i < found.gl_pathc; i++) {
-            r = watch_dir(places, found.gl_pathv[i]);
+            r = watch_dir(places, found.gl_pathv[i], CHANGES);
             if (r == -ENOSPC)
                 break;
             r = 0; /* gone again, or not ours to look into */
@@ -130,6 +148,17 @@ static int watch_level(struct places *places, const struct pattern *pattern, siz
     globfree(&found);
     free(front);
     return r;
+}
+
+/* A directory that is certain, and that others are in: whether it is moved is all that matters, and no
+ * harm is done if that cannot be told. */
+static void watch_whereabouts(struct places *places, const struct pattern *pattern, size_t n)
+{
+    char *front = xstrndup(pattern->text, n);
+
+    if (*front != '\0')
+        (void)watch_dir(places, front, WHEREABOUTS);
+    free(front);
 }
 
 /* Each directory in which a name can appear that the pattern, or a part of it, matches. */
@@ -144,6 +173,8 @@ static int watch_dirs(struct places *places, const struct pattern *pattern, bool
         end = strchr(at, '/');
         if (end == NULL || (wild != NULL && wild < end))
             r = watch_level(places, pattern, (size_t)(at - pattern->text), is_news, error);
+        else
+            watch_whereabouts(places, pattern, (size_t)(at - pattern->text));
         at = end != NULL ? end + 1 : NULL;
     } while (r == 0 && at != NULL);
     return r;
@@ -170,6 +201,7 @@ static void tell_found(struct places *places, const struct pattern *pattern)
 
 static void look_again(struct places *places)
 {
+    places->ops->look(places->arg);
     for (int i = 0; i < places->n_patterns; i++) {
         qblk_error error;
 
@@ -249,10 +281,14 @@ static bool hear(struct places *places, const struct inotify_event *event)
         return false;
     dir = &places->dirs[event->wd];
     if ((event->mask & IN_IGNORED) != 0) {
-        if (dir->n_fronts > 0)
+        if (dir->n_fronts > 0 && access(dir->fronts[0], F_OK) < 0)
             places->ops->dir_missing(dir->fronts[0], places->arg);
         forget_dir(dir);
         return true; /* its own directory is watched from now on */
+    }
+    if ((event->mask & IN_MOVE_SELF) != 0) {
+        leave_dirs(places, dir);
+        return true;
     }
     if ((event->mask & IN_ISDIR) != 0)
         return (event->mask & (IN_CREATE | IN_MOVED_TO)) != 0 && leads_on(places, dir, event->name);

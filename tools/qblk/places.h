@@ -14,6 +14,9 @@ struct places_ops {
      * the kernel had more to tell than it could keep. */
     void (*appeared)(const char *path, void *arg);
     void (*vanished)(const char *path, void *arg);
+    /* Something may have vanished without a word, such as with a directory that was renamed: whatever
+     * is not at its path now has. */
+    void (*look)(void *arg);
     /* A directory is not there, or not any more: it is waited for. */
     void (*dir_missing)(const char *dir, void *arg);
 };

@@ -27,6 +27,11 @@ static void vanished(const char *path, void *arg)
         spot_vanished(spot);
 }
 
+static void look(void *arg)
+{
+    spots_look(arg);
+}
+
 static void dir_missing(const char *dir, void *arg)
 {
     struct watch *watch = arg;
@@ -35,7 +40,7 @@ static void dir_missing(const char *dir, void *arg)
          *dir != '\0' ? dir : ".");
 }
 
-static const struct places_ops places_hooks = { appeared, vanished, dir_missing };
+static const struct places_ops places_hooks = { appeared, vanished, look, dir_missing };
 
 /* ---- the verb -------------------------------------------------------------------------------- */
 

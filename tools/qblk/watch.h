@@ -15,6 +15,8 @@ struct watch {
     struct places *places;
     void *spots;       /* tree of struct spot by path */
     bool is_over;
+    struct spot **missing; /* while they are looked for */
+    int n_missing;
 };
 
 struct spot {
@@ -39,6 +41,9 @@ struct spot *spot_add(struct watch *watch, const char *path);
 /* The socket is there, perhaps made anew; it is not there any more, which may be the end of spot. */
 void spot_appeared(struct spot *spot);
 void spot_vanished(struct spot *spot);
+
+/* The same for each whose socket is not there. */
+void spots_look(struct watch *watch);
 
 /* A word about the monitor, once until there is another; why may be NULL. */
 void spot_say(struct spot *spot, const char *word, const char *why);

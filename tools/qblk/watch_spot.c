@@ -148,13 +148,23 @@ static void on_gone(qblk_job *job, void *arg)
     free(told);
 }
 
+static void say_connected(struct spot *spot, qblk_monitor *monitor)
+{
+    unsigned version = qblk_monitor_qemu_version(monitor);
+    char text[64];
+
+    (void)snprintf(text, sizeof(text), "QEMU %u.%u.%u", version / 1000000, version / 1000 % 1000,
+                   version % 1000);
+    spot_say(spot, "connected", text);
+}
+
 static void on_synced(qblk_monitor *monitor, void *arg)
 {
     struct spot *spot = arg;
 
-    (void)monitor;
     spot->is_synced = true;
     ev_timer_stop(spot->watch->session.loop, &spot->patience);
+    say_connected(spot, monitor); /* once more if it was said to be stalled meanwhile */
 }
 
 /* ---- monitors -------------------------------------------------------------------------------- */
@@ -182,14 +192,8 @@ static void be_patient(struct spot *spot)
 
 static void on_ready(qblk_monitor *monitor, void *arg)
 {
-    unsigned version = qblk_monitor_qemu_version(monitor);
-    struct spot *spot = arg;
-    char text[64];
-
-    be_patient(spot);
-    (void)snprintf(text, sizeof(text), "QEMU %u.%u.%u", version / 1000000, version / 1000 % 1000,
-                   version % 1000);
-    spot_say(spot, "connected", text);
+    be_patient(arg);
+    say_connected(arg, monitor);
 }
 
 /* Its jobs are kept: their ends are seen after the return. */
@@ -408,6 +412,30 @@ void spot_vanished(struct spot *spot)
     else if (qblk_monitor_get_state(spot->monitor) == QBLK_MONITOR_CONNECTING ||
              qblk_monitor_get_state(spot->monitor) == QBLK_MONITOR_AWAY)
         (void)qblk_monitor_free(spot->monitor);
+}
+
+static void note_missing(const void *node, VISIT visit, int depth)
+{
+    struct spot *spot = *(struct spot *const *)node;
+    struct watch *watch = spot->watch;
+
+    (void)depth;
+    if ((visit != postorder && visit != leaf) || access(spot->path, F_OK) == 0 ||
+        (spot->said != NULL && strcmp(spot->said, "awaited") == 0))
+        return;
+    watch->missing = xrealloc(watch->missing, (size_t)watch->n_missing + 1, sizeof(*watch->missing));
+    watch->missing[watch->n_missing++] = spot;
+}
+
+/* Not on the way through the tree, which they leave. */
+void spots_look(struct watch *watch)
+{
+    twalk(watch->spots, note_missing);
+    for (int i = 0; i < watch->n_missing; i++)
+        spot_vanished(watch->missing[i]);
+    free(watch->missing);
+    watch->missing = NULL;
+    watch->n_missing = 0;
 }
 
 void spot_end_one(struct watch *watch)
