@@ -40,6 +40,30 @@ ready_mirror() {
     wait_event "BLOCK_JOB_READY *"
 }
 
+# A disk's name is what people have at hand: they are told its job, if there is one and no more.
+called_by_disk() {
+    local verb
+    make_long_chain
+    start_blockdev
+    q 6 job pause vd0
+    said err "QEMU knows no job 'vd0': it is over"
+    stream s 65536
+    for verb in pause resume 'speed 1M' 'change --active' cancel finish pivot complete finalize dismiss \
+        info wait; do
+        # shellcheck disable=SC2086 # words
+        set -- $verb
+        q 6 job "$1" vd0 "${@:2}"
+        said err "no job 'vd0', which is a disk; the job that works on it is s\$"
+    done
+    q 6 --json job pause vd0
+    result code unknown-job
+    result job vd0
+    q 6 job pause nonesuch
+    said err "QEMU knows no job 'nonesuch': it is over"
+    q 0 job cancel s
+    q 0 job dismiss s
+}
+
 dismissed() {
     raw '{"execute": "job-dismiss", "arguments": {"id": "'"$1"'"}}' >/dev/null
     raw '{"execute": "blockdev-del", "arguments": {"node-name": "target"}}' >/dev/null
@@ -334,6 +358,7 @@ run_test "a job that stopped on another error tells so" stalled 5 failed
 run_test "want of space is a write, and the node is known" no_space_is_a_write
 run_test "a stall is told to who listens" stall_is_heard
 run_test "an operation tells where its job stopped" stalled_operation
+run_test "a job that is called by its disk" called_by_disk
 run_test "job wait for several jobs" waits_for_several
 run_test "what would spoil a job is refused" guarded
 run_test "a job that is over is in nobody's way" unguarded

@@ -148,8 +148,51 @@ void follow_fail(struct follow *follow, const qblk_error *error)
     session_stop(&follow->session);
 }
 
+/* The one job that uses the node or what is below it: NULL if there is none, "" if there are several. */
+static const char *job_below(const qblk_graph *graph, int root)
+{
+    const char *job = NULL;
+    qblk_user user;
+
+    for (int at = root; qblk_graph_node(graph, at) != NULL; at = qblk_graph_node(graph, at)->backing) {
+        /* The users of a node begin with the jobs. */
+        for (int k = 0; qblk_graph_user(graph, at, k, &user) == 1; k++) {
+            if (strcmp(user.kind, "job") != 0)
+                break;
+            if (job == NULL)
+                job = user.name;
+            else if (strcmp(job, user.name) != 0)
+                job = "";
+        }
+    }
+    return job;
+}
+
+void follow_name_job(struct session *session, qblk_error *error)
+{
+    char *id = xstrdup(error->job);
+    qblk_graph *graph = NULL;
+    const char *job = NULL;
+    qblk_error ignored;
+    int disk = -1;
+
+    if (qblk_graph_read(session->monitor, cli_left_ms(session->cli), &graph, &ignored) == 0)
+        disk = qblk_graph_find_disk(graph, id, &ignored);
+    if (disk >= 0)
+        job = job_below(graph, qblk_graph_disk(graph, disk)->root);
+    if (job != NULL && *job != '\0') {
+        (void)own_error(error, QBLK_KIND_REFUSED, QBLK_E_UNKNOWN_JOB, "QEMU knows no job '%.200s', which "
+                        "is a disk; the job that works on it is %.200s", id, job);
+        (void)snprintf(error->job, sizeof(error->job), "%s", id);
+    }
+    (void)qblk_graph_free(graph);
+    free(id);
+}
+
 int follow_trouble(struct follow *follow, const char *what)
 {
+    if (follow->is_failed && follow->failure.code == QBLK_E_UNKNOWN_JOB)
+        follow_name_job(&follow->session, &follow->failure);
     if (follow->is_failed)
         return report_error(follow->cli, &follow->failure);
     if (follow->session.die_of != 0)

@@ -56,5 +56,7 @@ int follow_end(struct follow *follow, int status);
 void follow_outcome_error(const struct followed *job, qblk_error *error);
 /* The error for a job that QEMU does not know. */
 void follow_unknown_error(const char *id, qblk_error *error);
+/* If what was called a job in such an error is a disk, and one job works on that, says which. Blocks. */
+void follow_name_job(struct session *session, qblk_error *error);
 
 #endif

@@ -212,8 +212,10 @@ int run_job_info(struct cli *cli)
         r = qblk_jobs_sync(session.monitor, cli_left_ms(cli), &error);
     if (r == 0) {
         job = qblk_job_find(session.monitor, cli->args[0]);
-        if (job == NULL)
+        if (job == NULL) {
             follow_unknown_error(cli->args[0], &error);
+            follow_name_job(&session, &error);
+        }
     }
     if (job == NULL)
         return session_end(&session, report_error(cli, &error));
