@@ -1,5 +1,5 @@
 /* qmp_server SOCKET SCRIPT: listens at SOCKET and plays the file SCRIPT ("-": standard input).
- * Removes SOCKET at the end. Exit status: 0 the script came to its end, 1 not, 2 wrong usage. */
+ * Prints "ready" when it listens, and removes SOCKET at the end. Exit status: 0 the script came to its end, 1 not, 2 wrong usage. */
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -59,6 +59,8 @@ int main(int argc, char **argv)
         free(script);
         return 2;
     }
+    puts("ready");
+    (void)fclose(stdout);
     r = qmp_server_play(listener, -1, script);
     close(listener);
     (void)unlink(argv[1]);

@@ -1,10 +1,12 @@
 # tests/live/lib.sh - scratch QEMUs, images and verdicts for tests/live/test_*.sh.
-# shellcheck shell=bash disable=SC2034 # variables are for the tests that source this
+# shellcheck shell=bash disable=SC2034,SC2154 # variables are for the tests that source this, or theirs
 #
 # A test is a function; `run_test NAME FUNCTION` runs it in a scratch directory with a shell of its
 # own, prints "ok NAME" or "not ok NAME: why", and afterwards sees to it that no process, job or
 # node was left behind. Nothing here sleeps: what happens is waited for by QEMU's events, on a
-# monitor of the harness's own, read by a client that shares nothing with the library.
+# monitor of the harness's own, read by a client that shares nothing with the library. That client
+# waits for a socket to be made, and only from then on until somebody listens there, of which nothing
+# tells, it tries each millisecond.
 #
 #   $dir/m0   the monitor that qblk is given      m1  for the test's own commands
 #   m2        events                              reference.raw  what the guest should see
@@ -361,9 +363,9 @@ files_unchanged() {
     done
 }
 
-# wait_said FILE WORD: until a running qblk has written it
+# wait_said FILE WORD: until what runs has written it; the file may come later
 wait_said() {
-    timeout "$patience" tail -n +1 -f "$1" 2>/dev/null | grep -q -m 1 -e "$2" ||
+    timeout "$patience" tail -n +1 -F "$1" 2>/dev/null | grep -q -m 1 -e "$2" ||
         fail "$1 never says $2"
 }
 
@@ -402,6 +404,21 @@ q_ended() {
     status=$?
     [ "$status" = "$1" ] ||
         fail "qblk ended with $status, not $1: $(tail -n 3 err | tr '\n' ' ')"
+}
+
+# kill_client: the client that q_start has started, as nothing can be prepared for
+kill_client() {
+    kill -KILL "$qblk_pid"
+    wait "$qblk_pid" 2>/dev/null
+}
+
+# see PATTERN: the next line from descriptor $says that matches (extended regular expression), in $line
+see() {
+    while read -r -t "$patience" -u "$says" line; do
+        echo "$line"
+        [[ ! $line =~ $1 ]] || return 0
+    done
+    fail "it was not said: $1; $(tail -n 2 err)"
 }
 
 # said FILE PATTERN: extended regular expression

@@ -12,18 +12,23 @@
  *   rawqmp SOCKET say TEXT      writes the text and leaves; no greeting is waited for
  *   rawqmp SOCKET ask TEXT      the same, and prints one line of answer first
  *
- * The socket may appear a little later. Exit status 1 on any failure or error reply.
+ * The socket may appear later. Exit status 1 on any failure or error reply.
  */
 #include <errno.h>
 #include <jansson.h>
+#include <poll.h>
 #include <stdbool.h>
+#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/inotify.h>
 #include <sys/socket.h>
 #include <sys/un.h>
 #include <time.h>
 #include <unistd.h>
+
+#define PATIENCE_MS 60000
 
 static FILE *in, *out;
 static FILE *sheet; /* where lines to be compared go */
@@ -34,26 +39,61 @@ static void die(const char *what, const char *detail) {
     exit(1);
 }
 
+static int64_t now_ms(void) {
+    struct timespec now;
+
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
+}
+
+/* Tells of what comes into the directory of the path. */
+static int watch_place(const char *path) {
+    const char *slash = strrchr(path, '/');
+    char *place = slash ? strndup(path, (size_t)(slash - path) + 1) : strdup(".");
+    int notes = inotify_init1(IN_CLOEXEC | IN_NONBLOCK);
+
+    if (!place || notes < 0 || inotify_add_watch(notes, place, IN_CREATE | IN_MOVED_TO) < 0)
+        die(path, strerror(errno));
+    free(place);
+    return notes;
+}
+
+/* Returns when something has come, or after so long. */
+static void await_note(int notes, int64_t most_ms) {
+    struct pollfd fd = { notes, POLLIN, 0 };
+    char note[4096];
+
+    (void)poll(&fd, 1, (int)most_ms);
+    while (read(notes, note, sizeof note) > 0)
+        continue;
+}
+
 static void dial(const char *path) {
     struct sockaddr_un address = { .sun_family = AF_UNIX };
-    const struct timespec pause = { 0, 5000000 };
-    int fd = -1;
+    int notes = watch_place(path), fd;
+    int64_t end = now_ms() + PATIENCE_MS, left;
+    bool is_there;
 
     if (strlen(path) >= sizeof address.sun_path)
         die("path too long", path);
     memcpy(address.sun_path, path, strlen(path) + 1);
-    for (int i = 0; i < 4000; i++) {
+    for (;;) {
         fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
         if (fd < 0)
             die("socket", strerror(errno));
         if (connect(fd, (const struct sockaddr *)&address, sizeof address) == 0)
             break;
+        is_there = errno == ECONNREFUSED;
+        if (!is_there && errno != ENOENT)
+            die(path, strerror(errno));
         close(fd);
-        fd = -1;
-        nanosleep(&pause, NULL);
+        left = end - now_ms();
+        if (left <= 0)
+            die("nothing listens", path);
+        /* Of the listen() that follows a bind() nothing tells. */
+        await_note(notes, is_there ? 1 : left);
     }
-    if (fd < 0)
-        die("nothing listens", path);
+    close(notes);
     in = fdopen(fd, "r");
     out = fdopen(dup(fd), "w");
     if (!in || !out)

@@ -5,48 +5,20 @@
 # qemu-ga runs on this machine, not in a guest: freezing is blocked in it, always, and the test looks
 # that it is before it does anything else.
 . "$(dirname "$0")/lib.sh"
+. "$(dirname "$0")/lib_agent.sh"
 
-server=$build/tests/fake/agent_server
 never=guest-fsfreeze-freeze,guest-fsfreeze-freeze-list,guest-shutdown,guest-suspend-disk
 never=$never,guest-suspend-ram,guest-suspend-hybrid,guest-exec,guest-set-time,guest-set-user-password
 never=$never,guest-file-open,guest-set-vcpus,guest-fstrim,guest-set-memory-blocks
-
-# is_ready FD: the first line says that it listens
-is_ready() {
-    local line
-    read -r -t "$patience" -u "$1" line && [ "$line" = ready ] ||
-        fail "the agent did not start: $(tail -n 3 agent.log)"
-}
 
 # start_real: Debian's agent at $dir/agent
 start_real() {
     command -v qemu-ga >/dev/null || skip "no qemu-ga here"
     mkdir state
-    mkfifo ready
-    "$build/tests/live/listen" "$dir/agent" -- qemu-ga -t "$dir/state" -f "$dir/state/pid" \
-        -b "$never" >ready 2>agent.log </dev/null &
-    agent_pid=$!
-    started="${started-} $agent_pid"
-    exec {ready}<ready
-    is_ready "$ready"
+    run_agent "$build/tests/live/listen" "$dir/agent" -- qemu-ga -t "$dir/state" -f "$dir/state/pid" \
+        -b "$never"
     q 0 agent status "$dir/agent"
     said out 'which may not freeze'
-}
-
-# start_fake RULE...
-start_fake() {
-    mkfifo ready
-    "$server" "$dir/agent" "$dir/asked" "$@" >ready 2>agent.log </dev/null &
-    agent_pid=$!
-    started="${started-} $agent_pid"
-    exec {ready}<ready
-    is_ready "$ready"
-}
-
-stop_agent() {
-    kill -TERM "$agent_pid"
-    wait "$agent_pid"
-    exec {ready}<&-
 }
 
 # asked COMMAND...: what the fake was asked, in order
@@ -69,7 +41,7 @@ real() {
     stop_agent
 }
 
-# leftovers AGENT TEXT...: what earlier clients left: half a command, or an answer that they did not
+# leftovers real|agent TEXT...: what earlier clients left: half a command, or an answer that they did not
 # take.
 leftovers() {
     local left
@@ -84,7 +56,7 @@ leftovers() {
 }
 
 frozen() {
-    start_fake frozen
+    start_agent frozen
     q 0 agent status "$dir/agent"
     said out '^frozen; agent 7.2.22$'
     q 0 --json agent thaw "$dir/agent"
@@ -98,7 +70,7 @@ frozen() {
 
 # A connection that breaks in the middle: the thaw comes over the next one.
 broken() {
-    start_fake frozen "guest-fsfreeze-thaw=$1"
+    start_agent frozen "guest-fsfreeze-thaw=$1"
     q 0 --timeout 30 agent thaw "$dir/agent"
     q 0 agent status "$dir/agent"
     said out '^thawed'
@@ -106,7 +78,7 @@ broken() {
 }
 
 silent() {
-    start_fake frozen '*guest-sync-delimited=ignore'
+    start_agent frozen '*guest-sync-delimited=ignore'
     q 3 --timeout 0.2 agent status "$dir/agent"
     said err 'is qemu-ga running in the guest'
     q 3 --json --timeout 0.2 agent ping "$dir/agent"
@@ -115,7 +87,7 @@ silent() {
 }
 
 stubborn() {
-    start_fake frozen '*guest-fsfreeze-thaw=stays'
+    start_agent frozen '*guest-fsfreeze-thaw=stays'
     q 1 --json --timeout 0.3 agent thaw "$dir/agent"
     said out '"code": "frozen"'
     said out 'THE GUEST MAY STILL BE FROZEN'
@@ -123,7 +95,7 @@ stubborn() {
 }
 
 disabled() {
-    start_fake frozen '*guest-fsfreeze-thaw=disabled'
+    start_agent frozen '*guest-fsfreeze-thaw=disabled'
     q 1 agent thaw "$dir/agent"
     said err 'STILL BE FROZEN.*has been disabled'
     stop_agent
@@ -157,7 +129,7 @@ run_test "Debian's agent" real
 run_test "what earlier clients left to Debian's agent" leftovers real \
     '{"exec' '{"execute": "guest-ping' '{"a": [[['
 # The real one, on a socket of its own, ends when a client leaves without taking the answer.
-run_test "what earlier clients left to the fake" leftovers fake \
+run_test "what earlier clients left to the fake" leftovers agent \
     '{"exec' '{"execute": "guest-info"}' '{"execute": "guest-ping' '{"a": [[['
 run_test "a frozen guest is seen and thawed" frozen
 for break in close half garbage huge; do

@@ -1,25 +1,8 @@
 #!/usr/bin/env bash
 # copy --finish --quiesce: the guest is frozen only around the end, once for all disks, and thawed whatever
-# happens. The agent is a fake: the real one would freeze this machine.
+# happens.
 . "$(dirname "$0")/lib.sh"
-
-server=$build/tests/fake/agent_server
-
-start_fake() {
-    local line
-    mkfifo ready
-    "$server" "$dir/agent" "$dir/asked" "$@" >ready 2>agent.log </dev/null &
-    agent_pid=$!
-    started="${started-} $agent_pid"
-    exec {ready}<ready
-    read -r -t "$patience" -u "$ready" line && [ "$line" = ready ] || fail "the agent did not start"
-}
-
-stop_agent() {
-    kill -TERM "$agent_pid"
-    wait "$agent_pid"
-    exec {ready}<&-
-}
+. "$(dirname "$0")/lib_agent.sh"
 
 start_two() {
     make_chain
@@ -36,7 +19,7 @@ times() {
 }
 
 ends() {
-    start_fake
+    start_agent
     start_two
     q 0 --json -vv copy "$@" --finish --quiesce agent
     said out '"result": ?"finished"'
@@ -54,7 +37,7 @@ ends() {
 }
 
 refused() {
-    start_fake '*guest-fsfreeze-freeze=error:no file system can be frozen'
+    start_agent '*guest-fsfreeze-freeze=error:no file system can be frozen'
     start_two
     q 1 copy "$@" --finish --quiesce "$dir/agent"
     unchanged

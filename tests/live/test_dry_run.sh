@@ -8,6 +8,7 @@
 # image, which goes with making it. Steps that the plan calls conditional may stay out.
 # shellcheck disable=SC2034,SC2154 # variables of lib.sh and of the matrix
 . "$(dirname "$0")/lib.sh"
+. "$(dirname "$0")/lib_agent.sh"
 . "$root/tests/matrix/operations.sh"
 . "$root/tests/matrix/worlds.sh"
 . "$root/tests/matrix/outcomes.sh"
@@ -128,24 +129,17 @@ swap_to_bigger() {
 
 # The guest agent is asked what the plan says it is, besides what makes sure of the channel.
 quiesced() {
-    local line
     world=blockdev
     define copy-finish
     prepare
     start_cell
-    mkfifo ready
-    "$build/tests/fake/agent_server" "$dir/agent" "$dir/asked" >ready 2>agent.log </dev/null &
-    agent_pid=$!
-    started="${started-} $agent_pid"
-    read -r -t "$patience" line <ready
-    [ "$line" = ready ] || fail "the agent did not start: $(cat agent.log)"
+    start_agent
     as_planned "${args[@]}" --quiesce "$dir/agent"
     grep -oE 'fsfreeze-(freeze|thaw)' planned.agent >planned.words
     grep -oE 'fsfreeze-(freeze|thaw)' asked >asked.words
     cmp -s planned.words asked.words ||
         fail "the agent was asked $(tr '\n' ' ' <asked), planned was: $(cat planned.agent)"
-    kill -TERM "$agent_pid"
-    wait "$agent_pid"
+    stop_agent
     stop_qemu
 }
 

@@ -3,12 +3,6 @@
 # waits to be ended, and `qblk recover` finishes the operation as it was meant, or undoes it if so told.
 . "$(dirname "$0")/lib.sh"
 
-# kill_client: as nothing can be prepared for
-kill_client() {
-    kill -KILL "$qblk_pid"
-    wait "$qblk_pid"
-}
-
 # begin KIND ARG...: an operation in the background
 begin() {
     local kind=$1

@@ -1,12 +1,9 @@
 #!/usr/bin/env bash
 # A client is killed; `qblk recover` finishes or undoes what it left, and does no harm to anything else.
 . "$(dirname "$0")/lib.sh"
+. "$(dirname "$0")/lib_recover.sh"
 
-# killed: the client that q_start has started, by SIGKILL
-killed() {
-    kill -KILL "$qblk_pid"
-    wait "$qblk_pid" 2>/dev/null
-}
+cutproxy=$build/tests/kill/cutproxy
 
 # start_kind KIND [ARG...]: an operation held in its course by its speed, as far as its running job
 start_kind() {
@@ -29,22 +26,6 @@ speed_up() {
         >/dev/null || fail "cannot speed $job up"
 }
 
-operation() {
-    local id=${job#qblk.}
-    echo "${id%%.*}"
-}
-
-# listed STAGE FATE: how far it is, and what is going to become of it
-listed() {
-    q 0 --json recover --list
-    said out "\"operation\": ?\"$(operation)\".*\"stage\": ?\"$1\".*\"job\": ?\"$job\".*\"fate\": ?\"$2\""
-    [ "$2" = leave ] || said out '"why": ?null'
-    q 0 recover --list
-    said out "^$(operation)  .* of $disk"
-    said out "^    [a-z].*: job $job "
-    said out '^    recover '
-}
-
 # listed_if_read STAGE FATE: the same of one whose record this QEMU cannot be asked for while its job is there
 listed_if_read() {
     case "$("$QEMU" --version) $job" in
@@ -63,21 +44,6 @@ fate() {
     finish) echo finish ;;
     *) echo wait ;;
     esac
-}
-
-# Run again it says that there is nothing, and changes nothing.
-nothing_to_recover() {
-    nothing_left
-    remember
-    q 0 recover
-    said out '^nothing to recover$'
-    q 0 --json recover
-    said out '"result": ?\[\]'
-    q 0 --json recover --list
-    said out '"result": ?\[\]'
-    q 0 recover --list
-    said out '^nothing to recover$'
-    unchanged
 }
 
 # finished_well KIND: what its owner meant has come to pass
@@ -101,7 +67,7 @@ in_mid_job() {
     make_long_chain
     start "$1"
     start_kind "$2"
-    killed
+    kill_client
     listed_if_read running "$(fate "$2")"
     case $2 in
     pull) ;;
@@ -118,7 +84,7 @@ ended_alone() {
     make_long_chain
     start "$1"
     start_kind "$2"
-    killed
+    kill_client
     speed_up
     case $2 in
     pull | backup)
@@ -142,7 +108,7 @@ undone() {
     remember
     cp before untouched
     start_kind "$2"
-    killed
+    kill_client
     q 0 --json recover --undo
     result result undone
     nothing_to_recover
@@ -159,7 +125,7 @@ undo_too_late() {
     make_chain
     start_blockdev
     start_kind "$1"
-    killed
+    kill_client
     speed_up
     wait_event "JOB_STATUS_CHANGE $job concluded *"
     q 0 --json recover --undo
@@ -167,21 +133,26 @@ undo_too_late() {
     finished_well "$1"
 }
 
-# killed_when PATTERN: a client that dies as soon as that was heard; before its job is started, it is
-# undone
-killed_when() {
-    make_long_chain
+# killed_at WORLD TEXT: a client that dies with the first command that has TEXT in it, which QEMU answers
+# for nobody. Its job has not been started: it is undone.
+killed_at() {
+    make_chain
     start "$1"
     remember
     cp before untouched
-    q_start --json copy "$disk" "$dir/copy.qcow2" --pivot --speed 64K
-    wait_event "$2"
-    killed
-    q 0 recover
-    if raw '{"execute": "query-jobs"}' | grep -q '"qblk\.'; then
-        fail "a job is left: $(tr '\n' ' ' <out)"
-    fi
+    "$cutproxy" -m kill -x "$2" "$dir/m0" "$dir/own" report \
+        "$qblk" -s "$dir/own" --json copy "$disk" "$dir/copy.qcow2" --pivot >out 2>err </dev/null
+    [ "$?" = 137 ] || fail "it was not killed: $(tail -n 1 out) $(cat err)"
+    q 0 --json recover --list
+    said out '"stage": ?"prepared".*"fate": ?"undo"'
+    q 0 --json recover
+    result result undone
+    [ ! -e copy.qcow2 ] || fail "the target's file is still there"
     nothing_to_recover
+    cp untouched before
+    unchanged
+    stop_qemu
+    same top.qcow2 qcow2
 }
 
 # Jobs that make the target are over before anybody can be killed, so the one that dies early is made
@@ -214,7 +185,6 @@ before_the_job() {
     unchanged
 }
 
-# kept ENDING RESULT: a copy that was kept, its client gone
 # moved_by_others WORLD [snapshot]: the disk is on the target, and no job is left to tell of it
 moved_by_others() {
     make_chain
@@ -253,20 +223,21 @@ in_use_by_others() {
     same copy.qcow2 qcow2
 }
 
-# A job that somebody has cancelled, or that has failed, while nobody listened: its end is reported.
+# A job that somebody has cancelled while nobody listened: its operation is undone.
 unheard() {
     make_long_chain
     start "$1"
     remember
     cp before clean
     start_kind "$2"
-    killed
+    kill_client
     raw '{"execute": "job-cancel", "arguments": {"id": "'"$job"'"}}' >/dev/null
     wait_event "JOB_STATUS_CHANGE $job concluded *"
     listed_if_read ended undo
     said out cancelled
-    "$qblk" -s "$dir/m0" --json recover >out 2>err
-    said out '"result": ?"(undone|cancelled)"|"code": ?"cancelled"'
+    q 0 --json recover
+    result result undone
+    result job "$job"
     nothing_to_recover
     cp clean before
     unchanged
@@ -280,7 +251,7 @@ both_at_once() {
     make_long_chain
     start "$1"
     start_kind "$2"
-    killed
+    kill_client
     speed_up
     "$rawqmp" "$dir/m1" run '{"execute": "query-status"}' >/dev/null
     "$qblk" -s "$dir/m0" --json recover >out.a 2>err.a </dev/null &
@@ -331,7 +302,7 @@ swap_never_shrinks() {
     start "$1"
     q_start --json swap "$disk" "$dir/new.qcow2" --format qcow2 --resize 80M --speed 64K
     wait_job swap running
-    killed
+    kill_client
     speed_up
     wait_event "BLOCK_JOB_READY $job *"
     raw '{"execute": "job-complete", "arguments": {"id": "'"$job"'"}}' >/dev/null
@@ -346,6 +317,7 @@ swap_never_shrinks() {
     stop_qemu
 }
 
+# kept WORLD ENDING RESULT: a copy that was kept, its client gone
 kept() {
     make_chain
     start "$1"
@@ -404,21 +376,15 @@ killed_twice() {
     make_long_chain
     start_blockdev
     start_kind pivot
-    killed
+    kill_client
     q_start --json recover
     wait_said out 'read the journal'
-    killed
+    kill_client
     listed running pivot
     speed_up
     q 0 --json recover
     nothing_to_recover
     finished_well pivot
-}
-
-# wait_said FILE WORD: until a running qblk has written it
-wait_said() {
-    timeout "$patience" tail -n +1 -f "$1" 2>/dev/null | grep -q -m 1 -e "$2" ||
-        fail "$1 never says $2"
 }
 
 two_at_once() {
@@ -429,7 +395,7 @@ two_at_once() {
         "qcow2,node-name=other,file.driver=file,file.filename=$dir/other.qcow2" \
         -device virtio-blk-pci,id=vd1,drive=other
     start_kind backup
-    killed
+    kill_client
     first=$job
     q 0 --json copy vd1 "$dir/other-copy.qcow2" --keep
     q 0 --json recover --list
@@ -456,7 +422,7 @@ others_concluded() {
     q 0 --json copy vd0 "$dir/shallow.qcow2" --shallow --pivot
     chain_is shallow.qcow2 mid.qcow2 base.qcow2
     start_kind pull
-    killed
+    kill_client
     # Where that is safe the nodes are asked for all the same, and the slow job is waited for.
     if ! "$qblk" -s "$dir/m0" --timeout 2 --json recover >out 2>err && ! grep -q '"timeout"' out; then
         said out '"hazard"'
@@ -529,141 +495,6 @@ strays() {
     ! grep -qE '^job|^node (spare|sink)' out || fail "still shown: $(cat out)"
 }
 
-# forge RECORD [ended]: a journal by somebody else's hand
-forge() {
-    raw '{"execute": "blockdev-add", "arguments": {"driver": "null-co",
-            "node-name": "qblk.0badf00d.journal"}}' \
-        '{"execute": "block-dirty-bitmap-add", "arguments": {"node": "qblk.0badf00d.journal",
-            "name": "'"$1"'", "disabled": true}}' >/dev/null || fail "cannot forge"
-    [ "${2-}" != ended ] ||
-        raw '{"execute": "block-dirty-bitmap-add", "arguments": {"node": "qblk.0badf00d.journal",
-                "name": "qblk1 ended", "disabled": true}}' >/dev/null || fail "cannot forge"
-}
-
-not_understood() {
-    make_chain
-    start_blockdev
-    if [ "$1" = "qblk1 ended" ]; then forge "$1"; else forge "$1" ended; fi
-    [ -z "${2-}" ] ||
-        raw '{"execute": "block-dirty-bitmap-add", "arguments": {"node": "qblk.0badf00d.journal",
-                "name": "'"$2"'", "disabled": true}}' >/dev/null || fail "cannot forge"
-    remember
-    q 0 --json recover --list
-    said out '"operation": ?"0badf00d".*"stage": ?"unknown".*"fate": ?"leave", "why": ?"'
-    for how in "" --undo; do
-        # shellcheck disable=SC2086 # no word or one
-        q 6 --json recover $how
-        said out '"journal"'
-        said out 0badf00d
-    done
-    unchanged
-}
-
-# A record that is cut off, at each length of it, in journals beside one another.
-cut_off() {
-    local record="qblk1 1/1 op=copy disk=$1 old=spare intent=pivot" id len lines=()
-    make_chain
-    start "$2"
-    raw '{"execute": "blockdev-add", "arguments": {"driver": "null-co", "node-name": "spare"}}' >/dev/null
-    for ((len = 1; len < ${#record}; len++)); do
-        id=$(printf '0badc%03x' "$len")
-        lines+=('{"execute": "blockdev-add", "arguments": {"driver": "null-co",
-                    "node-name": "qblk.'"$id"'.journal"}}'
-            '{"execute": "block-dirty-bitmap-add", "arguments": {"node": "qblk.'"$id"'.journal",
-                "name": "'"${record:0:len}"'", "disabled": true}}'
-            '{"execute": "block-dirty-bitmap-add", "arguments": {"node": "qblk.'"$id"'.journal",
-                "name": "qblk1 ended", "disabled": true}}')
-    done
-    raw "${lines[@]}" >/dev/null || fail "cannot forge"
-    remember
-    q 0 --json recover --list
-    [ "$(grep -o '"fate": "leave"' out | wc -l)" = $((${#record} - 1)) ] || fail "not all left: $(cat out)"
-    q 6 recover
-    [ "$(grep -c 'operation 0badc' err)" = $((${#record} - 1)) ] || fail "not all reported: $(cat err)"
-    q 6 recover --undo
-    unchanged
-}
-
-# A record that names an operation of somebody's: it is left, and that one goes on as if nothing were.
-meddling() {
-    make_chain
-    start "$1"
-    q 0 --json copy "$disk" "$dir/copy.qcow2" --keep
-    wait_event "BLOCK_JOB_READY *"
-    job=$(job_of)
-    forge "qblk1 1/1 op=copy disk=$disk with=$(operation) intent=pivot"
-    remember
-    q 0 --json recover --list
-    said out '"operation": ?"0badf00d".*"fate": ?"leave"'
-    said out '"fate": ?"keep"'
-    q 6 recover
-    said err '0badf00d'
-    said out "$disk.*in sync"
-    unchanged
-    q 6 recover --undo --operation 0badf00d
-    unchanged
-    raw '{"execute": "blockdev-del", "arguments": {"node-name": "qblk.0badf00d.journal"}}' >/dev/null
-    forge "qblk1 1/1 op=pull disk=$disk intent=finish old=qblk.$(operation).journal" ended
-    q 0 recover --operation 0badf00d
-    listed ready keep
-    q 0 --json recover --pivot
-    result result pivoted
-    nothing_to_recover
-    guest_write 0x74 4M 128k
-    stop_qemu
-    same copy.qcow2 qcow2
-}
-
-# A job with a name like ours and nothing that tells of it, and one that a record claims.
-named_like_ours() {
-    make_long_chain
-    start "$1"
-    raw '{"execute": "block-stream", "arguments": {"job-id": "qblk.0badf00d.stream",
-            "device": "'"${disk/vd0/top}"'", "speed": 65536, "auto-dismiss": false}}' >/dev/null ||
-        fail "cannot start a job"
-    [ -z "${2-}" ] || forge "qblk1 1/1 op=pull disk=$disk old=mid,base intent=finish" ended
-    remember
-    for how in "" --undo; do
-        # shellcheck disable=SC2086 # no word or one
-        if [ -n "${2-}" ]; then
-            timeout "$patience" "$qblk" -s "$dir/m0" recover $how >out 2>err
-        else
-            q 0 recover $how
-            said err 'no journal for it'
-        fi
-        raw '{"execute": "query-jobs"}' | grep -q 'qblk.0badf00d.stream.*running\|running.*qblk.0badf00d.stream' ||
-            fail "the job was touched"
-    done
-    [ -n "${2-}" ] || unchanged
-    raw '{"execute": "job-cancel", "arguments": {"id": "qblk.0badf00d.stream"}}' >/dev/null
-    wait_event "JOB_STATUS_CHANGE qblk.0badf00d.stream concluded *"
-    q 0 job dismiss qblk.0badf00d.stream
-    q 0 recover
-    [ -z "${2-}" ] || nothing_left
-    [ "$1" = drive ] || chain_is top.qcow2 mid.qcow2 base.qcow2
-    stop_qemu
-    same top.qcow2 qcow2
-}
-
-forged() {
-    make_chain
-    echo precious >precious
-    "$QEMU_IMG" create -q -f qcow2 spare.qcow2 1M
-    start_blockdev
-    raw '{"execute": "blockdev-add", "arguments": {"driver": "qcow2", "node-name": "spare",
-            "file": {"driver": "file", "filename": "'"$dir"'/spare.qcow2"}}}' >/dev/null
-    remember
-    cp before untouched
-    forge "qblk1 1/1 ${1//DIR/$dir}" "${2-}"
-    q 0 recover
-    nothing_to_recover
-    cp untouched before
-    unchanged
-    [ "$(cat precious)" = precious ] || fail "the file is gone"
-    stop_qemu
-    same top.qcow2 qcow2
-}
-
 for world in blockdev drive; do
     for kind in pull pivot finish backup; do
         run_test "killed in mid-job, then recovered: $kind, $world" in_mid_job "$world" "$kind"
@@ -681,8 +512,9 @@ for kind in pull backup; do
 done
 run_test "killed before the job: the file is made" before_the_job blockdev create
 run_test "killed before the job: its node is there" before_the_job drive node
-run_test "killed as the target is made" killed_when blockdev \
-    "JOB_STATUS_CHANGE qblk.????????.create-format created *"
+for world in blockdev drive qsd; do
+    run_test "killed as the target is made, $world" killed_at "$world" '.create-format"'
+done
 for world in blockdev drive; do
     run_test "kept, pivoted and dismissed by somebody, $world" moved_by_others "$world"
     run_test "kept, pivoted, dismissed, and snapshot, $world" moved_by_others "$world" snapshot
@@ -718,24 +550,4 @@ run_test "an operation that is not there, and wrong usage" unknown_operation
 for world in blockdev drive qsd; do
     run_test "what is nobody's is listed, and left, $world" strays "$world"
 done
-run_test "a record of a newer version is reported and left" not_understood \
-    "qblk2 1/1 op=copy disk=vd0 intent=pivot"
-run_test "a record of an unknown operation is reported and left" not_understood \
-    "qblk1 1/1 op=burn disk=vd0 intent=finish"
-run_test "records that contradict one another are reported and left" not_understood \
-    "qblk1 1/1 op=copy disk=vd0 intent=pivot" "qblk1 1/1 op=copy disk=vd0 intent=finish"
-run_test "a mark of the end without a record is reported and left" not_understood "qblk1 ended"
-run_test "a record that is cut off is reported and left, blockdev" cut_off vd0 blockdev
-run_test "a record that is cut off is reported and left, drive" cut_off drive0 drive
-for world in blockdev drive; do
-    run_test "a record that names another operation, $world" meddling "$world"
-    run_test "a job with a name like ours, $world" named_like_ours "$world"
-    run_test "the same with a record that claims it, $world" named_like_ours "$world" claimed
-done
-run_test "a forged record removes no file" forged \
-    "op=backup disk=vd0 intent=finish file=DIR/precious"
-run_test "a forged record removes no node in use" forged \
-    "op=pull disk=vd0 intent=finish old=top,mid,base" ended
-run_test "a forged record removes no idle node" forged \
-    "op=copy disk=vd0 intent=pivot old=spare" ended
 finish

@@ -2,6 +2,7 @@
 # A snapshot puts new overlays above disks: all of them at one instant, or none; what was below does
 # not change any more, and the overlays alone lead to it.
 . "$(dirname "$0")/lib.sh"
+. "$(dirname "$0")/lib_agent.sh"
 
 # overlay_ok FILE BELOW FORMAT: it records what is below it, and a start from it reads right
 overlay_ok() {
@@ -414,23 +415,6 @@ transaction_refused() {
 }
 
 # ---- quiesced ------------------------------------------------------------------------------------------
-
-# start_agent RULE...: a fake agent at $dir/agent, what it is asked in $dir/asked
-start_agent() {
-    local line
-    mkfifo ready
-    "$build/tests/fake/agent_server" "$dir/agent" "$dir/asked" "$@" >ready 2>agent.log </dev/null &
-    agent_pid=$!
-    started="${started-} $agent_pid"
-    exec {ready}<ready
-    read -r -t "$patience" -u "$ready" line && [ "$line" = ready ] || fail "the agent did not start"
-}
-
-stop_agent() {
-    kill -TERM "$agent_pid"
-    wait "$agent_pid"
-    exec {ready}<&-
-}
 
 # asked PATTERN: what the agent was asked, in order
 asked() {

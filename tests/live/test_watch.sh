@@ -15,27 +15,20 @@ watch() {
     exec {says}<says
 }
 
-# see PATTERN: the next line that matches (extended regular expression), in $line
-see() {
-    while read -r -t "$patience" -u "$says" line; do
-        echo "$line"
-        [[ ! $line =~ $1 ]] || return 0
-    done
-    fail "watch did not say $1; $(tail -n 2 err)"
-}
-
 # stop: interrupted, which is how it ends well
 stop() {
     kill -INT "$qblk_pid"
     q_ended 0
 }
 
-# fake NAME: plays the script on standard input to the next client of the socket
+# fake NAME: plays the script on standard input to the next client of the socket, which is there then
 fake() {
     cat >"$1.script"
-    "$server" "$dir/$1" "$1.script" >"$1.log" 2>&1 &
+    : >"$1.log"
+    "$server" "$dir/$1" "$1.script" >>"$1.log" 2>&1 &
     fake_pid=$!
     started="${started-} $fake_pid"
+    wait_said "$1.log" '^ready$'
 }
 
 theirs() {
@@ -150,10 +143,10 @@ of_places() {
     wait "$fake_pid" || true
 }
 
-# One that never greets and one that stops in the middle of a message: all that a third tells is heard
-# before either is told of.
+# One that never greets and one that stops in the middle of a message: while both hang all that a third
+# tells is heard, in order.
 of_hanging_ones() {
-    local i
+    local i state
     fake mute <<<'! nogreet
 ! stall'
     fake half <<<'! negotiate
@@ -165,50 +158,86 @@ of_hanging_ones() {
 <b {"execute": "query-block-jobs"}
 > {"return": [{"id": "job", "type": "stream", "status": "paused", "current-progress": 1, "total-progress": 2}], "id": $ida}
 > {"return": [], "id": $idb}'
-        for ((i = 0; i < 40; i++)); do
-            echo '> {"timestamp": {"seconds": 1, "microseconds": 2}, "event": "JOB_STATUS_CHANGE",' \
-                "\"data\": {\"status\": \"$([ $((i % 2)) = 0 ] && echo running || echo paused)\"," \
-                '"id": "job"}}'
+        for ((i = 0; i < 20; i++)); do
+            for state in running paused; do
+                echo '> {"timestamp": {"seconds": 1, "microseconds": 2}, "event": "JOB_STATUS_CHANGE",' \
+                    "\"data\": {\"status\": \"$state\", \"id\": \"job\"}}"
+            done
         done
         echo '! stall'
     } >script
-    fake talks <script
     watch "$dir/mute" "$dir/half" "$dir/talks"
-    for ((i = 0; i < 40; i++)); do
-        see "$dir/(talks job|mute busy|half stalled)"
-        [[ $line == *"$dir/talks job"* ]] || fail "after $i events: $line"
+    # Either may be given up first.
+    see "$dir/(mute busy|half stalled)"
+    if [[ $line == *mute* ]]; then see "$dir/half stalled"; else see "$dir/mute busy"; fi
+    fake talks <script
+    see "$dir/talks connected"
+    see "$dir/talks job .*paused"
+    for ((i = 0; i < 20; i++)); do
+        for state in running paused; do
+            see "$dir/talks job "
+            [[ $line == *" $state"* ]] || fail "event $i, $state: $line"
+        done
     done
-    see "$dir/(mute busy|half stalled)"
-    see "$dir/(mute busy|half stalled)"
     stop
     wait
 }
 
+# bare COMMAND...: in place of this shell, with no descriptor but the first three
+bare() {
+    local fd
+    for fd in "/proc/$BASHPID/fd/"*; do
+        fd=${fd##*/}
+        [ "$fd" -le 2 ] || exec {fd}>&-
+    done
+    exec "$@"
+}
+
+# connected N: until watch has said that so many are
+connected() {
+    timeout "$patience" tail -n +1 -F says.log 2>/dev/null | grep -m "$1" ' connected' >connected
+    [ "$(wc -l <connected)" = "$1" ] || fail "$(wc -l <connected) are connected, not $1: $(cat says.log)"
+}
+
 # More sockets than descriptors: said, and mended when one goes.
 of_too_many() {
-    local i n pid0
+    local i n name pids=() fds
     for ((i = 0; i < 8; i++)); do
         fake "q$i" <<<'! negotiate
 ! stall'
-        [ "$i" != 0 ] || pid0=$fake_pid
-        until [ -S "q$i" ]; do :; done
+        pids+=("$fake_pid")
     done
-    (
-        # Its own four, the loop's, and those of four monitors.
-        ulimit -n 12
-        exec "$qblk" watch --glob "$dir/q?" >says.log 2>err </dev/null
-    ) &
+    fake one <<<'! negotiate
+! stall'
+    # What it has with one monitor, the loop's own among them.
+    (bare "$qblk" watch --glob "$dir/on?" >says.log 2>err </dev/null) &
     qblk_pid=$!
     started="$started $qblk_pid"
-    wait_said says.log "no file descriptor is left for it: this process may have 12"
-    wait_said says.log "$dir/q0 connected"
+    connected 1
+    fds=(/proc/"$qblk_pid"/fd/*)
+    n=${#fds[@]}
+    kill_client
+    : >says.log
+    set -m
+    (
+        ulimit -n $((n + 3))
+        bare "$qblk" watch --glob "$dir/q?" >says.log 2>err </dev/null
+    ) &
+    qblk_pid=$!
+    set +m
+    started="$started $qblk_pid"
+    wait_said says.log "no file descriptor is left for it: this process may have $((n + 3))"
+    connected 4
+    name=$(head -n 1 connected)
+    name=${name%% connected*}
+    name=${name##*/}
+    kill -KILL "${pids[${name#q}]}"
+    rm "$name"
+    wait_said says.log "$dir/$name gone"
+    connected 5
+    stop
     n=$(grep -c ' connected' says.log)
-    kill -KILL "$pid0"
-    rm q0
-    wait_said says.log "$dir/q0 gone"
-    timeout "$patience" tail -n +1 -f says.log | grep -m $((n + 1)) ' connected' >connected
-    [ "$(wc -l <connected)" = $((n + 1)) ] || fail "the descriptor was given to nobody"
-    kill -KILL "$qblk_pid"
+    [ "$n" = 5 ] || fail "$n were connected for 4 descriptors, and one that was freed"
     for i in $started; do kill -KILL "$i" 2>/dev/null; done
     wait 2>/dev/null
 }
