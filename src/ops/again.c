@@ -4,7 +4,8 @@
  * or its transaction never carried out, all is undone, and the operation begins again. So it is with
  * each operation of a group, whose others wait for it: group.c.
  *
- * Operations without a journal are planned anew from what is there: plan_again() of their kinds. */
+ * Kinds with a plan_again() have no job. What is left to do of theirs is planned anew from what is
+ * there, by the client that began it and so knows what was meant. */
 #include <stdlib.h>
 #include <string.h>
 
@@ -69,8 +70,7 @@ static void forget_parts(qblk_op *op)
         op_free_parts(op);
 }
 
-/* What its own client goes on with is known here; what an earlier one meant is in the journal. */
-static bool plans_again(const qblk_op *op)
+bool op_plans_again(const qblk_op *op)
 {
     return op->kind->plan_again != NULL && !op->is_resumed;
 }
@@ -88,10 +88,10 @@ static void forget_plan(qblk_op *op)
     op->engine.notes = old.notes;
     op->engine.n_notes = old.n_notes;
     op->engine.notes_room = old.notes_room;
-    if (plans_again(op))
+    if (op_plans_again(op))
         memset(&op->journal, 0, sizeof(op->journal)); /* the only record that there is: kept */
     op_drop_plan(op);
-    if (plans_again(op))
+    if (op_plans_again(op))
         op->journal = journal;
     memset(&op->found, 0, sizeof(op->found));
     op->disk = op->root = op->top = op->below = -1;
@@ -121,7 +121,7 @@ static bool is_recorded(const qblk_op *op)
     return op->is_resumed;
 }
 
-/* From its beginning, or, of one without a journal, from what is there. */
+/* From its beginning, or, where its kind can do that, from what is there. */
 static void plan_anew(qblk_op *op)
 {
     const qblk_error why = op->engine.cancel_error;
@@ -147,7 +147,7 @@ void op_take_up(qblk_op *op)
         plan_anew(op);
         return;
     }
-    if (plans_again(op)) {
+    if (op_plans_again(op)) {
         op->has_returned = true;
         plan_anew(op);
         return;
@@ -221,7 +221,7 @@ static bool judge(qblk_op *op)
 
 bool op_over_again(qblk_op *op)
 {
-    if (!op->has_returned || op->kind->plan_again != NULL)
+    if (!op->has_returned || op_plans_again(op))
         return false;
     if (judge(op)) {
         begin_again(op);

@@ -337,10 +337,10 @@ void op_refuse(qblk_op *op, const qblk_error *error)
 
 /* ---- planning ------------------------------------------------------------------------------- */
 
-/* Whether it is planned from what is there, as there is no journal that says more. */
+/* Whether what is left to do is planned from what is there and what is known of it here. */
 static bool is_seen_anew(const qblk_op *op)
 {
-    return op->has_returned && op->kind->plan_again != NULL;
+    return op->has_returned && op_plans_again(op);
 }
 
 static int plan(qblk_op *op, qblk_error *error)

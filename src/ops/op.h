@@ -96,8 +96,9 @@ struct op_kind {
      * is passed. NULL: the journal alone says so. */
     bool (*is_seen_done)(const qblk_op *op);
     size_t own_size;      /* of what it alone knows of an operation, op->own; 0: nothing */
-    /* Without a journal: plans anew, from what is there now, what is left to do after a connection was
-     * lost in its middle. The disk may be gone. NULL: it has a journal, which is read. */
+    /* Without a job, for the client that began it: plans anew, from what is there now, what is left to
+     * do after a connection was lost in its middle. The disk may be gone; the journal, if the kind has
+     * one, is still in op->journal. NULL: it goes on as an operation of an earlier client does. */
     int (*plan_again)(qblk_op *op, qblk_error *error);
     bool has_endings;     /* it can end in more than one way: op->ending, if that is not DEFAULT */
 };
@@ -233,6 +234,9 @@ int op_read_graph(qblk_op *op, qblk_error *error); /* what is planned from */
 void op_lost(struct monitor_child *child, const qblk_error *why);
 void op_synced(qblk_monitor *monitor, void *arg); /* of the job listener */
 void op_take_up(qblk_op *op);
+/* Whether plan_again() of its kind is what goes on with it: what its own client began is known here,
+ * what an earlier one meant is in the journal alone. */
+bool op_plans_again(const qblk_op *op);
 /* The engine has nothing more to do. True if the operation has begun again instead, or is ended by the
  * guest's side; else the engine's error is what is to be told. */
 bool op_over_again(qblk_op *op);

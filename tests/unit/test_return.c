@@ -503,6 +503,81 @@ START_TEST(a_cancel_while_away_undoes)
 }
 END_TEST
 
+/* ---- an unplug that an earlier client has begun ---------------------------------------------- */
+
+/* Leaves a detach in its middle, the journal written and the guest asked; its id is in recorder.operation. */
+static void leave_detach(void)
+{
+    ends = 1;
+    recorder.act_call = CALL_STEP;
+    recorder.act_at = 3;
+    recorder.act = qblk_op_leave;
+    peer.unplug_after = 9;
+    start_detach();
+    peer.unplug_after = 9;
+    ck_assert(run());
+    ck_assert_int_eq(recorder.result, QBLK_RESULT_LEFT);
+    (void)peer_turn(&peer);
+    ck_assert_uint_eq(peer_count(&peer, "device_del"), 1);
+}
+
+static void take_up(qblk_resume_how how)
+{
+    qblk_resume_options options = QBLK_INIT(qblk_resume_options);
+    char id[9];
+
+    memcpy(id, recorder.operation, sizeof(id));
+    recorder_reset();
+    options.how = how;
+    recorder_watch(&options.common);
+    ck_assert_int_eq(qblk_resume(monitor, id, &options, NULL, NULL), 0);
+}
+
+static const struct {
+    qblk_resume_how how;
+    qblk_result result;
+} taken_up[] = {
+    { QBLK_RESUME_INTENT, QBLK_RESULT_COMPLETED },
+    { QBLK_RESUME_UNDO, QBLK_RESULT_UNDONE },
+};
+
+/* The connection is lost once more, while what an earlier client has begun is brought to its end. */
+START_TEST(an_unplug_taken_up_is_taken_up_again)
+{
+    size_t first, last;
+
+    leave_detach();
+    first = peer.n_sent;
+    peer.unplug_after = 1;
+    take_up(taken_up[_i].how);
+    ck_assert(run());
+    last = peer.n_sent - first;
+    done = peer_state(&peer);
+    for (size_t n = 1; n <= last; n++) {
+        for (int way = 0; way < N_WAYS; way++) {
+            char *state;
+
+            again();
+            leave_detach();
+            peer.hang_up_at = first + n;
+            peer.hang_up_after = way != BEFORE;
+            peer.hang_up_late = way == ANSWERED;
+            peer.unplug_after = 1;
+            take_up(taken_up[_i].how);
+            (void)run();
+            state = peer_state(&peer);
+            ck_assert_msg(is_done() && recorder.result == taken_up[_i].result &&
+                              strcmp(state, done) == 0,
+                          "cut at %zu, %s: %s: %s\nstate\n%.700s\nnot\n%.700s", n, way_names[way],
+                          is_done() ? qblk_result_name(recorder.result) : "stuck",
+                          recorder.error.text, state, done);
+            free(state);
+        }
+    }
+    free(done);
+}
+END_TEST
+
 int main(void)
 {
     Suite *suite = suite_create("return");
@@ -517,6 +592,7 @@ int main(void)
     tcase_add_loop_test(tcase, a_job_that_somebody_else_has_ended_is_not_started_again, 0, 2);
     tcase_add_test(tcase, a_size_that_somebody_else_has_given_is_left_alone);
     tcase_add_loop_test(tcase, a_cancel_while_away_undoes, 0, 3);
+    tcase_add_loop_test(tcase, an_unplug_taken_up_is_taken_up_again, 0, 2);
     suite_add_tcase(suite, tcase);
     runner = srunner_create(suite);
     srunner_run_all(runner, CK_NORMAL);
