@@ -252,8 +252,15 @@ static int plan(qblk_op *op, qblk_error *error)
     return r == 0 ? plan_steps(op, error) : r;
 }
 
-/* Whether the device is there, with the node that it had: a guest may have another one of its name by
- * now, which nobody wants gone. */
+/* Whether a device uses the disk, and through that node: another one may have been plugged in its place,
+ * which nobody wants gone. */
+static bool has_root(const qblk_op *op, const qblk_disk *disk, const char *root)
+{
+    return disk != NULL && disk->qom_path[0] != '\0' && disk->root >= 0 &&
+           strcmp(qblk_graph_node(op->graph, disk->root)->name, root) == 0;
+}
+
+/* Whether the device is there, with the node that it had. */
 static bool is_there(const qblk_op *op)
 {
     const struct detach *mine = op->own;
@@ -263,8 +270,8 @@ static bool is_there(const qblk_op *op)
         const qblk_disk *disk = qblk_graph_disk(op->graph, i);
 
         if (strncmp(disk->qom_path, mine->path, len) == 0 &&
-            (disk->qom_path[len] == '/' || disk->qom_path[len] == '\0') && disk->root >= 0 &&
-            strcmp(qblk_graph_node(op->graph, disk->root)->name, mine->root) == 0)
+            (disk->qom_path[len] == '/' || disk->qom_path[len] == '\0') &&
+            has_root(op, disk, mine->root))
             return true;
     }
     return false;
@@ -324,13 +331,21 @@ static int plan_again(qblk_op *op, qblk_error *error)
     return plan(op, error);
 }
 
-/* Taken up again by somebody else, and the device is there. */
+/* Taken up again by somebody else: whether the device is there with its uppermost node, which comes first
+ * in the record. */
+static bool can_go_on(const qblk_op *op)
+{
+    const struct journal_nodes *old = &op->journal.old_nodes;
+
+    return old->n > 0 && has_root(op, qblk_graph_disk(op->graph, op->disk), old->v[0]);
+}
+
 static bool plan_on(qblk_op *op)
 {
     struct detach *mine;
     qblk_error ignored;
 
-    if (op->top < 0 || find_path(op, &ignored) < 0)
+    if (!can_go_on(op) || find_path(op, &ignored) < 0)
         return false;
     mine = op->own;
     mine->tries = TRIES_ON;
@@ -352,14 +367,15 @@ static void tell_left(qblk_op *op)
                     op->id);
 }
 
-/* That the device is gone: the disk is not found, and nobody uses its uppermost node. */
+/* That the device is gone: it is not there, and nobody uses its uppermost node. That may still be found as
+ * a disk of its own, and a disk of the old name may be another one. */
 static bool is_seen_done(const qblk_op *op)
 {
     const struct journal_nodes *old = &op->journal.old_nodes;
     int node = old->n > 0 ? qblk_graph_find_node(op->graph, old->v[0]) : -1;
     qblk_user user;
 
-    return op->journal.op != NULL && op->top < 0 &&
+    return op->journal.op != NULL && !can_go_on(op) &&
            (node < 0 || qblk_graph_user(op->graph, node, 0, &user) == 0);
 }
 
@@ -367,6 +383,7 @@ const struct op_kind op_detach = {
     .name = "detach",
     .own_size = sizeof(struct detach),
     .plan = plan,
+    .can_go_on = can_go_on,
     .plan_on = plan_on,
     .plan_again = plan_again,
     .plan_clean = plan_delete_old,

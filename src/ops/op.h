@@ -83,8 +83,10 @@ struct op_kind {
     /* Taken up again: the steps from the start of its main job on. NULL: it has no job. */
     void (*plan_end)(qblk_op *op);
     /* Taken up again before its point of no return, without a job: the steps up to there, if it can be
-     * gone on with. NULL, or false: what was begun is undone. */
+     * gone on with. NULL, or false: what was begun is undone. can_go_on says the same and plans nothing;
+     * NULL like that. */
     bool (*plan_on)(qblk_op *op);
+    bool (*can_go_on)(const qblk_op *op);
     /* What follows once the job has ended well and is dismissed, or the point of no return is passed:
      * what is to be cleaned, without the journal. NULL: nothing. */
     void (*plan_clean)(qblk_op *op);

@@ -377,11 +377,9 @@ static qblk_fate fate_of_job(const qblk_op *shadow, qblk_ending ending)
                                      : QBLK_FATE_FINISH;
 }
 
-/* What the plan_on() of its kind comes to. */
 static bool can_go_on(const qblk_op *shadow)
 {
-    return shadow->kind->plan_on != NULL && shadow->top >= 0 &&
-           qblk_graph_disk(shadow->graph, shadow->disk)->qom_path[0] != '\0';
+    return shadow->kind->can_go_on != NULL && shadow->kind->can_go_on(shadow);
 }
 
 static qblk_fate fate_of(const qblk_remains *remains, const struct open_op *op)

@@ -107,9 +107,10 @@ static void add_device(struct peer *peer, char **to, const char *name, const cha
 void peer_add_block(struct peer *peer, char **to)
 {
     peer_append(to, "[");
-    add_device(peer, to, "vd0", peer->root);
+    if (peer->root[0] != '\0') /* else it is unplugged */
+        add_device(peer, to, "vd0", peer->root);
     if (peer->second[0] != '\0') {
-        peer_append(to, ", ");
+        peer_append(to, peer->root[0] != '\0' ? ", " : "");
         add_device(peer, to, "vd1", peer->second);
     }
     peer_append(to, "]");

@@ -474,6 +474,47 @@ START_TEST(a_forged_record_harms_nothing_of_others)
 }
 END_TEST
 
+/* An unplug whose client is dead. Since then the disk's name may have gone to another one, and what was
+ * to be removed may have got another user. */
+static const struct {
+    const char *disk, *root; /* recorded; what device vd0 uses now */
+    qblk_fate fate;
+    qblk_result result;
+    size_t n_asked, n_nodes; /* left, the journal and a new disk's apart */
+} unplugged[] = {
+    { "vd0", "top", QBLK_FATE_GO_ON, QBLK_RESULT_COMPLETED, 1, 0 },
+    { "vd0", "", QBLK_FATE_CLEAN, QBLK_RESULT_COMPLETED, 0, 0 },
+    { "top", "top", QBLK_FATE_GO_ON, QBLK_RESULT_COMPLETED, 1, 0 },
+    { "top", "", QBLK_FATE_CLEAN, QBLK_RESULT_COMPLETED, 0, 0 },
+    { "vd0", "new", QBLK_FATE_CLEAN, QBLK_RESULT_COMPLETED, 0, 0 },
+    { "vd0", "above", QBLK_FATE_UNDO, QBLK_RESULT_UNDONE, 0, 6 },
+};
+
+START_TEST(only_the_disk_that_was_to_go_is_unplugged)
+{
+    char record[200];
+    size_t n_new = 0;
+
+    if (strcmp(unplugged[_i].root, "new") == 0 || strcmp(unplugged[_i].root, "above") == 0) {
+        (void)peer_add_node(&peer, "new-file", "file", "/new.qcow2", "", "");
+        (void)peer_add_node(&peer, unplugged[_i].root, "qcow2", "/new.qcow2", "new-file",
+                            strcmp(unplugged[_i].root, "above") == 0 ? "top" : "");
+        n_new = 2;
+    }
+    (void)snprintf(peer.root, sizeof(peer.root), "%s", unplugged[_i].root);
+    (void)snprintf(record, sizeof(record), "qblk1 1/1 op=detach disk=%s intent=finish "
+                   "old=top,top-file,mid,mid-file,base,base-file", unplugged[_i].disk);
+    forge(record, false);
+    resume("0badf00d", QBLK_RESUME_INTENT);
+    ck_assert_msg(foretold == unplugged[_i].fate, "%s", qblk_fate_name(foretold));
+    ck_assert_msg(recorder.result == unplugged[_i].result, "%s: %s",
+                  qblk_result_name(recorder.result), recorder.error.text);
+    ck_assert_uint_eq(peer_count(&peer, "device_del"), unplugged[_i].n_asked);
+    ck_assert_uint_eq(peer.n_nodes, unplugged[_i].n_nodes + n_new);
+    ck_assert_str_eq(recorder.notes, "");
+}
+END_TEST
+
 /* ---- records that name an operation of somebody else's ----------------------------------------- */
 
 /* A copy that is open, its job at work, its client dead. ID in the record stands for it. */
@@ -632,6 +673,8 @@ int main(void)
                         (int)(sizeof(unknown) / sizeof(unknown[0])));
     tcase_add_loop_test(records, a_forged_record_harms_nothing_of_others, 0,
                         (int)(sizeof(forged) / sizeof(forged[0])));
+    tcase_add_loop_test(records, only_the_disk_that_was_to_go_is_unplugged, 0,
+                        (int)(sizeof(unplugged) / sizeof(unplugged[0])));
     tcase_add_loop_test(records, a_record_brings_no_other_operation_to_harm, 0,
                         (int)(sizeof(meddling) / sizeof(meddling[0])));
     tcase_add_loop_test(records, a_job_with_a_name_like_ours_is_left, 0,
