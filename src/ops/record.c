@@ -147,22 +147,29 @@ static bool is_used(const qblk_op *op, int node, bool by_nodes)
     return false;
 }
 
-/* What a copy is made to is in no chain before; an overlay may have been put above it since. A disk
- * may have been named by its top node, and in the storage daemon it has no other name: it has moved
- * if nobody uses that one any more, but somebody where it was to go. */
+static int find_landing(const qblk_op *op)
+{
+    return op->landing != NULL ? qblk_graph_find_node(op->graph, op->landing) : -1;
+}
+
+/* What a copy is made to is in no chain before; an overlay may have been put above it since. */
+static bool is_on_landing(const qblk_op *op)
+{
+    int landing = find_landing(op);
+
+    return landing >= 0 && op->top >= 0 &&
+           (op->top == landing || (op->kind != &op_commit && plan_is_below(op, landing, op->top)));
+}
+
+/* A disk may have been named by its top node, and in the storage daemon it has no other name: it has
+ * moved if nobody uses that one any more, but somebody where it was to go. */
 bool record_has_pivoted(const qblk_op *op)
 {
-    int landing;
+    int landing = find_landing(op);
 
-    if (op->landing == NULL)
-        return false;
-    landing = qblk_graph_find_node(op->graph, op->landing);
-    if (landing < 0)
-        return false;
-    if (op->top >= 0 &&
-        (op->top == landing || (op->kind != &op_commit && plan_is_below(op, landing, op->top))))
-        return true;
-    return (op->top < 0 || !is_used(op, op->root, true)) && is_used(op, landing, false);
+    return is_on_landing(op) ||
+           (landing >= 0 && (op->top < 0 || !is_used(op, op->root, true)) &&
+            is_used(op, landing, false));
 }
 
 bool record_is_seen_done(const qblk_op *op)
@@ -171,8 +178,11 @@ bool record_is_seen_done(const qblk_op *op)
 
     if (op->kind->is_seen_done != NULL)
         return op->kind->is_seen_done(op);
-    return op->journal.op != NULL && record_has_endings(op) &&
-           record_find_job(op, &info) == NULL && op->top >= 0 && record_has_pivoted(op);
+    if (op->journal.op == NULL || !record_has_endings(op) || op->top < 0 ||
+        record_find_job(op, &info) != NULL)
+        return false;
+    /* The target of a copy is its own; the base of a commit may have had users all along. */
+    return op->kind == &op_commit ? is_on_landing(op) : record_has_pivoted(op);
 }
 
 enum group_found record_how_far(const qblk_op *op, bool has_job, qblk_job_outcome outcome)

@@ -113,7 +113,8 @@ bool peer_is_used(const struct peer *peer, const char *name)
         if (holds(&peer->jobs[i], name))
             return true;
     }
-    return strcmp(peer->root, name) == 0 || strcmp(peer->second, name) == 0;
+    return strcmp(peer->root, name) == 0 || strcmp(peer->second, name) == 0 ||
+           strcmp(peer->exported, name) == 0;
 }
 
 /* What nobody has named goes with its last user. */

@@ -55,6 +55,7 @@ struct peer {
     size_t n_jobs;
     char root[40]; /* the node that device vd0 uses */
     char second[40]; /* the node that device vd1 uses, or "": there is none */
+    char exported[40]; /* the node that an export shows, or "": there is none */
     bool has_crashed;
     size_t n_started; /* main jobs, and transactions carried out */
     char *sent[PEER_SENT]; /* every command, as it came but without its id */

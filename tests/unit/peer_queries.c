@@ -144,6 +144,8 @@ void peer_add_debug(const struct peer *peer, char **to)
     if (peer->second[0] != '\0')
         peer_append(to, ", {\"id\": 2, \"type\": \"block-backend\", "
                "\"name\": \"/machine/peripheral/vd1/virtio-backend\"}");
+    if (peer->exported[0] != '\0')
+        peer_append(to, ", {\"id\": 3, \"type\": \"block-backend\", \"name\": \"\"}");
     for (size_t i = 0; i < peer->n_nodes; i++)
         peer_append(to, ", {\"id\": %d, \"type\": \"block-driver\", \"name\": \"%s\"}",
                     (int)i + 100, peer->nodes[i].name);
@@ -153,6 +155,7 @@ void peer_add_debug(const struct peer *peer, char **to)
     peer_append(to, "], \"edges\": [");
     add_edge(peer, to, &comma, "root", 1, peer->root);
     add_edge(peer, to, &comma, "root", 2, peer->second);
+    add_edge(peer, to, &comma, "root", 3, peer->exported);
     for (size_t i = 0; i < peer->n_nodes; i++) {
         add_edge(peer, to, &comma, "file", (int)i + 100, peer->nodes[i].child);
         add_edge(peer, to, &comma, "backing", (int)i + 100, peer->nodes[i].backing);

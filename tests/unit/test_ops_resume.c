@@ -515,6 +515,32 @@ START_TEST(only_the_disk_that_was_to_go_is_unplugged)
 }
 END_TEST
 
+/* In a storage daemon, whose disks have no names but those of their nodes: the base of a commit may have
+ * had its user before, and that nobody uses the top does not show that anything was committed. */
+START_TEST(a_commit_that_never_began_is_not_taken_for_a_pivot)
+{
+    char *before, *after;
+
+    peer.root[0] = '\0';
+    (void)snprintf(peer.exported, sizeof(peer.exported), "base");
+    before = peer_state(&peer);
+    forge("qblk1 1/1 op=commit disk=top base=base intent=pivot old=top,top-file,mid,mid-file", _i == 1);
+    resume("0badf00d", QBLK_RESUME_INTENT);
+    after = peer_state(&peer);
+    if (_i == 1) { /* the mark of the end does */
+        ck_assert_int_eq(foretold, QBLK_FATE_CLEAN);
+        ck_assert_int_eq(recorder.result, QBLK_RESULT_PIVOTED);
+        ck_assert_uint_eq(peer.n_nodes, 2);
+    } else {
+        ck_assert_int_eq(foretold, QBLK_FATE_UNDO);
+        ck_assert_int_eq(recorder.result, QBLK_RESULT_UNDONE);
+        ck_assert_str_eq(after, before);
+    }
+    free(before);
+    free(after);
+}
+END_TEST
+
 /* ---- records that name an operation of somebody else's ----------------------------------------- */
 
 /* A copy that is open, its job at work, its client dead. ID in the record stands for it. */
@@ -675,6 +701,7 @@ int main(void)
                         (int)(sizeof(forged) / sizeof(forged[0])));
     tcase_add_loop_test(records, only_the_disk_that_was_to_go_is_unplugged, 0,
                         (int)(sizeof(unplugged) / sizeof(unplugged[0])));
+    tcase_add_loop_test(records, a_commit_that_never_began_is_not_taken_for_a_pivot, 0, 2);
     tcase_add_loop_test(records, a_record_brings_no_other_operation_to_harm, 0,
                         (int)(sizeof(meddling) / sizeof(meddling[0])));
     tcase_add_loop_test(records, a_job_with_a_name_like_ours_is_left, 0,
