@@ -131,8 +131,28 @@ static void plan_anew(qblk_op *op)
     if (is_cancelled)
         engine_give_up(&op->engine, &why);
     read_anew(op);
-    if (is_cancelled)
+    if (is_cancelled && !op->has_returned)
         monitor_ask_turn(op->monitor);
+}
+
+void op_see_cause(qblk_op *op)
+{
+    const struct engine *engine = &op->engine;
+
+    if (!op->has_returned)
+        return;
+    if (engine->is_past && !op->was_past)
+        memset(&op->cause, 0, sizeof(op->cause)); /* of an undoing that came too late */
+    op->was_past = op->was_past || engine->is_past;
+    if (op->cause.code != QBLK_E_NONE)
+        return;
+    op->cause = engine->error;
+    if (op->was_past)
+        return;
+    if (op->cause.code == QBLK_E_NONE && engine->cancel_asked)
+        op->cause = engine->cancel_error;
+    if (op->cause.code != QBLK_E_NONE)
+        op->how = QBLK_RESUME_UNDO;
 }
 
 void op_take_up(qblk_op *op)
@@ -142,26 +162,21 @@ void op_take_up(qblk_op *op)
 
     op->is_away = false;
     op->is_own = op->is_own || (op->is_planned && !op->is_resumed);
-    op->was_past = op->was_past || engine->is_past;
     if (!is_begun) {
-        plan_anew(op);
-        return;
-    }
-    if (op_plans_again(op)) {
-        op->has_returned = true;
         plan_anew(op);
         return;
     }
     if (!op->has_returned)
         op->asked = op->ending;
+    op->has_returned = true;
+    op->was_urged = op->was_urged || engine->tried > 0;
+    op_see_cause(op);
+    if (op_plans_again(op)) {
+        plan_anew(op);
+        return;
+    }
     op->is_recorded = op->is_recorded || is_recorded(op);
-    if (op->cause.code == QBLK_E_NONE)
-        op->cause = engine->error;
-    if (op->cause.code == QBLK_E_NONE && engine->cancel_asked)
-        op->cause = engine->cancel_error;
-    if (op->cause.code != QBLK_E_NONE)
-        op->how = QBLK_RESUME_UNDO;
-    op->has_returned = op->is_resumed = true;
+    op->is_resumed = true;
     forget_plan(op);
     read_anew(op);
 }
@@ -200,12 +215,14 @@ static bool judge(qblk_op *op)
                      op->engine.main.outcome == QBLK_OUTCOME_NONE;
     bool is_whole = op->is_own && !op->engine.cancel_asked;
 
+    /* Past the end only cleaning was left; if the journal is gone, that was done, and the last message of
+     * it was lost. What had gone wrong by then has gone wrong. */
+    if (op->was_past && (is_gone || error->code == QBLK_E_NONE)) {
+        *error = op->cause;
+        return false;
+    }
     if (!is_gone && error->kind != QBLK_KIND_CANCELLED)
         return false;
-    if (is_gone && op->was_past) {
-        memset(error, 0, sizeof(*error));
-        return false; /* its last message was lost, and the journal is gone: it was complete */
-    }
     if (op->cause.code != QBLK_E_NONE || group_gives_up(op, &op->cause)) {
         *error = op->cause;
         return false;

@@ -26,7 +26,6 @@
 struct detach {
     bool keep_nodes;
     int tries, interval_ms;
-    bool was_asked;      /* over a connection that was lost */
     bool is_deleted;     /* DEVICE_DELETED has been heard */
     char root[64];       /* the node that the device uses */
     const char *device;  /* its id, or ""; within the same piece of memory, as is */
@@ -144,7 +143,7 @@ static int see_refusal(void *arg, struct engine *engine, const char *reply, qblk
     if (is_unknown && (engine->tried > 1 || mine->is_deleted))
         engine_come(engine, NULL);
     else if (engine->tried == 1 && strstr(error->text, "in the process of unplug") == NULL &&
-             !(is_unknown && (op->is_resumed || mine->was_asked)))
+             !(is_unknown && (op->is_resumed || op->was_urged)))
         return -error->err;
     return 0;
 }
@@ -260,8 +259,8 @@ static bool has_root(const qblk_op *op, const qblk_disk *disk, const char *root)
            strcmp(qblk_graph_node(op->graph, disk->root)->name, root) == 0;
 }
 
-/* Whether the device is there, with the node that it had. */
-static bool is_there(const qblk_op *op)
+/* The disk of the device, or NULL: it is gone. */
+static const qblk_disk *find_device(const qblk_op *op)
 {
     const struct detach *mine = op->own;
     size_t len = strlen(mine->path);
@@ -270,11 +269,10 @@ static bool is_there(const qblk_op *op)
         const qblk_disk *disk = qblk_graph_disk(op->graph, i);
 
         if (strncmp(disk->qom_path, mine->path, len) == 0 &&
-            (disk->qom_path[len] == '/' || disk->qom_path[len] == '\0') &&
-            has_root(op, disk, mine->root))
-            return true;
+            (disk->qom_path[len] == '/' || disk->qom_path[len] == '\0'))
+            return disk;
     }
-    return false;
+    return NULL;
 }
 
 /* The nodes that went with the device before the connection was lost. */
@@ -302,25 +300,62 @@ static void plan_rest(qblk_op *op, bool has_journal)
         plan_survey(op);
 }
 
+/* A journal that was opened before the connection was lost goes if nothing comes of it. */
+static void mark_journal(qblk_op *op)
+{
+    struct qapi_blockdev_del_args del = { .node_name = op->names.journal };
+
+    step_undo(&op->engine, plan_step(op, STEP_MARK, "the journal is open"),
+              &qapi_cmd_blockdev_del, &del);
+}
+
+/* Nothing is left to be done but to remove the journal, if it is there, and to end with that error. */
+static void plan_giving_up(qblk_op *op, int journal, const qblk_error *why)
+{
+    op->engine.error = *why;
+    if (why->kind == QBLK_KIND_CANCELLED && op->was_urged)
+        engine_note(&op->engine, "the guest was asked to let go of device %s, which cannot be taken back",
+                    device_of(op));
+    if (journal >= 0)
+        mark_journal(op);
+    (void)plan_step(op, STEP_UNDO, "give it up");
+}
+
 static int plan_again(qblk_op *op, qblk_error *error)
 {
-    struct detach *mine = op->own;
+    const struct detach *mine = op->own;
     int node = qblk_graph_find_node(op->graph, op->names.journal);
+    const qblk_disk *disk = find_device(op);
     qblk_bitmap record;
     int r;
 
-    if (op->was_past || !is_there(op)) {
+    if (op->was_past || disk == NULL) {
         op->engine.is_past = true;
         forget_gone(op);
         if (node >= 0 || op->journal.old_nodes.n > 0)
             plan_rest(op, node >= 0);
         return 0;
     }
-    mine->was_asked = true;
+    if (!has_root(op, disk, mine->root)) {
+        qblk_error other;
+
+        (void)err_set(&other, QBLK_E_JOB_STATE, "while the connection was lost, device %s has come to use "
+                      "%s instead of node %s: it is another one now, or its disk has moved; look at it "
+                      "(\"qblk tree\"), and detach it again if it is to go", device_of(op),
+                      disk->root >= 0 ? qblk_graph_node(op->graph, disk->root)->name : "nothing",
+                      mine->root);
+        plan_giving_up(op, node, &other);
+        return 0;
+    }
+    if (op->cause.code != QBLK_E_NONE) {
+        plan_giving_up(op, node, &op->cause);
+        return 0;
+    }
     r = plan_find_disk(op, error);
     if (r < 0)
         return r;
     if (node >= 0 && qblk_graph_bitmap(op->graph, node, 0, &record) > 0) {
+        mark_journal(op);
         plan_urge(op);
         plan_rest(op, true);
         return 0;
@@ -356,13 +391,15 @@ static bool plan_on(qblk_op *op)
 
 static void tell_left(qblk_op *op)
 {
-    if (op->engine.is_past)
+    if (op->engine.is_past || op->was_past)
         engine_note(&op->engine, "device %s is gone; nodes of its disk may be left (\"qblk "
                     "tree\"), which blockdev-del removes", device_of(op));
-    else
+    else if (op->engine.tried > 0 || op->was_urged || op->is_resumed)
         engine_note(&op->engine, "the guest was asked to let go of device %s, and may still do so; to "
                     "wait for it again, detach it again", device_of(op));
-    if (op->journal.old_nodes.n > 0)
+    else
+        engine_note(&op->engine, "the guest was not asked yet to let go of device %s", device_of(op));
+    if (op->journal.old_nodes.n > 0 || op->is_resumed)
         engine_note(&op->engine, "\"qblk recover --operation %s\" asks again and removes the nodes",
                     op->id);
 }

@@ -130,7 +130,7 @@ static bool wait_others(struct engine *engine, const struct step *step)
     if (engine->is_past || step->check != NULL)
         return false;
     if (!has_main(engine)) {
-        if (!engine->cancel_asked)
+        if (!engine->cancel_asked || engine->is_blind)
             return false;
         engine_turn_back(engine, &engine->cancel_error);
         return true;
@@ -317,7 +317,8 @@ static bool forward(struct engine *engine, struct act *act)
         undo_left(engine);
         return false;
     }
-    if (engine->phase == PHASE_IDLE && engine->cancel_asked && !engine->is_past && !is_wait &&
+    if (engine->phase == PHASE_IDLE && engine->cancel_asked && !engine->is_blind &&
+        !engine->is_past && !is_wait &&
         engine->main.outcome == QBLK_OUTCOME_NONE && step->kind != STEP_VERB &&
         step->kind != STEP_THAW && step->kind != STEP_MEND && step->command != NULL) {
         engine_turn_back(engine, &engine->cancel_error);

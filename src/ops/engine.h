@@ -98,6 +98,7 @@ struct engine {
     bool cancel_asked;
     qblk_error cancel_error; /* what the operation ends with then */
     bool cancel_sent;
+    bool is_blind;         /* what there is to undo is not known yet: a cancel waits for that */
     int passed;            /* the barriers up to this one are open */
     bool aux_busy;         /* a job-cancel is in flight beside the step's own command */
     struct step none;      /* what a step that could not be built is written to */

@@ -91,13 +91,17 @@ static void tell_command(qblk_op *op)
 
 void lost_tell(qblk_op *op)
 {
-    bool is_begun = engine_has_begun(&op->engine, STEP_CALL) || op->is_resumed;
+    bool is_begun = engine_has_begun(&op->engine, STEP_CALL) || op->engine.tried > 0 ||
+                    op->is_resumed || op->has_returned;
+    /* Until its record is read, the engine knows nothing of how far it came. */
+    bool is_known = op->graph != NULL && (!op->is_resumed || op->journal.op != NULL);
 
-    if (op->graph == NULL || op->common.dry_run || !is_begun)
+    if ((op->graph == NULL && !op->has_returned) || op->common.dry_run || !is_begun)
         return;
-    for (size_t i = 0; i < op_n_targets(op); i++)
+    for (size_t i = 0; is_known && i < op_n_targets(op); i++)
         tell_target(op, i);
-    tell_chain(op);
+    if (is_known)
+        tell_chain(op);
     if (op->kind->tell_left != NULL) {
         tell_command(op);
         return;

@@ -166,7 +166,7 @@ static void child_freed(struct monitor_child *child)
     destroy(op);
 }
 
-/* Before the graph came there is nothing to undo, and no need to wait for it. */
+/* Before the graph came for the first time there is nothing to undo, and no need to wait for it. */
 static void cancel_early(qblk_op *op)
 {
     qblk_error error;
@@ -197,7 +197,7 @@ static void child_turn(struct monitor_child *child)
         op_refuse(op, &op->stillborn);
     else if (op->is_planned || op->is_left)
         op_run(op);
-    else if (op->engine.cancel_asked)
+    else if (op->engine.cancel_asked && !op->has_returned)
         cancel_early(op);
 }
 
@@ -345,10 +345,12 @@ static bool is_seen_anew(const qblk_op *op)
 
 static int plan(qblk_op *op, qblk_error *error)
 {
-    int r = is_seen_anew(op) ? op->kind->plan_again(op, error)
-            : op->is_resumed ? resume_plan(op, error)
-                             : op->kind->plan(op, error);
+    int r;
 
+    op_see_cause(op);
+    r = is_seen_anew(op) ? op->kind->plan_again(op, error)
+        : op->is_resumed ? resume_plan(op, error)
+                         : op->kind->plan(op, error);
     return r < 0 ? r : engine_ready(&op->engine, error);
 }
 

@@ -175,10 +175,11 @@ struct qblk_op {
     bool is_own;         /* ...and begun by this client */
     bool is_recorded;    /* ...and had its journal by then */
     bool was_past;       /* ...and the point of no return behind it */
+    bool was_urged;      /* ...and what its STEP_URGE asks for was asked */
     bool was_running;    /* its main job was seen before the connection was lost */
     bool begins_again;   /* in a group: what there is of it is undone, for it to begin again */
     qblk_ending asked;   /* the ending before the journal was read */
-    qblk_error cause;    /* of the undoing that was under way */
+    qblk_error cause;    /* of the undoing that was under way; or what went wrong past that point */
 
     /* how it goes */
     bool is_planned;
@@ -239,6 +240,9 @@ void op_take_up(qblk_op *op);
 /* Whether plan_again() of its kind is what goes on with it: what its own client began is known here,
  * what an earlier one meant is in the journal alone. */
 bool op_plans_again(const qblk_op *op);
+/* It has returned: remembers what has gone wrong so far, or that it is not wanted any more. Asked before
+ * what is left to do is planned, and before the engine is emptied. */
+void op_see_cause(qblk_op *op);
 /* The engine has nothing more to do. True if the operation has begun again instead, or is ended by the
  * guest's side; else the engine's error is what is to be told. */
 bool op_over_again(qblk_op *op);

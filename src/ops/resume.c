@@ -171,9 +171,9 @@ static int plan_on(qblk_op *op, qblk_error *error)
 
     if (r < 0)
         return r;
+    op->engine.is_blind = false;
     plan_rest(op, has_job ? &info : NULL);
-    if (r == 0)
-        r = engine_ready(&op->engine, error);
+    r = engine_ready(&op->engine, error);
     return r == 0 ? op_face_steps(op, error) : r;
 }
 
@@ -191,9 +191,11 @@ static int plan_together(void *arg, struct engine *engine, const char *reply, qb
     qblk_op *op = arg;
     enum group_verdict verdict;
     qblk_ending ending;
-    int r = group_judge(op, &verdict, &ending, error);
+    int r;
 
     (void)reply;
+    op_see_cause(op);
+    r = group_judge(op, &verdict, &ending, error);
     if (r < 0)
         return r;
     if (verdict == GROUP_FOLLOW) {
@@ -259,6 +261,7 @@ static int read_journal(void *arg, struct engine *engine, const char *reply, qbl
     int r;
 
     (void)engine;
+    op_see_cause(op);
     op->nodes = mem_zalloc(sizeof(*op->nodes));
     if (op->nodes == NULL)
         return err_nomem(error);
@@ -370,6 +373,7 @@ int resume_plan(qblk_op *op, qblk_error *error)
     struct step *step;
     int r;
 
+    op->engine.is_blind = true;
     if (record_find_job(op, &info) != NULL) {
         (void)snprintf(op->engine.main.id, sizeof(op->engine.main.id), "%s", info.id);
         (void)snprintf(op->names.job, sizeof(op->names.job), "%s", info.id);

@@ -230,7 +230,7 @@ static void look(qblk_op *op, const char *id)
 static void leave(qblk_op *op)
 {
     const struct engine *engine = &op->engine;
-    bool is_begun = op->graph != NULL && engine_has_changed(engine);
+    bool is_begun = op->has_returned || (op->graph != NULL && engine_has_changed(engine));
     qblk_error why;
 
     op->is_idle = !is_begun;
@@ -243,7 +243,9 @@ static void leave(qblk_op *op)
                     "wait %s\" waits for it", op->id, op->names.job, op->names.job);
     else
         engine_note(&op->engine, "operation %s is left open at \"%s\"", op->id,
-                    engine->at < engine->n ? engine->steps[engine->at].name : "the end");
+                    engine->at < engine->n ? engine->steps[engine->at].name
+                    : engine->n > 0        ? "the end"
+                                           : "see what is there");
     if (is_begun && op->kind->tell_left == NULL)
         engine_note(&op->engine, "take it up again with \"qblk recover --operation %s\", or undo "
                     "it with \"qblk recover --operation %s --undo\"", op->id, op->id);

@@ -420,6 +420,32 @@ START_TEST(detach_that_keeps_the_nodes_leaves_nothing_to_recover)
 }
 END_TEST
 
+START_TEST(detach_left_before_it_asked_says_so)
+{
+    recorder.act_call = CALL_STEP;
+    recorder.act_at = 1;
+    recorder.act = qblk_op_leave;
+    detach(0, 0, false);
+    run(QBLK_RESULT_LEFT);
+    ck_assert_ptr_nonnull(strstr(recorder.notes, "was not asked yet"));
+    ck_assert_ptr_nonnull(strstr(recorder.notes, "recover --operation"));
+}
+END_TEST
+
+/* Without nodes to remove there is no journal, and the request is all there was to it. */
+START_TEST(detach_lost_once_it_asked_says_so)
+{
+    peer.hang_up_at = TO_BEGIN + 1;
+    peer.hang_up_after = true;
+    peer.unplug_after = 9;
+    detach(0, 0, true);
+    run(QBLK_RESULT_LOST);
+    ck_assert_str_eq(changes(), DEL);
+    ck_assert_ptr_nonnull(strstr(recorder.notes, "may still do so"));
+    ck_assert_ptr_null(strstr(recorder.notes, "recover"));
+}
+END_TEST
+
 static void take_up(qblk_resume_how how, qblk_result result) /* LEFT: at the second step */
 {
     qblk_resume_options options = QBLK_INIT(qblk_resume_options);
@@ -506,6 +532,8 @@ static void add_all(TCase *tcase)
     tcase_add_test(tcase, detach_is_refused_while_a_job_runs);
     tcase_add_test(tcase, detach_can_be_stopped);
     tcase_add_test(tcase, detach_that_keeps_the_nodes_leaves_nothing_to_recover);
+    tcase_add_test(tcase, detach_left_before_it_asked_says_so);
+    tcase_add_test(tcase, detach_lost_once_it_asked_says_so);
     tcase_add_test(tcase, detach_is_taken_up_by_asking_again);
     tcase_add_test(tcase, detach_is_taken_up_by_cleaning_if_the_device_has_gone);
     tcase_add_test(tcase, detach_taken_up_can_be_left_again);

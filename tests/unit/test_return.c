@@ -5,9 +5,11 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "agent_aid.h"
 #include "monitor/monitor.h"
+#include "ops/op.h"
 #include "peer_priv.h"
 #include "recorder.h"
 
@@ -18,6 +20,9 @@ static struct peer peer;
 static struct agent_host host; /* a guest's agent; path[0] is NUL: none */
 static qblk_monitor *monitor;
 static void (*while_away)(void); /* what happens to QEMU meanwhile; once */
+static qblk_op *running;            /* the first, from when it is planned */
+static void (*while_read)(void);    /* what is done to it while it is looked at anew; once */
+static bool was_read;               /* it was done */
 
 static void setup(void)
 {
@@ -35,7 +40,9 @@ static void teardown(void)
     if (host.path[0] != '\0')
         agent_host_end(&host);
     host.path[0] = '\0';
-    while_away = NULL;
+    while_away = while_read = NULL;
+    was_read = false;
+    running = NULL;
     recorder_reset();
 }
 
@@ -209,6 +216,29 @@ static bool is_done(void)
     return recorder.calls[CALL_END] >= ends;
 }
 
+static void keep_it(qblk_op *op)
+{
+    running = op;
+}
+
+static void keep_first(void)
+{
+    recorder.act = keep_it;
+    recorder.act_call = CALL_PLAN;
+    recorder.act_at = 1;
+}
+
+/* It is back, and what became of it is not known yet. */
+static void look_at_it(void)
+{
+    if (while_read == NULL || running == NULL || recorder.calls[CALL_END] > 0 ||
+        !running->has_returned || running->is_away || running->graph != NULL)
+        return;
+    while_read();
+    while_read = NULL;
+    was_read = true;
+}
+
 /* As peer_run(), without waiting for the next attempt to connect. */
 static bool run(void)
 {
@@ -217,6 +247,7 @@ static bool run(void)
         int timeout;
 
         (void)qblk_monitor_process(monitor, 0, NULL);
+        look_at_it();
         if (qblk_monitor_get_state(monitor) == QBLK_MONITOR_AWAY) {
             if (goes_on)
                 peer_go_on(&peer);
@@ -450,25 +481,24 @@ START_TEST(a_size_that_somebody_else_has_given_is_left_alone)
 }
 END_TEST
 
-static qblk_op *running;
-
-static void keep_it(qblk_op *op)
-{
-    running = op;
-}
-
 static void cancel_it(void)
 {
     qblk_op_cancel(running);
 }
 
-/* Whatever had been done by then is undone. */
+static const char *const cancelled[] = { "copy-pivot", "snapshot", "copy-two", "detach", "resize",
+                                         "throttle" };
+#define N_CANCELLED ((int)(sizeof(cancelled) / sizeof(cancelled[0])))
+
+/* Whatever had been done by then is undone, be it asked while nobody is connected or while the operation
+ * is looked at anew. */
 START_TEST(a_cancel_while_away_undoes)
 {
-    int which = find(_i == 0 ? "copy-pivot" : _i == 1 ? "snapshot" : "copy-two");
+    int which = find(cancelled[_i % N_CANCELLED]), n_cancelled = 0;
+    bool is_late = _i >= N_CANCELLED;
     char *clean;
 
-    if (_i == 2)
+    if (strcmp(all[which].name, "copy-two") == 0)
         peer_add_disk(&peer);
     clean = peer_state(&peer);
     again();
@@ -478,18 +508,20 @@ START_TEST(a_cancel_while_away_undoes)
 
         peer.hang_up_at = n;
         peer.hang_up_after = n % 2 == 0;
-        recorder.act = keep_it;
-        recorder.act_call = CALL_PLAN;
-        recorder.act_at = 1;
-        running = NULL;
+        keep_first();
         start(which);
         for (int i = 0; i < 200 && (running == NULL || peer.fd >= 0) && !is_done(); i++) {
             (void)qblk_monitor_process(monitor, 0, NULL);
             (void)peer_turn(&peer);
         }
-        while_away = running != NULL ? cancel_it : NULL;
+        if (is_late)
+            while_read = cancel_it;
+        else
+            while_away = running != NULL ? cancel_it : NULL;
         ck_assert_msg(run(), "%s, stuck after %zu", all[which].name, n);
         state = peer_state(&peer);
+        n_cancelled += recorder.result == QBLK_RESULT_CANCELLED;
+        ck_assert(!was_read || strstr(recorder.error.text, "before anything") == NULL);
         if (recorder.result == QBLK_RESULT_CANCELLED)
             ck_assert_msg(strcmp(state, clean) == 0, "%s, cut at %zu\n%.1500s", all[which].name, n,
                           state);
@@ -498,8 +530,172 @@ START_TEST(a_cancel_while_away_undoes)
         free(state);
         again();
     }
+    ck_assert_int_ge(n_cancelled, 1);
     free(clean);
     free(done);
+}
+END_TEST
+
+static void leave_it(void)
+{
+    qblk_op_leave(running);
+}
+
+static const char *const left[] = { "copy", "snapshot", "detach", "resize" };
+
+START_TEST(one_left_while_it_is_looked_at_is_not_called_unchanged)
+{
+    int which = find(left[_i]), n_left = 0;
+
+    measure(which);
+    for (size_t n = 1; n <= n_commands; n++) {
+        peer.hang_up_at = n;
+        peer.hang_up_after = true;
+        while_read = leave_it;
+        keep_first();
+        start(which);
+        ck_assert(run());
+        if (was_read) {
+            n_left++;
+            ck_assert_int_eq(recorder.result, QBLK_RESULT_LEFT);
+            ck_assert_ptr_null(strstr(recorder.notes, "nothing was changed"));
+            ck_assert_ptr_null(strstr(recorder.notes, "the end"));
+            ck_assert_msg(strstr(recorder.notes, which == find("resize") ? "was told" : "recover") != NULL,
+                          "cut at %zu: %s", n, recorder.notes);
+        }
+        again();
+    }
+    ck_assert_int_ge(n_left, 1);
+    free(done);
+}
+END_TEST
+
+static void lose_it(void)
+{
+    (void)close(peer.listener);
+    peer.listener = -1;
+    peer_hang_up(&peer);
+}
+
+/* Nothing is known of it then, and nothing is said that may be false: only how to take it up. */
+START_TEST(one_lost_while_it_is_looked_at_can_be_recovered)
+{
+    int n_lost = 0;
+
+    measure(find("copy-pivot"));
+    for (size_t n = n_commands - 4; n <= n_commands; n++) {
+        monitor->options.reconnect_ms = 50;
+        peer.hang_up_at = n;
+        peer.hang_up_after = true;
+        while_read = lose_it;
+        keep_first();
+        start(find("copy-pivot"));
+        ck_assert(run());
+        if (was_read) {
+            n_lost++;
+            ck_assert_int_eq(recorder.result, QBLK_RESULT_LOST);
+            ck_assert_ptr_nonnull(strstr(recorder.notes, "recover --operation"));
+            ck_assert_ptr_null(strstr(recorder.notes, "of no use"));
+        }
+        again();
+    }
+    ck_assert_int_ge(n_lost, 1);
+    free(done);
+}
+END_TEST
+
+/* ---- failures before the loss --------------------------------------------------------------- */
+
+/* The resize that a swap ends with is refused, when the disk has moved already. Whether the connection is lost
+ * before that or after it, the user gets to know. */
+START_TEST(what_went_wrong_past_the_end_is_not_forgotten)
+{
+    int swap = find("swap");
+
+    peer.refuse = "block_resize";
+    measure(swap);
+    for (size_t n = 1; n <= n_commands; n++) {
+        for (int way = 0; way < N_WAYS; way++) {
+            char *state;
+
+            peer.refuse = "block_resize";
+            peer.hang_up_at = n;
+            peer.hang_up_after = way != BEFORE;
+            peer.hang_up_late = way == ANSWERED;
+            start(swap);
+            ck_assert(run());
+            state = peer_state(&peer);
+            ck_assert_msg(recorder.result == QBLK_RESULT_FAILED && strcmp(state, done) == 0 &&
+                              strstr(recorder.error.text, "resize it") != NULL,
+                          "cut at %zu, %s: %s: %s\n%.700s", n, way_names[way],
+                          qblk_result_name(recorder.result), recorder.error.text, state);
+            free(state);
+            again();
+        }
+    }
+    free(done);
+}
+END_TEST
+
+/* A guest that has refused once is not asked again because of a lost connection, but for an answer that
+ * was lost with it. */
+START_TEST(a_guest_that_refused_is_not_asked_for_long)
+{
+    int which = find("detach");
+    char *clean = peer_state(&peer);
+
+    again();
+    peer.guest_refuses = true;
+    measure(which);
+    ck_assert_str_eq(done, clean);
+    for (size_t n = 1; n <= n_commands; n++) {
+        for (int way = 0; way < N_WAYS; way++) {
+            char *state;
+
+            peer.guest_refuses = true;
+            peer.hang_up_at = n;
+            peer.hang_up_after = way != BEFORE;
+            peer.hang_up_late = way == ANSWERED;
+            start(which);
+            ck_assert(run());
+            state = peer_state(&peer);
+            ck_assert_msg(recorder.result == QBLK_RESULT_FAILED && strcmp(state, clean) == 0 &&
+                              strstr(recorder.error.text, "the guest refused") != NULL &&
+                              peer_count(&peer, "device_del") <= (n < n_commands ? 2u : 1u),
+                          "cut at %zu, %s: %s: %s, asked %zu times\n%.700s", n, way_names[way],
+                          qblk_result_name(recorder.result), recorder.error.text,
+                          peer_count(&peer, "device_del"), state);
+            free(state);
+            again();
+        }
+    }
+    free(clean);
+    free(done);
+}
+END_TEST
+
+static void plug_another(void)
+{
+    (void)peer_add_node(&peer, "new", "qcow2", "/new.qcow2", "", "");
+    (void)snprintf(peer.root, sizeof(peer.root), "new");
+}
+
+/* Another device in its place, or its disk has moved: not gone, and nobody wanted that one to go. */
+START_TEST(a_device_on_another_node_is_not_taken_for_gone)
+{
+    size_t all_nodes = peer.n_nodes;
+
+    ends = 1;
+    peer.hang_up_at = 9;
+    peer.hang_up_after = true;
+    while_away = plug_another;
+    start(find("detach"));
+    ck_assert(run());
+    ck_assert_uint_eq(peer_count(&peer, "device_del"), 1);
+    ck_assert_int_eq(recorder.result, QBLK_RESULT_FAILED);
+    ck_assert_int_eq(recorder.error.code, QBLK_E_JOB_STATE);
+    ck_assert_ptr_nonnull(strstr(recorder.error.text, "new instead of node top"));
+    ck_assert_uint_eq(peer.n_nodes, all_nodes + 1); /* the journal is closed */
 }
 END_TEST
 
@@ -591,7 +787,12 @@ int main(void)
     tcase_add_test(tcase, a_failure_while_away_is_everybodys);
     tcase_add_loop_test(tcase, a_job_that_somebody_else_has_ended_is_not_started_again, 0, 2);
     tcase_add_test(tcase, a_size_that_somebody_else_has_given_is_left_alone);
-    tcase_add_loop_test(tcase, a_cancel_while_away_undoes, 0, 3);
+    tcase_add_loop_test(tcase, a_cancel_while_away_undoes, 0, 2 * N_CANCELLED);
+    tcase_add_loop_test(tcase, one_left_while_it_is_looked_at_is_not_called_unchanged, 0, 4);
+    tcase_add_test(tcase, one_lost_while_it_is_looked_at_can_be_recovered);
+    tcase_add_test(tcase, what_went_wrong_past_the_end_is_not_forgotten);
+    tcase_add_test(tcase, a_guest_that_refused_is_not_asked_for_long);
+    tcase_add_test(tcase, a_device_on_another_node_is_not_taken_for_gone);
     tcase_add_loop_test(tcase, an_unplug_taken_up_is_taken_up_again, 0, 2);
     suite_add_tcase(suite, tcase);
     runner = srunner_create(suite);
