@@ -217,6 +217,16 @@ static void plan_urge(qblk_op *op)
     step->again_ms = mine->interval_ms;
 }
 
+/* What follows once the device is gone. */
+static void plan_rest(qblk_op *op, bool has_journal)
+{
+    plan_delete_old(op);
+    if (has_journal)
+        plan_close_journal(op);
+    else
+        plan_survey(op);
+}
+
 static int plan_steps(qblk_op *op, qblk_error *error)
 {
     const struct detach *mine = op->own;
@@ -231,10 +241,8 @@ static int plan_steps(qblk_op *op, qblk_error *error)
     if (r < 0)
         return r;
     plan_urge(op);
-    if (op->journal.old_nodes.n > 0) {
-        plan_delete_old(op);
-        plan_close_journal(op);
-    }
+    if (op->journal.old_nodes.n > 0)
+        plan_rest(op, true);
     return 0;
 }
 
@@ -288,16 +296,6 @@ static void forget_gone(qblk_op *op)
             free(nodes->v[i]);
     }
     nodes->n = n;
-}
-
-/* What follows once the device is gone. */
-static void plan_rest(qblk_op *op, bool has_journal)
-{
-    plan_delete_old(op);
-    if (has_journal)
-        plan_close_journal(op);
-    else
-        plan_survey(op);
 }
 
 /* A journal that was opened before the connection was lost goes if nothing comes of it. */

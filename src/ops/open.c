@@ -204,8 +204,8 @@ static int read_record(qblk_remains *remains, struct open_op *op)
     if (record_find_job(shadow, &info) != NULL)
         r = take_job(remains, op, &info);
     op->found = record_how_far(shadow, record_find_job(shadow, &info) != NULL, op->job.outcome);
-    if (op->found == GROUP_FOUND_ENDED && record_has_endings(shadow))
-        shadow->ending = record_has_pivoted(shadow) ? QBLK_END_PIVOT : QBLK_END_FINISH;
+    if (op->found == GROUP_FOUND_ENDED)
+        record_see_ending(shadow);
     return r;
 }
 

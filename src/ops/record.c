@@ -172,6 +172,12 @@ bool record_has_pivoted(const qblk_op *op)
             is_used(op, landing, false));
 }
 
+void record_see_ending(qblk_op *op)
+{
+    if (record_has_endings(op))
+        op->ending = record_has_pivoted(op) ? QBLK_END_PIVOT : QBLK_END_FINISH;
+}
+
 bool record_is_seen_done(const qblk_op *op)
 {
     qblk_job_info info;

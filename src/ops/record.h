@@ -17,6 +17,8 @@ int record_take(qblk_op *op, char *const *names, size_t n, qblk_error *error);
 bool record_has_endings(const qblk_op *op);
 /* Whether the disk has moved already; of a commit that is only known if it has ended well. */
 bool record_has_pivoted(const qblk_op *op);
+/* It has ended well: sees which way, if there is more than one. */
+void record_see_ending(qblk_op *op);
 /* Whether what there is shows that it was done, although the record does not say so. */
 bool record_is_seen_done(const qblk_op *op);
 /* How far it is; outcome is that of its main job, if there is one. */

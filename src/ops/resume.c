@@ -25,8 +25,7 @@
 
 static void plan_rest_after_job(qblk_op *op)
 {
-    if (record_has_endings(op))
-        op->ending = record_has_pivoted(op) ? QBLK_END_PIVOT : QBLK_END_FINISH;
+    record_see_ending(op);
     if (op->kind->plan_clean != NULL)
         op->kind->plan_clean(op);
     plan_close_journal(op);
@@ -35,8 +34,8 @@ static void plan_rest_after_job(qblk_op *op)
 /* A job that has ended well already has ended one way or the other, whatever was meant. */
 static void see_ending(qblk_op *op)
 {
-    if (record_has_endings(op) && op->engine.main.outcome == QBLK_OUTCOME_COMPLETED && op->top >= 0)
-        op->ending = record_has_pivoted(op) ? QBLK_END_PIVOT : QBLK_END_FINISH;
+    if (op->engine.main.outcome == QBLK_OUTCOME_COMPLETED && op->top >= 0)
+        record_see_ending(op);
 }
 
 /* A job that is paused comes to no end, nor can it be told to end by a pivot or without one. A cancel
@@ -278,8 +277,8 @@ static int read_journal(void *arg, struct engine *engine, const char *reply, qbl
                                op->engine.main.outcome);
     if (op->found == GROUP_FOUND_ENDED && !op->journal.has_ended)
         see_ending(op);
-    else if (op->found == GROUP_FOUND_ENDED && record_has_endings(op))
-        op->ending = record_has_pivoted(op) ? QBLK_END_PIVOT : QBLK_END_FINISH;
+    else if (op->found == GROUP_FOUND_ENDED)
+        record_see_ending(op);
     if (op->group == NULL) {
         r = see_companions(op, error);
         return r < 0 ? r : plan_on(op, error);
