@@ -248,15 +248,18 @@ bless: build/host/qapi-gen $(if $(FSM2DOC_C),$(B)/fsm2doc) ## rewrite golden fil
 
 UNIT_NAMES := $(UNIT_C:tests/unit/%.c=%)
 RUN := tests/run -o build/check
+# Some tests wait more than they work.
+RUN_MORE = $(RUN) -j $$(($(NPROC) + 1))
 UNIT_ITEMS = $(foreach t,$(UNIT_NAMES),'unit/$(t)=$(B)/tests/unit/$(t)')
 TEST_ITEMS := $(foreach t,$(UNIT_NAMES),'unit/$(t)=build/test/tests/unit/$(t)')
 ASAN_ITEMS := $(foreach t,$(UNIT_NAMES),'asan/$(t)=build/asan/tests/unit/$(t)')
 # What is left to check-long, so that check stays short: thousands of whole operations, deaths of the
-# client that live/recover has much of, every plan compared with its run, and a guest that boots. All
-# but the guest run there under the sanitizers.
+# client in each of them (live/forged has some), every plan compared with its run, and a guest that
+# boots. All but the guest run there under the sanitizers.
 LONG_NAMES := test_ops_faults test_ops_resume test_ops_starved test_return
 GUEST := tests/live/test_guest.sh
-LONG_LIVE := $(addprefix tests/live/test_,killed.sh lost.sh ops_matrix.sh dry_run.sh reconnect.sh) $(GUEST)
+LONG_LIVE := $(addprefix tests/live/test_,bitmaps.sh dry_run.sh killed.sh lost.sh ops_matrix.sh \
+	recover.sh reconnect.sh) $(GUEST)
 LONG_ITEMS := $(foreach t,$(LONG_NAMES),'asan/$(t)=build/asan/tests/unit/$(t)')
 LONG_TEST := $(foreach t,$(LONG_NAMES),'unit/$(t)=build/test/tests/unit/$(t)')
 # What takes the sanitizers long: check runs these plain.
@@ -286,6 +289,7 @@ LINT_ITEMS := 'lint/layers=tools/check-layers' \
 	'lint/headers=tools/check-headers' 'lint/scripts=tools/check-scripts' \
 	'lint/manual=tools/check-manual' 'lint/install=tools/check-install' \
 	$(foreach t,$(LINT),'checker/$(t:tests/lint/test_%.sh=%)=$(t)')
+SLOW_LINT := 'lint/scripts=tools/check-scripts'
 # Label, build directory, and which to leave out.
 LIVE_ITEMS = $(foreach t,$(filter-out $(3),$(LIVE)),'$(1)/$(t:tests/live/test_%.sh=%)=BUILD=$(2) $(t)')
 
@@ -302,7 +306,8 @@ check-all:
 	+@$(SUBMAKE) VARIANT=test unit-bins
 	+@$(SUBMAKE) VARIANT=asan unit-bins replay-bins
 	+@$(SUBMAKE) man
-	$(Q)$(RUN) $(call LIVE_ITEMS,live,build/release,$(LONG_LIVE)) $(LINT_ITEMS) $(GEN_ITEMS) \
+	$(Q)$(RUN_MORE) $(call LIVE_ITEMS,live,build/release,$(LONG_LIVE)) $(GEN_ITEMS) \
+		$(filter-out $(SLOW_LINT),$(LINT_ITEMS)) \
 		$(DOC_ITEMS) $(filter-out $(LATER),$(TEST_ITEMS)) $(STARVE_ITEMS) \
 		$(filter-out $(LONG_ITEMS) $(LATER),$(ASAN_ITEMS)) $(REPLAY_ITEMS)
 
@@ -310,7 +315,8 @@ check-long: ## what check leaves out because it takes long
 	+@$(SUBMAKE) VARIANT=release live-bins
 	+@$(SUBMAKE) VARIANT=test unit-bins
 	+@$(SUBMAKE) VARIANT=asan unit-bins live-bins
-	$(Q)$(RUN) $(call LIVE_ITEMS,live,build/release,$(filter-out $(GUEST),$(LIVE))) $(LONG_ITEMS) $(LATER) \
+	$(Q)$(RUN_MORE) $(call LIVE_ITEMS,live,build/release,$(filter-out $(GUEST),$(LIVE))) $(LONG_ITEMS) \
+		$(LATER) $(SLOW_LINT) \
 		$(call LIVE_ITEMS,live-asan,build/asan,$(GUEST) $(filter-out $(LONG_LIVE),$(LIVE))) $(STARVE_LONG)
 	+@$(SUBMAKE) check-matrix
 
