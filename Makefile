@@ -335,7 +335,7 @@ check-valgrind: ## unit tests under valgrind
 LIVE_BUT ?= $(GUEST)
 check-live: ## tests against real QEMUs only, but those in LIVE_BUT
 	+@$(SUBMAKE) live-bins
-	$(Q)$(RUN) $(call LIVE_ITEMS,live,$(B),$(LIVE_BUT))
+	$(Q)$(RUN_MORE) $(call LIVE_ITEMS,live,$(B),$(LIVE_BUT))
 
 check-matrix: ## every operation on both kinds of graph, with every way in which it can end
 	+@$(SUBMAKE) live-bins
