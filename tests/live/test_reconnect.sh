@@ -199,7 +199,7 @@ told() {
     wait_event "JOB_STATUS_CHANGE job running *"
     mkfifo says
     : >report
-    "$cutproxy" m0 own report "$qblk" -s "$dir/own" --json --timeout 30 "$@" --reconnect 30 \
+    QBLK_SOCKET=$dir/own "$cutproxy" m0 own report "$qblk" --json --timeout 30 "$@" --reconnect 30 \
         >says 2>err </dev/null &
     proxy=$!
     exec {says}<says
