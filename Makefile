@@ -258,6 +258,7 @@ ASAN_ITEMS := $(foreach t,$(UNIT_NAMES),'asan/$(t)=build/asan/tests/unit/$(t)')
 # boots. All but the guest run there under the sanitizers.
 LONG_NAMES := test_ops_faults test_ops_resume test_ops_starved test_return
 GUEST := tests/live/test_guest.sh
+IN_MATRIX := tests/live/test_ops_matrix.sh
 LONG_LIVE := $(addprefix tests/live/test_,bitmaps.sh dry_run.sh killed.sh lost.sh ops_matrix.sh \
 	recover.sh reconnect.sh) $(GUEST)
 LONG_ITEMS := $(foreach t,$(LONG_NAMES),'asan/$(t)=build/asan/tests/unit/$(t)')
@@ -270,12 +271,12 @@ LATER := $(foreach t,test_frames test_ops test_schema,'asan/$(t)=build/asan/test
 STARVE_NAMES := $(filter-out $(LONG_NAMES),$(UNIT_NAMES))
 STARVE_QUICK := $(addprefix test_,codec codec_messages codec_parse codec_send engine journal msg outq)
 STARVE_ITEMS := $(foreach t,$(STARVE_QUICK),'starve/$(t)=STARVE=1000 build/test/tests/unit/$(t)')
-STARVE_LONG := $(foreach t,$(STARVE_NAMES),'starve/$(t)=STARVE=100 build/asan/tests/unit/$(t)')
+STARVE_LONG := $(foreach t,$(STARVE_NAMES),'starve/$(t)=STARVE=50 build/asan/tests/unit/$(t)')
 VALGRIND := valgrind -q --error-exitcode=9 --leak-check=full --show-leak-kinds=definite \
 	--errors-for-leak-kinds=definite --track-fds=no
-# Two run thousands of whole operations, which takes valgrind ten minutes: the sanitizers see them all,
-# and test_ops takes the same paths once.
-VALGRIND_NAMES = $(filter-out $(LONG_NAMES),$(UNIT_NAMES))
+# Some run thousands of whole operations, or take each of thousands of texts at each of its bytes, which
+# takes valgrind ten minutes: the sanitizers see them all, and other tests take the same paths once.
+VALGRIND_NAMES = $(filter-out $(LONG_NAMES) test_frames test_job_traces,$(UNIT_NAMES))
 VALGRIND_ITEMS = $(foreach t,$(VALGRIND_NAMES),\
 	'valgrind/$(t)=CK_FORK=no CK_TIMEOUT_MULTIPLIER=20 $(VALGRIND) build/test/tests/unit/$(t)')
 CORPUS_schema := qapi-schema tests/gen
@@ -317,7 +318,8 @@ check-long: ## what check leaves out because it takes long
 	+@$(SUBMAKE) VARIANT=asan unit-bins live-bins
 	$(Q)$(RUN_MORE) $(call LIVE_ITEMS,live,build/release,$(filter-out $(GUEST),$(LIVE))) $(LONG_ITEMS) \
 		$(LATER) $(SLOW_LINT) \
-		$(call LIVE_ITEMS,live-asan,build/asan,$(GUEST) $(filter-out $(LONG_LIVE),$(LIVE))) $(STARVE_LONG)
+		$(call LIVE_ITEMS,live-asan,build/asan,$(IN_MATRIX) $(GUEST) $(filter-out $(LONG_LIVE),$(LIVE))) \
+		$(STARVE_LONG)
 	+@$(SUBMAKE) check-matrix
 
 check-unit: ## unit tests
@@ -364,9 +366,9 @@ fuzz: ## fuzz FUZZ=target (all in turn) for FUZZ_SECONDS each; finds go to build
 	+@$(SUBMAKE) VARIANT=fuzz CC=clang fuzz-bins
 	$(Q)for t in $(FUZZ); do tools/fuzz-run $$t $(FUZZ_SECONDS) || exit 1; done
 
-fuzz-smoke: ## the same, a minute in all
+fuzz-smoke: ## the same, side by side, a minute of work in all
 	+@$(SUBMAKE) VARIANT=fuzz CC=clang fuzz-bins
-	$(Q)$(RUN) -j 1 $(foreach t,$(FUZZ),'fuzz-smoke/$(t)=tools/fuzz-run $(t) $$((60 / $(words $(FUZZ)) + 1))')
+	$(Q)$(RUN) $(foreach t,$(FUZZ),'fuzz-smoke/$(t)=tools/fuzz-run $(t) $$((60 / $(words $(FUZZ)) + 1))')
 
 bench: all ## benchmarks; the report goes to build/bench
 	$(Q)tests/bench/run $(B)

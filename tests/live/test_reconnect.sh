@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# The connection is cut in the middle and comes back: after each 8th message of an operation (of some
-# each 17th), or each CUT_STEP-th, upon which it carries on; and while only watching.
+# The connection is cut in the middle and comes back: after each 14th message of an operation (of some
+# each 23rd), or each CUT_STEP-th, upon which it carries on; and while only watching.
 . "$(dirname "$0")/lib.sh"
 
 cutproxy=$build/tests/kill/cutproxy
@@ -256,15 +256,15 @@ dies() {
 run_test "a watcher sees the end that came while it was away" watched
 run_test "a QEMU that does not come back is lost" dies
 run_test "every watcher is told what ended while it was away" each_watcher_is_told
-run_test "copy, cut all along" at_each_message 8 copy_once
-run_test "backup, cut all along" at_each_message 8 backup_once
-run_test "pull, cut all along" at_each_message 8 pull_once
-run_test "commit, cut all along" at_each_message 8 commit_once
-run_test "swap, cut all along" at_each_message 17 swap_once
-run_test "copy of two disks, cut all along" at_each_message 17 two_once
-run_test "snapshot of two disks, cut all along" at_each_message 17 snapshot_once
-run_test "resize, cut all along" at_each_message 17 resize_once
+run_test "copy, cut all along" at_each_message 14 copy_once
+run_test "backup, cut all along" at_each_message 14 backup_once
+run_test "pull, cut all along" at_each_message 14 pull_once
+run_test "commit, cut all along" at_each_message 14 commit_once
+run_test "swap, cut all along" at_each_message 23 swap_once
+run_test "copy of two disks, cut all along" at_each_message 23 two_once
+run_test "snapshot of two disks, cut all along" at_each_message 23 snapshot_once
+run_test "resize, cut all along" at_each_message 23 resize_once
 run_test "throttle, cut all along" at_each_message 5 throttle_once
 run_test "detach, cut all along" at_each_message 5 detach_once
-run_test "recover, cut all along" at_each_message 17 recover_once
+run_test "recover, cut all along" at_each_message 23 recover_once
 finish

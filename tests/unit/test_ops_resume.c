@@ -255,10 +255,10 @@ START_TEST(a_client_that_dies_anywhere_is_followed_by_one_that_undoes_it)
 }
 END_TEST
 
-/* The one who follows may die too. The sanitizers see every third of these pairs of deaths, which takes
+/* The one who follows may die too. The sanitizers see every sixth of these pairs of deaths, which takes
  * them a minute; the plain build takes all. */
 #ifdef __SANITIZE_ADDRESS__
-#define NTH_PAIR 3
+#define NTH_PAIR 6
 #else
 #define NTH_PAIR 1
 #endif
