@@ -276,7 +276,8 @@ VALGRIND := valgrind -q --error-exitcode=9 --leak-check=full --show-leak-kinds=d
 	--errors-for-leak-kinds=definite --track-fds=no
 # Some run thousands of whole operations, or take each of thousands of texts at each of its bytes, which
 # takes valgrind ten minutes: the sanitizers see them all, and other tests take the same paths once.
-VALGRIND_NAMES = $(filter-out $(LONG_NAMES) test_frames test_job_traces,$(UNIT_NAMES))
+VALGRIND_NAMES = $(filter-out $(LONG_NAMES) $(addprefix test_,frames job_traces msg outq schema),\
+	$(UNIT_NAMES))
 VALGRIND_ITEMS = $(foreach t,$(VALGRIND_NAMES),\
 	'valgrind/$(t)=CK_FORK=no CK_TIMEOUT_MULTIPLIER=20 $(VALGRIND) build/test/tests/unit/$(t)')
 CORPUS_schema := qapi-schema tests/gen
