@@ -14,11 +14,11 @@ static const char cancelled_text[] = "Operation canceled";
 /* The length at which a text is cut off, not inside of a character. */
 static size_t kept_length(const char *text)
 {
-    size_t len = strnlen(text, JOB_TEXT_MAX);
+    size_t len = strlen(text), cut = len < JOB_TEXT_MAX ? len : JOB_TEXT_MAX;
 
-    while (len == JOB_TEXT_MAX && len > 0 && ((unsigned char)text[len] & 0xc0) == 0x80)
-        len--;
-    return len;
+    while (cut > 0 && cut < len && ((unsigned char)text[cut] & 0xc0) == 0x80)
+        cut--;
+    return cut;
 }
 
 static void drop_text(qblk_job *job, char **text)

@@ -68,7 +68,7 @@ static int find_path(qblk_op *op, qblk_error *error)
     memcpy(mine->room, path, len);
     mine->room[len] = '\0';
     mine->path = mine->room;
-    mine->device = strcpy(mine->room + len + 1, disk->device);
+    mine->device = memcpy(mine->room + len + 1, disk->device, strlen(disk->device) + 1);
     (void)snprintf(mine->root, sizeof(mine->root), "%s",
                    qblk_graph_node(op->graph, op->root)->name);
     return 0;

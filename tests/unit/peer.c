@@ -22,7 +22,7 @@ void peer_append(char **text, const char *format, ...)
     va_end(ap);
     joined = realloc(*text, len + strlen(more) + 1);
     ck_assert_ptr_nonnull(joined);
-    (void)strcpy(joined + len, more);
+    memcpy(joined + len, more, strlen(more) + 1);
     free(more);
     *text = joined;
 }

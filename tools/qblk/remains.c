@@ -54,7 +54,8 @@ static void op_json(struct text *line, const qblk_open_op *op)
     json_str(line, "stage", qblk_stage_name(op->stage));
     json_str(line, "job", job != NULL ? job->id : NULL);
     json_word(line, "state", job != NULL ? job->status : NULL);
-    json_str(line, "outcome", has_ended ? qblk_job_outcome_name(job->outcome) : NULL);
+    json_str(line, "outcome", job != NULL && has_ended ? qblk_job_outcome_name(job->outcome)
+                                                       : NULL);
     json_str(line, "error", job != NULL ? job->error : NULL);
     if (job != NULL) {
         json_u64(line, "current", job->current);
