@@ -277,7 +277,8 @@ record_or_die "$template/further"
 recorded=$SECONDS
 rm -f "$template"/results.*
 while read -r part; do
-    list_cells "$part" >"$template/cells.$part"
+    list_cells "$part" | share >"$template/cells.$part"
+    share_from=$((share_from + 1))
     echo "$(wc -l <"$template/cells.$part") $part"
 done <"$template/parts" | sort -k1,1rn >"$template/sizes"
 cut -d' ' -f2 "$template/sizes" >"$template/order"
@@ -289,6 +290,7 @@ grep ' FAILED ' "$template/results" | sed 's/^/not ok /'
 all=$(awk '{ n += $1 } END { print n + 0 }' "$template/sizes")
 passed=$(grep -c ' ok ' "$template/results")
 uncut=$(grep -c ' uncut$' "$template/results")
+[ "${MATRIX_SHARE:-1}" = 1 ] || echo "every ${MATRIX_SHARE}th cell alone"
 echo "$all cells at $(cat "$template"/report.* | grep -c '^[<>]') messages of" \
     "$(wc -l <"$template/parts") conversations, in $((SECONDS - began)) s" \
     "($((recorded - began)) s to record them); $uncut not cut"

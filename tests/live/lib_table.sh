@@ -12,6 +12,13 @@ wanted() {
     return 1
 }
 
+# share <CELLS: each MATRIX_SHARE-th of them, all without it; another one of each list
+share_from=0
+share() {
+    local n=${MATRIX_SHARE:-1}
+    awk -v n="$n" -v from="$share_from" '(NR + from) % n == 0'
+}
+
 # work_off FUNCTION LIST: FUNCTION LIST NUMBER in each of the $workers; its results go to $results, and
 # what it is at to $at. If they are not done in $MATRIX_LIMIT seconds, some times what they need, they are
 # ended, QEMUs and all: a run that hangs fails.

@@ -107,7 +107,7 @@ list_cells() {
             done
         done
         i=$((i + 1))
-    done
+    done | share
 }
 
 # Where the last write goes is known from the operation that went well, so those come first.
