@@ -180,22 +180,17 @@ look() {
     shape=$("$rawqmp" m1 shape 2>qmp.err) || fail "QEMU does not answer: $(cat qmp.err)"
 }
 
-# Ends QEMU by its pid as an admin would.
 end_scratch() {
     [ -n "${qemu_pid-}" ] || return 0
-    kill -TERM "$qemu_pid"
-    wait "$qemu_pid" || fail "QEMU died: $(tail -n 2 qemu.log)"
+    end_world || fail "QEMU died: $(tail -n 2 qemu.log)"
     qemu_pid=
     end_others
 }
 
 # The server after its client.
 end_others() {
-    local pid
-    for pid in ${server:+"$server_pid"} ${agent:+"$agent_pid"}; do
-        kill -TERM "$pid"
-        wait "$pid"
-    done
+    [ -z "$server" ] || end_daemon "$server_pid" m3
+    [ -z "$agent" ] || { kill -TERM "$agent_pid" && wait "$agent_pid"; }
 }
 
 # read_file FILE NAME: into that variable, without another process

@@ -8,6 +8,7 @@
  *   rawqmp SOCKET chart         the edges, each node named by its file and driver, whatever its name
  *   rawqmp SOCKET strays        jobs, and nodes named qblk.* that no device or export uses
  *   rawqmp SOCKET events        prints "listening", then each event: NAME JOB STATUS ERROR
+ *   rawqmp SOCKET quit          says quit, and returns once the monitor is closed
  *   rawqmp SOCKET hold          prints "connected" and keeps the monitor until its input ends
  *   rawqmp SOCKET say TEXT      writes the text and leaves; no greeting is waited for
  *   rawqmp SOCKET ask TEXT      the same, and prints one line of answer first
@@ -547,12 +548,23 @@ static void run_hmp(const char *line) {
     free(text);
 }
 
+/* QEMU may be gone before its answer is written. */
+static void quit(void) {
+    json_t *message;
+
+    fputs("{\"execute\": \"quit\"}\n", out);
+    if (fflush(out))
+        die("write", strerror(errno));
+    while ((message = hear()))
+        json_decref(message);
+}
+
 int main(int argc, char **argv) {
     const char *what = argc > 2 ? argv[2] : "";
 
     setvbuf(stdout, NULL, _IOLBF, 0);
     if (argc < 3)
-        die("usage: rawqmp SOCKET run|hmp|state|shape|chart|strays|events|hold|say|ask ...", NULL);
+        die("usage: rawqmp SOCKET run|hmp|state|shape|chart|strays|events|quit|hold|say|ask ...", NULL);
     dial(argv[1]);
     if (!strcmp(what, "say") && argc == 4)
         return fputs(argv[3], out) == EOF || fflush(out) == EOF;
@@ -580,6 +592,8 @@ int main(int argc, char **argv) {
         print_strays();
     else if (!strcmp(what, "events"))
         print_events();
+    else if (!strcmp(what, "quit"))
+        quit();
     else if (!strcmp(what, "run"))
         for (int i = 3; i < argc; i++)
             run_command(argv[i]);

@@ -18,8 +18,7 @@ start_server() {
 }
 
 stop_server() {
-    kill -TERM "$server_pid"
-    wait "$server_pid"
+    end_daemon "$server_pid" "$dir/server"
 }
 
 to_nbd() {
@@ -70,7 +69,7 @@ not_there() {
     refused 6 '4194304' "$uri" --pivot
     refused 6 'target' --blockdev '{"driver": "file", "filename": "'"$dir"'/nothing"}'
     refused 6 '4194304' --blockdev '{"driver": "file", "filename": "'"$dir"'/copy.raw"}'
-    stop_qemu # a storage daemon does not end while a client is about to leave
+    stop_qemu
     stop_server
 }
 

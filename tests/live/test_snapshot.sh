@@ -128,7 +128,7 @@ start_three() {
 three=("vda=snap-a.qcow2" "vdb=snap-b.qcow2" "vdc=snap-c.qcow2")
 
 end_three() {
-    kill -TERM "$qemu_pid" && wait "$qemu_pid"
+    end_world
     qemu_pid=
 }
 

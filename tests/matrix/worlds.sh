@@ -179,8 +179,7 @@ start_server() {
 
 stop_server() {
     [ -n "${server_pid-}" ] || return 0
-    kill -TERM "$server_pid"
-    wait "$server_pid"
+    end_daemon "$server_pid" m3
 }
 
 # export_of DISK: the command that exports its top image
