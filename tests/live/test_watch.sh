@@ -279,7 +279,8 @@ of_moved_places() {
     # What becomes of the directory that had its name is nothing to one that is waited for in the new.
     mkfifo listen
     "$build/tests/live/latesock" vms/guests/one/qmp listen 9 &
-    started="${started-} $!"
+    late_pid=$!
+    started="${started-} $late_pid"
     see "vms/guests/one/qmp silent"
     rm away/qmp
     : >listen
@@ -306,7 +307,7 @@ of_moved_places() {
     [[ $line == *vms/guests/three/qmp* ]] || fail "it was followed by its old name: $line"
     stop
     kill -KILL "$fake_pid" 2>/dev/null
-    wait "$fake_pid" || true
+    wait "$fake_pid" "$late_pid" || true
 }
 
 # One that does not answer for a while, and then does.
