@@ -33,7 +33,7 @@ work_off() {
         groups+=("$!")
     done
     # To the shell itself, which may be what hangs: bash's wait has done so.
-    { sleep "$limit" && kill -TERM $$ && sleep 20 && kill -KILL $$; } >/dev/null 2>&1 &
+    { lives_for "$limit" && kill -TERM $$ && lives_for 20 && kill -KILL $$; } >/dev/null 2>&1 &
     keeper=$!
     set +m
     wait "${groups[@]}"
@@ -41,6 +41,11 @@ work_off() {
     kill -KILL -- "-$keeper"
     wait "$keeper" 2>/dev/null
     trap - TERM
+}
+
+# lives_for SECONDS: this shell is still there then; false as soon as it is not
+lives_for() {
+    ! timeout "$1" tail -f /dev/null --pid=$$
 }
 
 out_of_time() {
