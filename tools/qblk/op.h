@@ -86,6 +86,8 @@ void op_say_step(struct op_run *run, const qblk_step *step, bool is_undoing);
 void op_say_job(struct op_run *run, const qblk_job_info *job);
 /* The result as members of a JSON object, the notes for people, and that it was left open. */
 void op_result_members(struct text *line, const qblk_op_report *report);
+/* Its member "disks". */
+void op_disk_members(struct text *line, const qblk_op_disk *disks, size_t n);
 void op_result_line(struct op_run *run, const qblk_op_report *report);
 void op_say_notes(struct op_run *run, const qblk_op_report *report);
 int op_say_left(struct op_run *run, const qblk_op_report *report);

@@ -126,14 +126,14 @@ void op_say_job(struct op_run *run, const qblk_job_info *job)
         progress_show(&run->cli->progress, run->label, job);
 }
 
-static void disk_members(struct text *line, const qblk_op_report *report)
+void op_disk_members(struct text *line, const qblk_op_disk *disks, size_t n)
 {
     json_open(line, "disks", '[');
-    for (size_t i = 0; i < report->n_disks; i++) {
+    for (size_t i = 0; i < n; i++) {
         json_open(line, NULL, '{');
-        json_str(line, "disk", report->disks[i].disk);
-        json_str(line, "target", report->disks[i].target);
-        json_str(line, "node", report->disks[i].node);
+        json_str(line, "disk", disks[i].disk);
+        json_str(line, "target", disks[i].target);
+        json_str(line, "node", disks[i].node);
         json_close(line, '}');
     }
     json_close(line, ']');
@@ -147,7 +147,7 @@ void op_result_members(struct text *line, const qblk_op_report *report)
     json_str(line, "disk", report->disk);
     json_str(line, "target", report->target);
     if (report->n_disks > 0)
-        disk_members(line, report);
+        op_disk_members(line, report->disks, report->n_disks);
     json_str(line, "job", report->job);
     json_u64(line, "bytes", report->bytes);
     json_i64(line, "elapsed_ms", report->elapsed_ms);

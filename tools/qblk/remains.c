@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "json.h"
+#include "op.h"
 #include "report.h"
 #include "sizes.h"
 #include "text.h"
@@ -22,19 +23,6 @@ static void strings(struct text *line, const char *key, const char *const *v, si
     json_close(line, ']');
 }
 
-static void disks(struct text *line, const qblk_open_op *op)
-{
-    json_open(line, "disks", '[');
-    for (size_t i = 0; i < op->n_disks; i++) {
-        json_open(line, NULL, '{');
-        json_str(line, "disk", op->disks[i].disk);
-        json_str(line, "target", op->disks[i].target);
-        json_str(line, "node", op->disks[i].node);
-        json_close(line, '}');
-    }
-    json_close(line, ']');
-}
-
 static void op_json(struct text *line, const qblk_open_op *op)
 {
     const qblk_job_info *job = op->job;
@@ -46,7 +34,7 @@ static void op_json(struct text *line, const qblk_open_op *op)
     json_str(line, "disk", op->disk);
     json_str(line, "target", op->target);
     if (op->n_disks > 0)
-        disks(line, op);
+        op_disk_members(line, op->disks, op->n_disks);
     json_str(line, "intent", op->intent);
     strings(line, "files", op->files, op->n_files);
     strings(line, "with", op->with, op->n_with);
