@@ -218,7 +218,7 @@ static void plan_urge(qblk_op *op)
 }
 
 /* What follows once the device is gone. */
-static void plan_rest(qblk_op *op, bool has_journal)
+static void plan_after(qblk_op *op, bool has_journal)
 {
     plan_delete_old(op);
     if (has_journal)
@@ -242,7 +242,7 @@ static int plan_steps(qblk_op *op, qblk_error *error)
         return r;
     plan_urge(op);
     if (op->journal.old_nodes.n > 0)
-        plan_rest(op, true);
+        plan_after(op, true);
     return 0;
 }
 
@@ -331,7 +331,7 @@ static int plan_again(qblk_op *op, qblk_error *error)
         op->engine.is_past = true;
         forget_gone(op);
         if (node >= 0 || op->journal.old_nodes.n > 0)
-            plan_rest(op, node >= 0);
+            plan_after(op, node >= 0);
         return 0;
     }
     if (!has_root(op, disk, mine->root)) {
@@ -355,7 +355,7 @@ static int plan_again(qblk_op *op, qblk_error *error)
     if (node >= 0 && qblk_graph_bitmap(op->graph, node, 0, &record) > 0) {
         mark_journal(op);
         plan_urge(op);
-        plan_rest(op, true);
+        plan_after(op, true);
         return 0;
     }
     if (node >= 0) /* it was cut off before it was written */

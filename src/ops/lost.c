@@ -79,7 +79,7 @@ static void tell_chain(qblk_op *op)
                     "those above it unless the commit came to its end", op->disk_name);
 }
 
-/* One command is all there was to it, and recover finds nothing of that. */
+/* What its kind says of itself: most of these are one command, of which recover finds nothing. */
 static void tell_command(qblk_op *op)
 {
     op->kind->tell_left(op);

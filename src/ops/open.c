@@ -54,10 +54,7 @@ static void free_shadow(qblk_op *op)
     if (op == NULL)
         return;
     journal_done(&op->journal);
-    for (size_t i = 0; i < op->n_parts; i++)
-        target_done(&op->parts[i].to);
-    free(op->parts);
-    free(op->told_disks);
+    op_free_parts(op);
     free(op->disk_name);
     free(op->own);
     target_done(&op->to);

@@ -4,10 +4,11 @@
  * here. Ids: the one of qmp_capabilities is drawn at random by the caller, because until its reply
  * has come a reply to an earlier client may arrive in this stream, even before the greeting; after it
  * ids are integers, of one digit where one is free, since every byte costs QEMU a system call. A
- * reply with an unknown id is logged and dropped, and no id is used twice after that. A reply without id that is an error (QEMU could not
- * parse something) ends the oldest command in flight, once until the next proper reply; one without
- * id that is a return is dropped. A second greeting is an error: the peer has begun anew and will not
- * answer what it was asked before. Every message in either direction is logged here.
+ * reply with an unknown id is logged and dropped, and no id is used twice after that. A reply without
+ * id that is an error (QEMU could not parse something) ends the oldest command in flight, once until
+ * the next proper reply; one without id that is a return is dropped. A second greeting is an error:
+ * the peer has begun anew and will not answer what it was asked before. Every message in either
+ * direction is logged here.
  */
 #ifndef QBLK_SRC_QMP_CLIENT_H
 #define QBLK_SRC_QMP_CLIENT_H
