@@ -144,6 +144,7 @@ struct merging {
     size_t n_sources;
     struct qapi_transaction_action *undo;
     size_t n_undo;
+    struct journal_nodes marks; /* names that say in the journal what is added */
 };
 
 static int begin(struct merging *merging, qblk_op *op, int top)
@@ -155,7 +156,7 @@ static int begin(struct merging *merging, qblk_op *op, int top)
     memset(merging, 0, sizeof(*merging));
     merging->op = op;
     merging->top = top;
-    merging->actions = mem_zalloc((bitmaps * 2 + 1) * sizeof(*merging->actions));
+    merging->actions = mem_zalloc((bitmaps * 3 + 1) * sizeof(*merging->actions));
     merging->undo = mem_zalloc((bitmaps + 1) * sizeof(*merging->undo));
     merging->sources = mem_zalloc((bitmaps * images + 1) * sizeof(*merging->sources));
     return merging->actions != NULL && merging->undo != NULL && merging->sources != NULL ? 0
@@ -167,6 +168,7 @@ static void end(struct merging *merging)
     free(merging->actions);
     free(merging->undo);
     free(merging->sources);
+    journal_free_nodes(&merging->marks);
 }
 
 /* The action that merges the bitmaps of that name of the images from first down to above stop. Of
@@ -326,6 +328,45 @@ int bitmaps_plan_save(qblk_op *op, int top, int to, qblk_error *error)
                       error);
 }
 
+static void add_bitmap(struct merging *merging, const char *node, const char *name)
+{
+    struct qapi_transaction_action *action = &merging->actions[merging->n++];
+
+    action->type = QAPI_TRANSACTION_ACTION_KIND_BLOCK_DIRTY_BITMAP_ADD;
+    action->u.block_dirty_bitmap_add.data.node = node;
+    action->u.block_dirty_bitmap_add.data.name = name;
+}
+
+static void remove_bitmap(struct merging *merging, const char *node, const char *name)
+{
+    struct qapi_transaction_action *action = &merging->undo[merging->n_undo++];
+
+    action->type = QAPI_TRANSACTION_ACTION_KIND_BLOCK_DIRTY_BITMAP_REMOVE;
+    action->u.block_dirty_bitmap_remove.data.node = node;
+    action->u.block_dirty_bitmap_remove.data.name = name;
+}
+
+/* So that whoever undoes this knows whose the bitmap is. One that was undone before has its mark. */
+static void mark_added(struct merging *merging, const char *bitmap)
+{
+    struct qapi_block_dirty_bitmap_add *add;
+    qblk_op *op = merging->op;
+    AUTO_FREE char *mark = NULL;
+
+    if (journal_has_node(&op->journal.added, bitmap))
+        return;
+    if (journal_encode_added(bitmap, &mark) < 0 ||
+        (mark != NULL && journal_add(&merging->marks, mark) < 0)) {
+        op->engine.failed_alloc = true;
+        return;
+    }
+    if (mark == NULL)
+        return;
+    add = &merging->actions[merging->n].u.block_dirty_bitmap_add.data;
+    add_bitmap(merging, op->names.journal, merging->marks.v[merging->marks.n - 1]);
+    add->has_disabled = add->disabled = true;
+}
+
 static void move(struct merging *merging, const qblk_bitmap *bitmap, int stop, const char *to)
 {
     struct qapi_transaction_action *action = &merging->actions[merging->n];
@@ -335,16 +376,11 @@ static void move(struct merging *merging, const qblk_bitmap *bitmap, int stop, c
     qblk_bitmap there;
 
     if (node < 0 || !find(merging->op->graph, node, bitmap->name, &there)) {
-        action->type = QAPI_TRANSACTION_ACTION_KIND_BLOCK_DIRTY_BITMAP_ADD;
-        add->node = to;
-        add->name = bitmap->name;
+        add_bitmap(merging, to, bitmap->name);
         add->has_granularity = add->has_persistent = add->persistent = true;
         add->granularity = bitmap->granularity;
-        merging->n++;
-        action = &merging->undo[merging->n_undo++];
-        action->type = QAPI_TRANSACTION_ACTION_KIND_BLOCK_DIRTY_BITMAP_REMOVE;
-        action->u.block_dirty_bitmap_remove.data.node = to;
-        action->u.block_dirty_bitmap_remove.data.name = bitmap->name;
+        mark_added(merging, bitmap->name);
+        remove_bitmap(merging, to, bitmap->name);
     } else if (!merging->op->is_resumed && reaches(merging->op->graph, merging->top, node,
                                                    bitmap->name)) {
         /* Only with its bits in the top image's, of which only who has planned it can be sure. */
@@ -376,5 +412,39 @@ void bitmaps_plan_move(qblk_op *op, int top, int stop, const char *to)
             move(&merging, &bitmap, stop, to);
     }
     add_step(&merging, "carry the bitmaps on");
+    end(&merging);
+}
+
+void bitmaps_plan_moved(qblk_op *op, int top, const char *to)
+{
+    int node = to != NULL ? qblk_graph_find_node(op->graph, to) : -1;
+    struct qapi_transaction_args args = { 0 };
+    struct merging merging;
+    qblk_bitmap bitmap, there;
+    struct step *step;
+
+    /* A record may name any node as a commit's base. Once the job is over that cannot be written to, and
+     * its bitmaps stay; so they are removed before it is cancelled. */
+    if (op->journal.added.n == 0 || node < 0 || top < 0 || node == top ||
+        qblk_graph_node(op->graph, node)->is_read_only ||
+        (op->kind == &op_commit && !plan_is_below(op, node, top)))
+        return;
+    if (begin(&merging, op, top) < 0)
+        op->engine.failed_alloc = true;
+    for (int k = 0; !op->engine.failed_alloc && qblk_graph_bitmap(op->graph, top, k, &bitmap) > 0; k++) {
+        if (bitmaps_counts(&bitmap) && journal_has_node(&op->journal.added, bitmap.name) &&
+            find(op->graph, node, bitmap.name, &there) && bitmaps_counts(&there) && !there.is_busy)
+            remove_bitmap(&merging, to, bitmap.name);
+    }
+    args.actions.v = merging.undo;
+    args.actions.n = merging.n_undo;
+    if (merging.n_undo > 0 && op->how == QBLK_RESUME_UNDO) {
+        step = plan_step(op, STEP_CLEAN, "take the bitmaps back");
+        step->in_spite = true;
+        step_command(&op->engine, step, &qapi_cmd_transaction, &args);
+    } else if (merging.n_undo > 0) {
+        step_undo(&op->engine, plan_step(op, STEP_MARK, "the bitmaps were carried on"),
+                  &qapi_cmd_transaction, &args);
+    }
     end(&merging);
 }

@@ -320,7 +320,8 @@ static bool forward(struct engine *engine, struct act *act)
     if (engine->phase == PHASE_IDLE && engine->cancel_asked && !engine->is_blind &&
         !engine->is_past && !is_wait &&
         engine->main.outcome == QBLK_OUTCOME_NONE && step->kind != STEP_VERB &&
-        step->kind != STEP_THAW && step->kind != STEP_MEND && step->command != NULL) {
+        step->kind != STEP_THAW && step->kind != STEP_MEND && step->command != NULL &&
+        !step->in_spite) {
         engine_turn_back(engine, &engine->cancel_error);
         return false;
     }

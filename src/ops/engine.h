@@ -69,6 +69,7 @@ struct step {
     bool if_completed;    /* only if the main job completed */
     bool keeps_job;       /* CREATE: the job stays, as a proof of what it made; undo dismisses it */
     bool is_quiet;        /* CLEAN: that it fails is no news */
+    bool in_spite;        /* CLEAN: sent though the operation is to be cancelled */
     bool is_optional;     /* FREEZE: if it fails, the operation goes on without */
     bool is_unlinked;
     bool is_done;

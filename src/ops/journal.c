@@ -44,6 +44,7 @@ void journal_done(struct journal *journal)
     free(journal->opts);
     journal_free_nodes(&journal->old_nodes);
     journal_free_nodes(&journal->with);
+    journal_free_nodes(&journal->added);
     memset(journal, 0, sizeof(*journal));
 }
 
@@ -211,6 +212,21 @@ int journal_encode(const struct journal *journal, char ***ret_names, qblk_error 
     return r;
 }
 
+int journal_encode_added(const char *bitmap, char **ret_name)
+{
+    struct buf name = BUF_INIT;
+
+    (void)buf_adds(&name, JOURNAL_ADDED);
+    put_value(&name, bitmap);
+    *ret_name = NULL;
+    if (buf_ok(&name) == 0 && (name.len > JOURNAL_NAME_MAX || (*ret_name = mem_strdup(name.data)) != NULL)) {
+        buf_done(&name);
+        return 0;
+    }
+    buf_done(&name);
+    return -ENOMEM;
+}
+
 /* ---- reading -------------------------------------------------------------------------------- */
 
 /* A number of one or two digits, the first of which is not 0; NULL if there is none. */
@@ -236,44 +252,6 @@ static const char *read_part(const char *name, size_t *ret_part, size_t *ret_par
     if (name == NULL || *name != ' ' || *ret_part > *ret_parts || *ret_parts > JOURNAL_PARTS_MAX)
         return NULL;
     return name + 1;
-}
-
-static int gather(char *const *names, size_t n, struct buf *text, bool *ret_ended,
-                  qblk_error *error)
-{
-    const char *part_text[JOURNAL_PARTS_MAX] = { NULL };
-    size_t total = 0;
-
-    for (size_t i = 0; i < n; i++) {
-        size_t part, parts;
-        const char *rest;
-
-        if (strcmp(names[i], JOURNAL_ENDED) == 0) {
-            *ret_ended = true;
-            continue;
-        }
-        rest = read_part(names[i], &part, &parts);
-        if (rest == NULL)
-            return err_set(error, QBLK_E_JOURNAL, "the journal record \"%.80s\" is malformed or "
-                           "of a newer version of qblk", names[i]);
-        if ((total != 0 && parts != total) || part_text[part - 1] != NULL)
-            return err_set(error, QBLK_E_JOURNAL, "the parts of the journal record contradict "
-                           "each other");
-        total = parts;
-        part_text[part - 1] = rest;
-    }
-    for (size_t i = 0; i < total; i++) {
-        if (part_text[i] == NULL)
-            return err_set(error, QBLK_E_JOURNAL, "part %zu of %zu of the journal record is "
-                           "missing", i + 1, total);
-        if (i + 1 < total && strlen(part_text[i]) != TEXT_MAX)
-            return err_set(error, QBLK_E_JOURNAL, "part %zu of %zu of the journal record is cut "
-                           "off", i + 1, total);
-        (void)buf_adds(text, part_text[i]);
-    }
-    if (total == 0)
-        return err_set(error, QBLK_E_JOURNAL, "the journal holds no record");
-    return buf_ok(text) < 0 ? err_nomem(error) : 0;
 }
 
 static int hex(char c)
@@ -302,6 +280,78 @@ static bool unescape(char *value)
     }
     *to = '\0';
     return true;
+}
+
+/* No byte that is written as %XX, but for blanks. */
+static bool is_plain(const char *text)
+{
+    for (const unsigned char *p = (const unsigned char *)text; *p != '\0'; p++) {
+        if (*p < ' ' || *p >= 0x7f)
+            return false;
+    }
+    return true;
+}
+
+/* The name of a bitmap that was added. */
+static int read_added(struct journal *journal, const char *text)
+{
+    AUTO_FREE char *name = mem_strdup(text);
+
+    if (name == NULL)
+        return -ENOMEM;
+    if (*name == '\0' || strchr(name, ' ') != NULL || !is_plain(name) || !unescape(name))
+        return -EPERM;
+    return journal_add(&journal->added, name);
+}
+
+static int malformed(const char *name, qblk_error *error)
+{
+    return err_set(error, QBLK_E_JOURNAL, "the journal record \"%.80s\" is malformed or of a newer version "
+                   "of qblk", name);
+}
+
+static int gather(char *const *names, size_t n, struct buf *text, struct journal *journal,
+                  qblk_error *error)
+{
+    const char *part_text[JOURNAL_PARTS_MAX] = { NULL };
+    size_t total = 0;
+
+    for (size_t i = 0; i < n; i++) {
+        size_t part, parts;
+        const char *rest;
+
+        if (strcmp(names[i], JOURNAL_ENDED) == 0) {
+            journal->has_ended = true;
+            continue;
+        }
+        if (str_starts(names[i], JOURNAL_ADDED)) {
+            int r = read_added(journal, names[i] + strlen(JOURNAL_ADDED));
+
+            if (r < 0)
+                return r == -ENOMEM ? err_nomem(error) : malformed(names[i], error);
+            continue;
+        }
+        rest = read_part(names[i], &part, &parts);
+        if (rest == NULL)
+            return malformed(names[i], error);
+        if ((total != 0 && parts != total) || part_text[part - 1] != NULL)
+            return err_set(error, QBLK_E_JOURNAL, "the parts of the journal record contradict "
+                           "each other");
+        total = parts;
+        part_text[part - 1] = rest;
+    }
+    for (size_t i = 0; i < total; i++) {
+        if (part_text[i] == NULL)
+            return err_set(error, QBLK_E_JOURNAL, "part %zu of %zu of the journal record is "
+                           "missing", i + 1, total);
+        if (i + 1 < total && strlen(part_text[i]) != TEXT_MAX)
+            return err_set(error, QBLK_E_JOURNAL, "part %zu of %zu of the journal record is cut "
+                           "off", i + 1, total);
+        (void)buf_adds(text, part_text[i]);
+    }
+    if (total == 0)
+        return err_set(error, QBLK_E_JOURNAL, "the journal holds no record");
+    return buf_ok(text) < 0 ? err_nomem(error) : 0;
 }
 
 static int read_nodes(char *value, struct journal_nodes *nodes)
@@ -398,10 +448,8 @@ static int read_text(struct journal *journal, struct buf *text)
     char *next;
     int r = 0;
 
-    for (size_t i = 0; i < text->len; i++) {
-        if ((unsigned char)text->data[i] < ' ' || (unsigned char)text->data[i] >= 0x7f)
-            return -EPERM;
-    }
+    if (text->len > 0 && !is_plain(text->data))
+        return -EPERM;
     for (char *field = text->data; field != NULL && r == 0; field = next) {
         next = strchr(field, ' ');
         if (next != NULL)
@@ -417,7 +465,7 @@ int journal_decode(char *const *names, size_t n, struct journal *ret_journal, qb
     int r;
 
     memset(ret_journal, 0, sizeof(*ret_journal));
-    r = gather(names, n, &text, &ret_journal->has_ended, error);
+    r = gather(names, n, &text, ret_journal, error);
     if (r == 0) {
         r = read_text(ret_journal, &text);
         if (r == -ENOMEM)

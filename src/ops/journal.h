@@ -13,6 +13,10 @@
  *                                                           snapshot, which has no job, it comes in the
  *                                                           transaction that takes the snapshots, and
  *                                                           so is there if and only if they are
+ *               | "qblk1 added " value                      a bitmap of that name was added to where a
+ *                                                           pivot is to go, by the transaction that also
+ *                                                           adds this. One with a name too long for that
+ *                                                           is not told of
  *               Each part but the last has 1011 bytes of text
  *   text        = field *( " " field )
  *   field       = key "=" value                             value: bytes, with %, blank, control and
@@ -57,6 +61,9 @@
  *                 nodes of anybody: they are the user's, have the user's names, and are used by nobody.
  *                 Not removed are nodes named after an operation that is open, and journals
  *   bitmaps       only ever adds a bitmap, or bits to one: at worst a backup reads too much
+ *   added         such a bitmap is removed only by an undoing, while the main job is there, from the node
+ *                 that it writes to, and only if it records, is persistent, and the disk's top image has
+ *                 one of its name
  *   agent         is spoken to as a guest agent, and no more: a sync and a question for its status, and a
  *                 thaw only after the sync was answered, if the guest is not said to be thawed. So a
  *                 forged record can have a frozen guest thawed, and no more
@@ -79,6 +86,7 @@
 
 #define JOURNAL_ENDED "qblk1 ended"
 #define JOURNAL_BITMAPS_MOVE "move"
+#define JOURNAL_ADDED "qblk1 added "
 
 struct journal_nodes {
     char **v;
@@ -98,7 +106,9 @@ struct journal {
     struct journal_disk *more; /* number 1 and up */
     size_t n_more, more_room;
     struct journal_nodes old_nodes, with;
-    bool has_ended; /* read back only */
+    /* Read back only. */
+    bool has_ended;
+    struct journal_nodes added; /* bitmaps */
 };
 
 void journal_done(struct journal *journal);
@@ -123,6 +133,10 @@ struct journal_disk *journal_more(struct journal *journal, size_t number);
 /* The record as bitmap names: *ret_names is an array of n, each the caller's. Returns n, -ENOMEM, or
  * -EMSGSIZE (more than JOURNAL_PARTS_MAX parts). */
 int journal_encode(const struct journal *journal, char ***ret_names, qblk_error *error);
+
+/* The name that says of a bitmap that it was added: the caller's; *ret_name is NULL if there is no room
+ * for it. 0 or -ENOMEM. */
+int journal_encode_added(const char *bitmap, char **ret_name);
 
 /* Reads the record back from the names of all bitmaps on a journal node, in any order. Everything is
  * checked: on failure (QBLK_E_JOURNAL: malformed, incomplete, of a newer version) nothing is left

@@ -390,6 +390,9 @@ int bitmaps_check_move(qblk_op *op, int top, int stop, int to, const char *forma
 int bitmaps_plan_save(qblk_op *op, int top, int to, qblk_error *error);
 /* After the STEP_READY, before the verb, if it is to pivot; also when an operation is taken up. */
 void bitmaps_plan_move(qblk_op *op, int top, int stop, const char *to);
+/* Before that, when an operation is taken up whose job is there: undoing removes from that node those that
+ * its owner has added. */
+void bitmaps_plan_moved(qblk_op *op, int top, const char *to);
 
 /* api.c: what the public start calls share. */
 /* Copies the caller's options (NULL: none) over the defaults in *to, of ours bytes. Both begin with

@@ -61,6 +61,7 @@ static void plan_rest(qblk_op *op, const qblk_job_info *job)
             op->is_quiesced = false; /* it was, or was not, when the job ended */
         if (op->ending != QBLK_END_KEEP)
             plan_wake(op, job);
+        bitmaps_plan_moved(op, op->top, op->landing);
         op->kind->plan_end(op);
         if (op->how == QBLK_RESUME_UNDO)
             engine_cancel(&op->engine);

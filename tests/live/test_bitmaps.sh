@@ -3,6 +3,8 @@
 # made on top of the disk as it was when the bitmap was added, is the disk.
 . "$(dirname "$0")/lib.sh"
 
+cutproxy=$build/tests/kill/cutproxy
+
 # snapshot NAME: NAME.qcow2 becomes the top image, and takes the bitmap up in the same instant
 snapshot() {
     local device="\"node-name\": \"$disk\""
@@ -163,6 +165,56 @@ finished() {
     backed_up s2.qcow2 320 s1.qcow2 top.qcow2
 }
 
+# killed_at TEXT ARG...: the client is killed at the first command that has TEXT in it
+killed_at() {
+    local text=$1
+    shift
+    rm -f own
+    "$cutproxy" -m kill -x "$text" "$dir/m0" "$dir/own" report \
+        "$qblk" -s "$dir/own" --json "$@" >out 2>err </dev/null
+    [ "$?" = 137 ] || fail "it was not killed: $(tail -n 1 out) $(cat err)"
+}
+
+# Killed when it has carried them on, and undone: they are where they were, and nowhere else.
+undone_by_recover() {
+    local forgive='s/"resize","write",//' # QEMU keeps these on the base after a cancelled commit
+    tracked blockdev
+    remember
+    killed_at '"block-dirty-bitmap-merge"' commit vd0 --base @4
+    q 0 --json recover --undo
+    result result undone
+    nothing_left
+    unchanged
+    backed_up s2.qcow2 320 s1.qcow2 top.qcow2
+    ! "$QEMU_IMG" info base.qcow2 | grep -q 'name: b$' || fail "the base has a bitmap now"
+}
+
+# The same of an image that was there before.
+reused_and_undone() {
+    tracked blockdev
+    "$QEMU_IMG" create -q -f qcow2 copy.qcow2 8M
+    remember
+    killed_at '"block-dirty-bitmap-merge"' copy vd0 "$dir/copy.qcow2" --reuse-external --pivot
+    q 0 --json recover --undo
+    result result undone
+    nothing_left
+    unchanged
+    ! "$QEMU_IMG" info copy.qcow2 | grep -q 'name: b$' || fail "the target has a bitmap now"
+    backed_up s2.qcow2 320 s1.qcow2 top.qcow2
+}
+
+# The undoing was killed as well, once they were taken back and before the job was cancelled: it is done
+# after all.
+undone_and_pivoted() {
+    tracked blockdev
+    killed_at '"block-dirty-bitmap-merge"' commit vd0 --base @4
+    killed_at '"block-dirty-bitmap-remove"' recover --undo
+    q 0 --json recover
+    result result pivoted
+    nothing_left
+    backed_up base.qcow2 320
+}
+
 # A pull that fails after the bitmaps were merged has harmed nothing.
 cancelled() {
     make_long_chain
@@ -301,6 +353,9 @@ for world in blockdev drive qsd; do
     run_test "a bitmap after a pivot to an image that has it, $world" pivot_to_old "$world"
 done
 run_test "a bitmap after a pivot by recover" pivot_by_recover
+run_test "a bitmap that a killed client had carried on" undone_by_recover
+run_test "a bitmap that a killed client had carried on to an image that was there" reused_and_undone
+run_test "a bitmap that was carried on, taken back by a killed client, and carried on" undone_and_pivoted
 run_test "a bitmap after a commit that does not pivot" finished
 run_test "a bitmap after a cancelled pull" cancelled "pull vd0"
 run_test "a bitmap after a cancelled commit of the top" cancelled "commit vd0 --base top"

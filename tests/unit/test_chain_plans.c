@@ -32,6 +32,8 @@ static void teardown(void)
 
 #define ADD(node) "{\"type\":\"block-dirty-bitmap-add\",\"data\":{\"node\":\"" node \
     "\",\"name\":\"b\",\"granularity\":65536,\"persistent\":true}}"
+#define MARK "{\"type\":\"block-dirty-bitmap-add\",\"data\":{\"node\":\"qblk.ID.journal\"," \
+    "\"name\":\"qblk1 added b\",\"disabled\":true}}"
 #define CLEAR(node) "{\"type\":\"block-dirty-bitmap-clear\",\"data\":{\"node\":\"" node \
     "\",\"name\":\"b\"}}"
 #define MERGE(node, from) "{\"type\":\"block-dirty-bitmap-merge\",\"data\":{\"node\":\"" node \
@@ -136,7 +138,7 @@ static const struct plan_case cases[] = {
     { .name = "pivot to an image without bitmaps", .is_commit = true,
       .bitmaps = { BITMAP("b", GOOD), BITMAP("b", GOOD) },
       .has = { "base=base bitmaps=move old=", "\"block-commit\"",
-               TRANSACTION(ADD("base") "," MERGE("base", FROM("top") "," FROM("mid"))),
+               TRANSACTION(ADD("base") "," MARK "," MERGE("base", FROM("top") "," FROM("mid"))),
                "\"job-complete\"" } },
     { .name = "pivot to an image that has it", .is_commit = true,
       .bitmaps = { BITMAP("b", GOOD), BITMAP("b", GOOD), BITMAP("b", GOOD) },

@@ -109,6 +109,34 @@ START_TEST(the_mark_of_the_end_is_read_beside_the_record)
 }
 END_TEST
 
+START_TEST(the_marks_of_added_bitmaps_are_read_beside_the_record)
+{
+    char *names[] = { NULL, (char *)(uintptr_t)"qblk1 1/1 op=copy disk=d intent=pivot",
+                      (char *)(uintptr_t)"qblk1 added b" };
+    char longest[JOURNAL_NAME_MAX - sizeof(JOURNAL_ADDED) + 3], *none;
+    struct journal journal;
+
+    ck_assert_int_eq(journal_encode_added("b 1%\xc3\xa9", &names[0]), 0);
+    ck_assert_str_eq(names[0], "qblk1 added b%201%25%C3%A9");
+    ck_assert_int_eq(journal_decode(names, 3, &journal, NULL), 0);
+    ck_assert_uint_eq(journal.added.n, 2);
+    ck_assert(journal_has_node(&journal.added, "b 1%\xc3\xa9"));
+    ck_assert(journal_has_node(&journal.added, "b"));
+    ck_assert(!journal.has_ended);
+    journal_done(&journal);
+    free(names[0]);
+
+    memset(longest, 'x', sizeof(longest));
+    longest[sizeof(longest) - 1] = '\0';
+    ck_assert_int_eq(journal_encode_added(longest, &none), 0);
+    ck_assert_ptr_null(none);
+    longest[sizeof(longest) - 2] = '\0';
+    ck_assert_int_eq(journal_encode_added(longest, &names[0]), 0);
+    ck_assert_uint_eq(strlen(names[0]), JOURNAL_NAME_MAX);
+    free(names[0]);
+}
+END_TEST
+
 START_TEST(the_disks_after_the_first_come_back_in_order)
 {
     struct journal in, out;
@@ -152,7 +180,8 @@ static const char *const bad[] = {
     "qblk1 1/1 op=s disk=d intent=f disk.=e", "qblk1 1/1 op=s disk=d intent=f disk.1x=e",
     "qblk1 1/1 op=s disk=d intent=f disk.1=e file.1=/f file.1=/f",
     "qblk1 1/1 op=s disk=d intent=f disk.1000=e",
-    "qblk1 ended", "qblk1 ended ", "qblk1  1/1 op=pull disk=d intent=finish",
+    "qblk1 added", "qblk1 added ", "qblk1 added a b", "qblk1 added %", "qblk1 added a%0", "qblk1 added \xc3",
+    "qblk1 added b", "qblk1 ended", "qblk1 ended ", "qblk1  1/1 op=pull disk=d intent=finish",
     "qblk1 -1/1 op=pull disk=d intent=finish", "qblk1 1/-1 op=pull disk=d intent=finish",
     "qblk1 +1/1 op=pull disk=d intent=finish", "qblk1 1/ 1 op=pull disk=d intent=finish",
     "qblk1 01/01 op=pull disk=d intent=finish", "qblk1 1/1 op=pull disk=d intent=finish old=",
@@ -302,6 +331,7 @@ int main(void)
     tcase_add_test(tcase, a_record_beyond_the_limit_is_refused);
     tcase_add_test(tcase, the_disks_after_the_first_come_back_in_order);
     tcase_add_test(tcase, the_mark_of_the_end_is_read_beside_the_record);
+    tcase_add_test(tcase, the_marks_of_added_bitmaps_are_read_beside_the_record);
     tcase_add_loop_test(tcase, a_malformed_record_is_refused, 0,
                         (int)(sizeof(bad) / sizeof(bad[0])));
     tcase_add_test(tcase, a_record_that_is_cut_off_is_not_taken_for_a_whole_one);
