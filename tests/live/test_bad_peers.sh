@@ -177,7 +177,7 @@ deep_command() {
 S
     q 0 --wait "$patience" qmp query-status "x:=$(deep 1021)"
     served
-    for n in 1022 1023; do
+    for n in 1022 1023 1024; do
         serve <<'S'
 ! negotiate
 ! eof

@@ -119,6 +119,11 @@ void json_raw(struct text *text, const char *key, const char *value)
         json_str(text, key, value);
         return;
     }
+    json_value(text, key, value);
+}
+
+void json_value(struct text *text, const char *key, const char *value)
+{
     add_key(text, key);
     rawjson_compact(text, value, strlen(value)); /* one line, whatever it was */
 }

@@ -20,6 +20,8 @@ void json_bool(struct text *text, const char *key, bool value);
 void json_null(struct text *text, const char *key);
 /* value is JSON already; what is not valid is written as a string. NULL: null. */
 void json_raw(struct text *text, const char *key, const char *value);
+/* The same of one that is valid, however deep. */
+void json_value(struct text *text, const char *key, const char *value);
 
 /* A time of day in us since 1970, as seconds; 0: null. */
 void json_time(struct text *text, const char *key, int64_t us);

@@ -82,7 +82,7 @@ static int build_command(struct cli *cli, struct text *json, qblk_error *error)
     json_open(json, NULL, '{');
     json_str(json, "execute", first);
     if (arguments != NULL)
-        json_raw(json, "arguments", arguments);
+        json_value(json, "arguments", arguments); /* too deep a one is the library's to refuse */
     json_close(json, '}');
     free(arguments);
     return 0;

@@ -117,7 +117,7 @@ static void write_members(struct text *text, const char *key, const struct membe
     json_open(text, key, '{');
     for (; member != NULL; member = member->next) {
         if (member->value != NULL)
-            json_raw(text, member->key, member->value);
+            json_value(text, member->key, member->value);
         else
             write_members(text, member->key, member->first);
     }
