@@ -258,6 +258,9 @@ static int plan_again(qblk_op *op, qblk_error *error)
 {
     int r = plan_find_disk(op, error);
 
+    if (op->has_returned && op->engine.cancel_asked)
+        engine_note(&op->engine, "the connection was lost when QEMU had been told the limits of disk %s: it "
+                    "may have set them; \"qblk throttle\" shows them", op->disk_name);
     return r == 0 ? plan(op, error) : r;
 }
 

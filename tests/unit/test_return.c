@@ -494,7 +494,7 @@ static const char *const cancelled[] = { "copy-pivot", "snapshot", "copy-two", "
  * is looked at anew. */
 START_TEST(a_cancel_while_away_undoes)
 {
-    int which = find(cancelled[_i % N_CANCELLED]), n_cancelled = 0;
+    int which = find(cancelled[_i % N_CANCELLED]), n_cancelled = 0, n_told = 0;
     bool is_late = _i >= N_CANCELLED;
     char *clean;
 
@@ -527,10 +527,15 @@ START_TEST(a_cancel_while_away_undoes)
                           state);
         else
             ck_assert_str_eq(state, done);
+        if (recorder.result == QBLK_RESULT_CANCELLED && peer_count(&peer, "block_set_io_throttle") > 0) {
+            ck_assert_ptr_nonnull(strstr(recorder.notes, "it may have set them"));
+            n_told++;
+        }
         free(state);
         again();
     }
     ck_assert_int_ge(n_cancelled, 1);
+    ck_assert_int_eq(n_told, strcmp(all[which].name, "throttle") == 0);
     free(clean);
     free(done);
 }
