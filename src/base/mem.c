@@ -9,6 +9,7 @@
 #ifdef QBLK_TEST_MEM
 static unsigned long asked, fail_from, fail_to;
 static bool is_paused;
+static void (*on_ask)(void);
 
 static void fail(unsigned long from, unsigned long to)
 {
@@ -37,11 +38,18 @@ unsigned long mem_asked(void)
     return asked;
 }
 
+void mem_on_ask(void (*fn)(void))
+{
+    on_ask = fn;
+}
+
 static int must_fail(void)
 {
     if (is_paused)
         return 0;
     asked++;
+    if (on_ask != NULL)
+        on_ask();
     return asked >= fail_from && asked <= fail_to;
 }
 #else
@@ -64,6 +72,11 @@ void mem_fail_pause(bool pause)
 unsigned long mem_asked(void)
 {
     return 0;
+}
+
+void mem_on_ask(void (*fn)(void))
+{
+    (void)fn;
 }
 
 static int must_fail(void)

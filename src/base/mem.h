@@ -39,5 +39,7 @@ void mem_fail_once(unsigned long n);
 void mem_fail_pause(bool pause);
 /* Allocations since the last mem_fail_after() or mem_fail_once(). */
 unsigned long mem_asked(void);
+/* To be called at each that counts, which it is one of already. NULL ends that. */
+void mem_on_ask(void (*fn)(void));
 
 #endif

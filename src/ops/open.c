@@ -1,4 +1,4 @@
-/* What is open, and what is going to become of it: read as resume.c reads it, and not acted on. */
+/* What is open: read as resume.c reads it, and not acted on. What is going to become of it: fate.c. */
 #include "ops/open.h"
 
 #include <errno.h>
@@ -160,7 +160,7 @@ static void sort(qblk_remains *remains)
 
 /* ---- reading --------------------------------------------------------------------------------- */
 
-static int refuse(struct open_op *op)
+int open_refuse(struct open_op *op)
 {
     op->is_refused = true;
     op->told.fate = QBLK_FATE_LEAVE;
@@ -189,7 +189,7 @@ static int read_record(qblk_remains *remains, struct open_op *op)
     if (r == 0 && names.n > 0) {
         r = record_take(shadow, names.v, names.n, &op->told.why);
         if (r < 0 && op->told.why.code != QBLK_E_MEMORY)
-            r = refuse(op);
+            r = open_refuse(op);
     }
     if (r == 0 && !op->is_refused && (shadow->kind == &op_snapshot || shadow->journal.n_more > 0))
         r = op_make_parts(shadow, shadow->journal.n_more + 1, NULL);
@@ -237,7 +237,7 @@ static void look_for_hazard(qblk_remains *remains, struct open_op *op)
             op->is_late = true;
         } else {
             (void)record_refuse_hazard(&info, &op->told.why);
-            (void)refuse(op);
+            (void)open_refuse(op);
         }
     }
 }
@@ -250,7 +250,7 @@ static void look_for_journal(struct open_op *op)
     (void)err_set(&op->told.why, QBLK_E_JOURNAL, "job %s carries the id of a qblk operation, but there is "
                   "no journal for it; \"qblk job cancel %s\" or \"qblk job dismiss %s\" end it",
                   op->job.id, op->job.id, op->job.id);
-    (void)refuse(op);
+    (void)open_refuse(op);
 }
 
 static int read_one(qblk_remains *remains, struct open_op *op)
@@ -262,175 +262,6 @@ static int read_one(qblk_remains *remains, struct open_op *op)
         return read_record(remains, op);
     look_for_hazard(remains, op);
     return 0;
-}
-
-/* ---- together -------------------------------------------------------------------------------- */
-
-/* A record that names an operation whose own record does not name it back is nobody's companion. */
-static void look_for_disowned(const qblk_remains *remains, struct open_op *op)
-{
-    for (size_t i = 0; i < op->shadow->journal.with.n && !op->is_refused; i++) {
-        const char *id = op->shadow->journal.with.v[i];
-        const struct open_op *other = open_find(remains, id);
-
-        if (other == NULL || other->shadow->journal.op == NULL ||
-            journal_has_node(&other->shadow->journal.with, op->shadow->id))
-            continue;
-        (void)record_refuse_companion(op->shadow, id, &op->told.why);
-        op->is_disowned = true;
-        (void)refuse(op);
-    }
-}
-
-static bool belongs(const struct open_op *op, const struct open_op *other)
-{
-    return op != other && !op->is_disowned && !other->is_disowned &&
-           (journal_has_node(&op->shadow->journal.with, other->shadow->id) ||
-            journal_has_node(&other->shadow->journal.with, op->shadow->id));
-}
-
-static int list_companions(const qblk_remains *remains, struct open_op *op)
-{
-    op->with = mem_zalloc((remains->n_ops + 1) * sizeof(*op->with));
-    if (op->with == NULL)
-        return -ENOMEM;
-    for (size_t i = 0; i < remains->n_ops; i++) {
-        if (belongs(op, &remains->ops[i]))
-            op->with[op->told.n_with++] = remains->ops[i].shadow->id;
-    }
-    op->told.with = op->told.n_with > 0 ? op->with : NULL;
-    return 0;
-}
-
-static bool is_complete(const qblk_remains *remains, const struct open_op *op)
-{
-    for (size_t i = 0; i < op->shadow->journal.with.n; i++) {
-        if (open_find(remains, op->shadow->journal.with.v[i]) == NULL)
-            return false;
-    }
-    return true;
-}
-
-/* What group_judge() and, for one alone, resume.c come to. */
-static enum group_verdict judge(const qblk_remains *remains, const struct open_op *op,
-                                const struct open_op **ret_example)
-{
-    enum group_verdict verdict = GROUP_GO_ON;
-
-    for (size_t i = 0; i < remains->n_ops; i++) {
-        const struct open_op *other = &remains->ops[i];
-
-        if (other != op && !belongs(op, other))
-            continue;
-        if (other->found == GROUP_FOUND_ENDED) {
-            *ret_example = other;
-            return GROUP_FOLLOW;
-        }
-        if (other->found != GROUP_FOUND_JOB || !is_complete(remains, other))
-            verdict = GROUP_UNDO;
-    }
-    return verdict;
-}
-
-static void look_for_refused_companion(const qblk_remains *remains, struct open_op *op)
-{
-    for (size_t i = 0; i < op->told.n_with && op->told.why.code == QBLK_E_NONE; i++) {
-        const struct open_op *other = open_find(remains, op->told.with[i]);
-
-        if (!other->is_refused || other->is_disowned)
-            continue;
-        (void)err_set(&op->told.why, QBLK_E_BUSY, "operation %s belongs together with %s, which cannot be "
-                      "taken up: %s", op->shadow->id, other->shadow->id, other->told.why.text);
-        op->told.fate = QBLK_FATE_LEAVE;
-    }
-}
-
-/* ---- what will become of it ------------------------------------------------------------------ */
-
-static qblk_stage stage_of(const struct open_op *op)
-{
-    switch (op->found) {
-    case GROUP_FOUND_BEGUN:
-        return QBLK_STAGE_PREPARED;
-    case GROUP_FOUND_JOB:
-        return op->job.is_ready ? QBLK_STAGE_READY : QBLK_STAGE_RUNNING;
-    case GROUP_FOUND_FAILED:
-        return QBLK_STAGE_ENDED;
-    case GROUP_FOUND_ENDED:
-        return op->job.id != NULL && op->job.outcome != QBLK_OUTCOME_NONE ? QBLK_STAGE_ENDED
-                                                                         : QBLK_STAGE_CLEANING;
-    case GROUP_FOUND_NOTHING:
-    default:
-        return QBLK_STAGE_BEGUN;
-    }
-}
-
-static qblk_fate fate_of_job(const qblk_op *shadow, qblk_ending ending)
-{
-    if (!record_has_endings(shadow))
-        return QBLK_FATE_WAIT;
-    return ending == QBLK_END_PIVOT  ? QBLK_FATE_PIVOT
-           : ending == QBLK_END_KEEP ? QBLK_FATE_KEEP
-                                     : QBLK_FATE_FINISH;
-}
-
-static bool can_go_on(const qblk_op *shadow)
-{
-    return shadow->kind->can_go_on != NULL && shadow->kind->can_go_on(shadow);
-}
-
-static qblk_fate fate_of(const qblk_remains *remains, const struct open_op *op)
-{
-    const struct open_op *example = NULL;
-    enum group_verdict verdict;
-
-    if (op->found == GROUP_FOUND_NOTHING)
-        return QBLK_FATE_CLOSE;
-    if (op->found == GROUP_FOUND_ENDED)
-        return QBLK_FATE_CLEAN;
-    if (op->found == GROUP_FOUND_BEGUN && can_go_on(op->shadow))
-        return QBLK_FATE_GO_ON;
-    if (op->found != GROUP_FOUND_JOB)
-        return QBLK_FATE_UNDO;
-    verdict = op->shadow->journal.with.n > 0 ? judge(remains, op, &example) : GROUP_GO_ON;
-    if (verdict == GROUP_UNDO)
-        return QBLK_FATE_UNDO;
-    return fate_of_job(op->shadow, example != NULL ? example->shadow->ending : op->shadow->ending);
-}
-
-/* Its record cannot be read before its own job is over, which it waits for. */
-static void judge_unread(struct open_op *op)
-{
-    qblk_job_info info;
-    bool is_main = record_find_job(op->shadow, &info) != NULL;
-
-    if (!op->is_late && op->job.id == NULL)
-        (void)err_set(&op->told.why, QBLK_E_BUSY, "its record could not be read just now; try again");
-    if (op->is_late || op->job.id == NULL) {
-        op->told.stage = QBLK_STAGE_UNKNOWN;
-        op->told.fate = QBLK_FATE_LATER;
-        return;
-    }
-    if (!is_main) { /* it makes its target, and there is nothing yet to go on with */
-        op->told.stage = QBLK_STAGE_PREPARED;
-        op->told.fate = QBLK_FATE_UNDO;
-        return;
-    }
-    op->told.stage = op->job.outcome != QBLK_OUTCOME_NONE ? QBLK_STAGE_ENDED : QBLK_STAGE_RUNNING;
-    switch (op->job.outcome) {
-    case QBLK_OUTCOME_NONE:
-        op->told.fate = QBLK_FATE_WAIT;
-        break;
-    case QBLK_OUTCOME_COMPLETED:
-        op->told.fate = QBLK_FATE_CLEAN;
-        break;
-    case QBLK_OUTCOME_FAILED:
-    case QBLK_OUTCOME_CANCELLED:
-    case QBLK_OUTCOME_LOST:
-    default:
-        op->told.fate = QBLK_FATE_UNDO;
-        break;
-    }
 }
 
 /* ---- telling --------------------------------------------------------------------------------- */
@@ -498,29 +329,6 @@ static int tell(qblk_remains *remains, struct open_op *op)
     return has_record ? tell_targets(remains, op) : 0;
 }
 
-static int judge_all(qblk_remains *remains)
-{
-    for (size_t i = 0; i < remains->n_ops; i++)
-        look_for_disowned(remains, &remains->ops[i]);
-    for (size_t i = 0; i < remains->n_ops; i++) {
-        struct open_op *op = &remains->ops[i];
-
-        if (list_companions(remains, op) < 0)
-            return -ENOMEM;
-        if (op->is_refused)
-            continue;
-        if (graph_is_complete(remains->graph)) {
-            op->told.stage = stage_of(op);
-            op->told.fate = fate_of(remains, op);
-        } else {
-            judge_unread(op);
-        }
-    }
-    for (size_t i = 0; i < remains->n_ops; i++)
-        look_for_refused_companion(remains, &remains->ops[i]);
-    return 0;
-}
-
 static int fill(qblk_remains *remains)
 {
     int r = find_by_nodes(remains);
@@ -533,7 +341,7 @@ static int fill(qblk_remains *remains)
     for (size_t i = 0; i < remains->n_ops && r == 0; i++)
         r = read_one(remains, &remains->ops[i]);
     if (r == 0)
-        r = judge_all(remains);
+        r = fate_judge_all(remains);
     if (r == 0)
         r = strays_find(remains);
     for (size_t i = 0; i < remains->n_ops && r == 0; i++)

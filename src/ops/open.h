@@ -1,4 +1,4 @@
-/* The list of what is open, while it is made: open.c, and of what is nobody's: strays.c. */
+/* The list of what is open, while it is made: open.c, fate.c, and of what is nobody's: strays.c. */
 #ifndef QBLK_SRC_OPS_OPEN_H
 #define QBLK_SRC_OPS_OPEN_H
 
@@ -38,6 +38,12 @@ int open_list(qblk_monitor *monitor, qblk_graph *graph, qblk_remains **ret_remai
 const char *open_own(qblk_remains *remains, char *text);
 /* The operation of that id, or NULL. */
 struct open_op *open_find(const qblk_remains *remains, const char *id);
+
+/* It is left as it is, for the reason in op->told.why. Returns 0. */
+int open_refuse(struct open_op *op);
+
+/* Says of each what belongs to it, how far it is and what will become of it. 0 or -ENOMEM. */
+int fate_judge_all(qblk_remains *remains);
 
 /* 0 or -ENOMEM. */
 int strays_find(qblk_remains *remains);

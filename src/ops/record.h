@@ -1,5 +1,5 @@
 /* What the record of an open operation means, and how much of it has come to pass: for whoever takes it
- * up (resume.c) and whoever only looks (open.c), so that what is foretold is what is done. */
+ * up (resume.c) and whoever only looks (open.c, fate.c), so that what is foretold is what is done. */
 #ifndef QBLK_SRC_OPS_RECORD_H
 #define QBLK_SRC_OPS_RECORD_H
 
