@@ -116,9 +116,7 @@ static void say_job(struct listener *listener, const qblk_job_info *info)
     struct text line = { NULL, 0, 0 };
 
     json_event(&line, "job");
-    json_open(&line, "job", '{');
-    json_job_members(&line, info);
-    json_close(&line, '}');
+    json_job(&line, info);
     json_close(&line, '}');
     out_line(listener->cli, &line);
     if (listener->cli->out_errno != 0)

@@ -185,3 +185,10 @@ void json_job_members(struct text *text, const qblk_job_info *job)
         json_null(text, "auto_dismiss");
     }
 }
+
+void json_job(struct text *text, const qblk_job_info *job)
+{
+    json_open(text, "job", '{');
+    json_job_members(text, job);
+    json_close(text, '}');
+}

@@ -31,5 +31,7 @@ void json_event(struct text *text, const char *name);
 
 /* The members of a job, into an open object. */
 void json_job_members(struct text *text, const qblk_job_info *job);
+/* The same as a member "job". */
+void json_job(struct text *text, const qblk_job_info *job);
 
 #endif

@@ -113,9 +113,7 @@ void op_say_job(struct op_run *run, const qblk_job_info *job)
         struct text line = { NULL, 0, 0 };
 
         json_event(&line, "job");
-        json_open(&line, "job", '{');
-        json_job_members(&line, job);
-        json_close(&line, '}');
+        json_job(&line, job);
         json_close(&line, '}');
         out_line(run->cli, &line);
     }

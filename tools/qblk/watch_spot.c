@@ -83,9 +83,7 @@ static void say_job(struct spot *spot, const qblk_job_info *info, bool is_gone)
         json_event(&line, "job");
         json_str(&line, "socket", spot->path);
         json_time(&line, "qemu_time", info->told_us);
-        json_open(&line, "job", '{');
-        json_job_members(&line, info);
-        json_close(&line, '}');
+        json_job(&line, info);
         json_close(&line, '}');
         out_line(cli, &line);
     } else {
