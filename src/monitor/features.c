@@ -17,7 +17,6 @@ static const struct {
     [FEATURE_STREAM_MASKS_PROTOCOL] = { "block-stream", "backing-mask-protocol" },
     [FEATURE_COMMIT_MASKS_PROTOCOL] = { "block-commit", "backing-mask-protocol" },
     [FEATURE_STREAM_BOTTOM] = { "block-stream", "bottom" },
-    [FEATURE_JOB_CHANGE] = { "block-job-change", NULL },
     [FEATURE_REOPEN] = { "blockdev-reopen", NULL },
 };
 

@@ -9,7 +9,6 @@ enum feature {
     FEATURE_STREAM_MASKS_PROTOCOL, /* block-stream backing-mask-protocol */
     FEATURE_COMMIT_MASKS_PROTOCOL, /* block-commit backing-mask-protocol */
     FEATURE_STREAM_BOTTOM,         /* block-stream bottom */
-    FEATURE_JOB_CHANGE,            /* block-job-change */
     FEATURE_REOPEN,                /* blockdev-reopen */
     N_FEATURES
 };

@@ -9,8 +9,7 @@ static const struct {
     const char *since;
 } known[] = {
     { FEATURE_STREAM_MASKS_PROTOCOL, "9.0" }, { FEATURE_COMMIT_MASKS_PROTOCOL, "9.0" },
-    { FEATURE_STREAM_BOTTOM, "6.0" },         { FEATURE_JOB_CHANGE, "8.2" },
-    { FEATURE_REOPEN, "6.1" },
+    { FEATURE_STREAM_BOTTOM, "6.0" },         { FEATURE_REOPEN, "6.1" },
 };
 
 START_TEST(features_are_as_old_as_they_are)
