@@ -80,6 +80,7 @@ static void reply_forward(struct engine *engine, const char *reply, const qblk_e
 {
     struct step *step = &engine->steps[engine->at];
     enum step_kind kind = step->kind; /* a check may move the list */
+    bool was_past = engine->is_past;
     qblk_error mine;
     int r = engine_judge(reply, error, &mine);
 
@@ -102,7 +103,9 @@ static void reply_forward(struct engine *engine, const char *reply, const qblk_e
     case STEP_CHECK:
         if (r == 0)
             r = step->check(engine->arg, engine, reply, &mine);
-        if (r < 0 && engine->is_past) {
+        if (r < 0) /* it may have been about to plan the rest of the list, and no more than about to */
+            engine->is_past = was_past;
+        if (r < 0 && was_past) {
             err_prefix(&mine, "%s", engine->steps[engine->at].name);
             if (engine->error.code == QBLK_E_NONE)
                 engine->error = mine;
@@ -332,6 +335,12 @@ void engine_come(struct engine *engine, const qblk_error *why)
     engine->has_come = true;
     if (why != NULL)
         engine->no_come = *why;
+}
+
+void engine_misheard(struct engine *engine)
+{
+    if (engine->at < engine->n && engine->tried < engine->steps[engine->at].tries)
+        engine->is_time = true;
 }
 
 void engine_time(struct engine *engine)
