@@ -85,13 +85,25 @@ static bool is_ours(const qblk_op *op, const char *device, const char *path)
            (str_equal(path, mine->path) || (device != NULL && strcmp(device, mine->device) == 0));
 }
 
+/* An event for which there was no memory. Asked again, QEMU says what it said. */
+static void not_read(qblk_op *op, int r)
+{
+    if (r != -ENOMEM)
+        return;
+    engine_misheard(&op->engine);
+    monitor_ask_turn(op->monitor);
+}
+
 static void hear_deleted(qblk_op *op, const char *text)
 {
     struct qapi_device_deleted_event data;
     struct detach *mine = op->own;
+    int r = codec_event(&qapi_event_device_deleted, text, &data, NULL, NULL);
 
-    if (codec_event(&qapi_event_device_deleted, text, &data, NULL, NULL) < 0)
+    if (r < 0) {
+        not_read(op, r);
         return;
+    }
     if (is_ours(op, data.device, data.path)) {
         mine->is_deleted = true;
         engine_come(&op->engine, NULL);
@@ -103,10 +115,13 @@ static void hear_deleted(qblk_op *op, const char *text)
 static void hear_refused(qblk_op *op, const char *text)
 {
     struct qapi_device_unplug_guest_error_event data;
+    int r = codec_event(&qapi_event_device_unplug_guest_error, text, &data, NULL, NULL);
     qblk_error error;
 
-    if (codec_event(&qapi_event_device_unplug_guest_error, text, &data, NULL, NULL) < 0)
+    if (r < 0) {
+        not_read(op, r);
         return;
+    }
     if (is_ours(op, data.device, data.path)) {
         (void)err_set(&error, QBLK_E_QEMU, "the guest refused to let go of it "
                       "(DEVICE_UNPLUG_GUEST_ERROR): see that nothing in the guest uses the disk, "

@@ -175,6 +175,8 @@ void engine_pass(struct engine *engine, int barrier);
 int engine_barrier(const struct engine *engine);
 /* What the STEP_URGE under way asks for has come about (why NULL), or never will. */
 void engine_come(struct engine *engine, const qblk_error *why);
+/* Something was heard of it and could not be read: it is asked for again at once, if it may be. */
+void engine_misheard(struct engine *engine);
 void engine_time(struct engine *engine); /* what ACT_WAIT said has passed */
 
 /* Within a check: the subject of its step. */

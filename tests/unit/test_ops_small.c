@@ -454,7 +454,7 @@ static void take_up(qblk_resume_how how, qblk_result result) /* LEFT: at the sec
 
     ck_assert_ptr_nonnull(said);
     (void)sscanf(said, "recover --operation %8s", id);
-    (void)qblk_monitor_free(monitor);
+    monitor = qblk_monitor_free(monitor);
     monitor = peer_reconnect(&peer, NULL);
     recorder_reset();
     options.how = how;
