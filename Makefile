@@ -64,7 +64,7 @@ BASE_CFLAGS += -fsanitize=fuzzer-no-link,address,undefined -fno-sanitize-recover
 	-fno-omit-frame-pointer -DQBLK_TEST_MEM
 BASE_LDFLAGS += -fsanitize=address,undefined
 else
-BASE_CFLAGS += -DQBLK_TEST_MEM
+BASE_CFLAGS += -fno-omit-frame-pointer -DQBLK_TEST_MEM
 endif
 
 # Asked once, when first needed, and quietly: `make check` starts on machines without pkg-config and
@@ -265,21 +265,30 @@ LONG_ITEMS := $(foreach t,$(LONG_NAMES),'asan/$(t)=build/asan/tests/unit/$(t)')
 LONG_TEST := $(foreach t,$(LONG_NAMES),'unit/$(t)=build/test/tests/unit/$(t)')
 # What takes the sanitizers long: check runs these plain.
 LATER := $(foreach t,test_frames test_ops test_schema,'asan/$(t)=build/asan/tests/unit/$(t)') $(LONG_TEST)
-# The same programs once more with the n-th allocation failing (tests/starve): check has those that are
-# quickly done, check-long all of them. Left out are those that make thousands of whole operations;
-# they make memory fail themselves.
-STARVE_NAMES := $(filter-out $(LONG_NAMES),$(UNIT_NAMES))
-STARVE_QUICK := $(addprefix test_,codec codec_messages codec_parse codec_send engine journal msg outq)
+# The same programs once more with the n-th allocation failing (tests/starve), on every way on which
+# memory is asked for: check has those that are quickly done, check-long the others, and the former under
+# the sanitizers. Those that mostly wait, until there is memory again, have some of their ways there, and
+# all in check-starve, as have those that make thousands of whole operations, which make memory fail
+# themselves. check-starve takes a quarter of an hour.
+STARVE_QUICK := $(addprefix test_,codec codec_messages codec_parse codec_send engine frames journal \
+	monitor_connect monitor_end monitor_events msg outq watch)
+STARVE_WAITS := $(addprefix test_,jobs_monitor ops_guest ops_small reconnect)
+STARVE_REST := $(filter-out $(LONG_NAMES) $(STARVE_QUICK) $(STARVE_WAITS),$(UNIT_NAMES))
 STARVE_ITEMS := $(foreach t,$(STARVE_QUICK),'starve/$(t)=STARVE=1000 build/test/tests/unit/$(t)')
-STARVE_LONG := $(foreach t,$(STARVE_NAMES),'starve/$(t)=STARVE=50 build/asan/tests/unit/$(t)')
+STARVE_LONG := $(foreach t,$(STARVE_WAITS),'starve/$(t)=STARVE_SHARE=8 STARVE=0 build/test/tests/unit/$(t)') \
+	$(foreach t,$(STARVE_REST),'starve/$(t)=STARVE=0 build/test/tests/unit/$(t)') \
+	$(foreach t,$(STARVE_QUICK),'starve-asan/$(t)=STARVE=0 build/asan/tests/unit/$(t)')
+STARVE_ALL := $(foreach t,$(STARVE_WAITS) $(LONG_NAMES) $(STARVE_REST) $(STARVE_QUICK),\
+	'starve/$(t)=STARVE=1000 build/test/tests/unit/$(t)')
 VALGRIND := valgrind -q --error-exitcode=9 --leak-check=full --show-leak-kinds=definite \
 	--errors-for-leak-kinds=definite --track-fds=no
 # Some run thousands of whole operations, or take each of thousands of texts at each of its bytes, which
-# takes valgrind ten minutes: the sanitizers see them all, and other tests take the same paths once.
+# takes valgrind ten minutes: the sanitizers see them all, and other tests take the same paths once. So
+# too the tests tagged as large.
 VALGRIND_NAMES = $(filter-out $(LONG_NAMES) $(addprefix test_,frames job_traces msg outq schema),\
 	$(UNIT_NAMES))
 VALGRIND_ITEMS = $(foreach t,$(VALGRIND_NAMES),\
-	'valgrind/$(t)=CK_FORK=no CK_TIMEOUT_MULTIPLIER=20 $(VALGRIND) build/test/tests/unit/$(t)')
+	'valgrind/$(t)=CK_FORK=no CK_EXCLUDE_TAGS=large CK_TIMEOUT_MULTIPLIER=20 $(VALGRIND) build/test/tests/unit/$(t)')
 CORPUS_schema := qapi-schema tests/gen
 REPLAY_ITEMS := $(foreach t,$(FUZZ_C:tests/fuzz/fuzz_%.c=%),\
 	'fuzz/$(t)=build/asan/tests/fuzz/replay_$(t) tests/fuzz/corpus/$(t) $(CORPUS_$(t))')
@@ -295,7 +304,8 @@ SLOW_LINT := 'lint/scripts=tools/check-scripts'
 # Label, build directory, and which to leave out.
 LIVE_ITEMS = $(foreach t,$(filter-out $(3),$(LIVE)),'$(1)/$(t:tests/live/test_%.sh=%)=BUILD=$(2) $(t)')
 
-.PHONY: unit check check-all check-long check-unit check-asan check-valgrind check-live check-matrix check-kill lint
+.PHONY: unit check check-all check-long check-unit check-asan check-valgrind check-live check-matrix \
+	check-kill check-starve lint
 unit: $(UNIT_BIN) ## unit tests of this VARIANT only
 	$(Q)$(RUN) $(UNIT_ITEMS)
 
@@ -343,6 +353,10 @@ check-live: ## tests against real QEMUs only, but those in LIVE_BUT
 check-matrix: ## every operation on both kinds of graph, with every way in which it can end
 	+@$(SUBMAKE) live-bins
 	$(Q)BUILD=$(B) tests/matrix/matrix.sh -j $(NPROC)
+
+check-starve: ## every unit test with failing allocations, on every way on which it asks for memory
+	+@$(SUBMAKE) VARIANT=test unit-bins
+	$(Q)TEST_TIMEOUT=1800 $(RUN) $(STARVE_ALL)
 
 check-kill: ## the client killed at every message of every operation, and recover after it
 	+@$(SUBMAKE) live-bins

@@ -66,7 +66,7 @@ static size_t n_found;
 
 static size_t slot_of(const void *p)
 {
-    size_t at = (size_t)((((uintptr_t)p >> 4) * UINT64_C(0x9e3779b97f4a7c15)) >> 32) % N_TABLE;
+    size_t at = (uintptr_t)p / 16 % N_TABLE; /* neighbours are on the same pages */
 
     while (table[at] != 0 && blocks[table[at] - 1].p != p)
         at = (at + 1) % N_TABLE;

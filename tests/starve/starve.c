@@ -6,21 +6,26 @@
  * end, by itself, without a signal, and with nothing lost: at the failing claim every block must be
  * reachable from the test's objects; after the teardown, from static objects.
  *
- * WORK bounds the time: for each test so many n's are taken, evenly spread, that all its runs
- * together ask for about so many allocations; a test that is short enough has every n. Nothing is
- * left to chance. What a test makes fail by itself is not touched.
+ * Of each test those n are taken at which the library asks for memory on a way (a stack of calls) on
+ * which it has not asked before in this program; with STARVE_EACH set, in this test. WORK adds others: so
+ * many, evenly spread, that all runs of a test together ask for about so many allocations; a test that is
+ * short enough has every n. STARVE_SHARE=N takes every N-th of the ways. Nothing is left to chance. What a
+ * test makes fail by itself is not touched.
  *
  * The functions of check are replaced by the linker (--wrap), so the tests know nothing of this. */
 #include <check.h>
 #include <errno.h>
 #include <jansson.h>
+#include <limits.h>
 #include <malloc.h>
 #include <setjmp.h>
 #include <signal.h>
 #include <stdbool.h>
+#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -189,6 +194,42 @@ void __wrap__ck_assert_failed(const char *file, int line, const char *expr, cons
     longjmp(after_claim, 1);
 }
 
+/* ---- the ways on which memory is asked for --------------------------------------------------- */
+
+#define MOST_WAYS (1UL << 22)
+#define WAY_DEPTH 16
+
+static uint64_t *ways; /* of the allocations of the run that counts them; shared with the parent */
+
+extern const char __executable_start[], etext[];
+
+/* The calls that led here, up to the first that is not of this program; libev's for example. Only that
+ * has a frame pointer. */
+__attribute__((noinline, no_sanitize("address", "undefined")))
+static void note_way(void)
+{
+    const void *const *frame = __builtin_frame_address(0);
+    uint64_t way = UINT64_C(0xcbf29ce484222325);
+
+    if (told.is_own || mem_asked() > MOST_WAYS)
+        return;
+    for (int depth = 0; depth < WAY_DEPTH; depth++) {
+        const void *const *above = frame[0];
+        const char *from = frame[1];
+
+        if (from < __executable_start || from >= etext)
+            break;
+        way = (way ^ (uintptr_t)from) * UINT64_C(0x100000001b3);
+        way ^= way >> 29;
+        if (above <= frame || (const char *)above - (const char *)frame > 1 << 20)
+            break;
+        frame = above;
+    }
+    ways[mem_asked() - 1] = way | 1;
+}
+
+/* ---- a run ----------------------------------------------------------------------------------- */
+
 struct starved {
     const struct test *test;
     int i;
@@ -253,6 +294,8 @@ static void run_alone(const struct starved *starved, int pipe_fd)
     is_starving = true;
     heap_watch(__builtin_frame_address(0));
     json_set_alloc_funcs(heap_json_alloc, heap_json_free);
+    if (starved->n == 0)
+        mem_on_ask(note_way);
     if (setjmp(after_claim) == 0)
         run(starved, &was_set_up);
     else
@@ -265,7 +308,9 @@ static void run_alone(const struct starved *starved, int pipe_fd)
 
 /* ---- all of them ----------------------------------------------------------------------------- */
 
-static unsigned long work, n_places, n_runs, n_claims, n_bad;
+static unsigned long work, n_places, n_runs, n_claims, n_bad, n_ways;
+static unsigned long share;
+static int n_at_once = 8;
 static const char *suite_file = "?";
 
 static void blame(const struct starved *starved, int status)
@@ -287,26 +332,23 @@ static void blame(const struct starved *starved, int status)
            starved->i, starved->n, starved->is_once ? " STARVE_ONCE=1" : "", suite_file);
 }
 
-static void starve(const struct starved *starved, struct told *ret)
-{
-    int fds[2], status;
-    pid_t pid;
-    ssize_t n;
+/* Many of them wait rather than work, so some run side by side. */
+#define MOST_CHILDREN 16
 
-    (void)fflush(NULL);
-    if (pipe(fds) < 0 || (pid = __real_fork()) < 0)
-        abort();
-    if (pid == 0) {
-        close(fds[0]);
-        run_alone(starved, fds[1]);
-    }
-    close(fds[1]);
-    n_runs++;
-    while (waitpid(pid, &status, 0) < 0 && errno == EINTR)
-        ;
-    (void)kill(-pid, SIGKILL);
-    n = read(fds[0], ret, sizeof(*ret));
-    close(fds[0]);
+static struct child {
+    pid_t pid;
+    int fd; /* to hear what it has told */
+    struct starved starved;
+} children[MOST_CHILDREN];
+static int n_children;
+
+static void child_ended(const struct child *child, int status, struct told *ret)
+{
+    const struct starved *starved = &child->starved;
+    ssize_t n = read(child->fd, ret, sizeof(*ret));
+
+    (void)kill(-child->pid, SIGKILL);
+    close(child->fd);
     if (n != (ssize_t)sizeof(*ret))
         *ret = (struct told){ .asked = 0 };
     n_claims += WIFEXITED(status) && WEXITSTATUS(status) == CLAIM_FAILED;
@@ -320,6 +362,69 @@ static void starve(const struct starved *starved, struct told *ret)
     }
 }
 
+/* Waits until no more than so many run; *ret is what the last of them to end has told. */
+static void wait_children(int most, struct told *ret)
+{
+    while (n_children > most) {
+        int status, i = 0;
+        pid_t pid = waitpid(-1, &status, 0);
+
+        if (pid < 0 && errno != EINTR)
+            abort();
+        while (i < n_children && children[i].pid != pid)
+            i++;
+        if (pid < 0 || i == n_children)
+            continue;
+        child_ended(&children[i], status, ret);
+        children[i] = children[--n_children];
+    }
+}
+
+static void starve(const struct starved *starved)
+{
+    struct child *child = &children[n_children];
+    int fds[2];
+
+    (void)fflush(NULL);
+    if (pipe(fds) < 0 || (child->pid = __real_fork()) < 0)
+        abort();
+    if (child->pid == 0) {
+        close(fds[0]);
+        for (int i = 0; i < n_children; i++)
+            close(children[i].fd);
+        run_alone(starved, fds[1]);
+    }
+    close(fds[1]);
+    child->fd = fds[0];
+    child->starved = *starved;
+    n_children++;
+    n_runs++;
+}
+
+/* The ways that were taken. Mapped, as is what the ways are told in: static objects are searched. */
+#define MOST_KNOWN 65536
+static uint64_t *known;
+static size_t n_known;
+
+static bool is_new(uint64_t way)
+{
+    size_t at = (size_t)(way % MOST_KNOWN);
+
+    while (known[at] != 0 && known[at] != way)
+        at = (at + 1) % MOST_KNOWN;
+    if (known[at] != 0 || n_known > MOST_KNOWN / 2)
+        return false;
+    known[at] = way;
+    n_known++;
+    return true;
+}
+
+static void forget_ways(void)
+{
+    memset(known, 0, MOST_KNOWN * sizeof(*known));
+    n_known = 0;
+}
+
 static void starve_test(struct starved *starved)
 {
     unsigned long total, samples, step;
@@ -327,21 +432,30 @@ static void starve_test(struct starved *starved)
 
     starved->n = 0;
     starved->is_once = false;
-    starve(starved, &all);
+    starve(starved);
+    wait_children(0, &all);
     total = all.asked;
     if (total == 0)
         return;
     n_places += 2 * total;
     samples = work / total / 2;
-    if (samples < 2)
-        samples = 2;
-    step = total <= samples ? 1 : (total + samples - 1) / samples;
-    for (int once = 0; once < 2; once++) {
-        starved->is_once = once != 0;
-        /* Where not all are taken, the two ways take different ones. */
-        for (starved->n = 1 + (once != 0 ? step / 2 : 0); starved->n <= total; starved->n += step)
-            starve(starved, &one);
+    step = samples == 0 ? ULONG_MAX : total <= samples ? 1 : (total + samples - 1) / samples;
+    if (getenv("STARVE_EACH") != NULL)
+        forget_ways();
+    for (unsigned long n = 1; n <= total; n++) {
+        bool is_way = n <= MOST_WAYS && is_new(ways[n - 1]) && n_ways++ % share == 0;
+
+        starved->n = n;
+        for (int once = 0; once < 2; once++) {
+            starved->is_once = once != 0;
+            /* Where not all are taken, the two ways to fail take different ones. */
+            if (is_way || (n - 1) % step == (once != 0 ? step / 2 : 0)) {
+                wait_children(n_at_once - 1, &one);
+                starve(starved);
+            }
+        }
     }
+    wait_children(0, &one);
 }
 
 static int number(const char *name, int otherwise)
@@ -349,6 +463,15 @@ static int number(const char *name, int otherwise)
     const char *text = getenv(name);
 
     return text != NULL ? atoi(text) : otherwise;
+}
+
+static void *map(size_t size, int how)
+{
+    void *p = mmap(NULL, size, PROT_READ | PROT_WRITE, how | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+
+    if (p == MAP_FAILED)
+        abort();
+    return p;
 }
 
 void __wrap_srunner_run_all(SRunner *runner, enum print_output mode)
@@ -362,6 +485,12 @@ void __wrap_srunner_run_all(SRunner *runner, enum print_output mode)
         return;
     }
     work = strtoul(wish, NULL, 10);
+    share = (unsigned long)number("STARVE_SHARE", 1);
+    ways = map(MOST_WAYS * sizeof(*ways), MAP_SHARED);
+    known = map(MOST_KNOWN * sizeof(*known), MAP_PRIVATE);
+    n_at_once = number("STARVE_JOBS", n_at_once);
+    if (n_at_once < 1 || n_at_once > MOST_CHILDREN || share == 0)
+        abort();
     suite_file = program_invocation_name;
     for (size_t t = 0; t < n_tests; t++) {
         struct starved starved = { .test = &tests[t] };
@@ -377,14 +506,15 @@ void __wrap_srunner_run_all(SRunner *runner, enum print_output mode)
             if (getenv("STARVE_N") != NULL) {
                 starved.n = (unsigned long)number("STARVE_N", 0);
                 starved.is_once = getenv("STARVE_ONCE") != NULL;
-                starve(&starved, &one);
+                starve(&starved);
+                wait_children(0, &one);
             } else {
                 starve_test(&starved);
             }
         }
     }
-    printf("%lu runs for %lu failures that there can be; %lu ended by a claim of the test's\n",
-           n_runs, n_places, n_claims);
+    printf("%lu runs for %lu failures that there can be, on %lu ways; %lu ended by a claim of the test's\n",
+           n_runs, n_places, n_ways, n_claims);
     printf("%lu passed, %lu failed\n", n_runs - n_bad, n_bad);
 }
 

@@ -190,7 +190,7 @@ qblk_monitor *peer_start_listening(struct peer *peer, unsigned version,
 {
     qblk_monitor *monitor = peer_start(peer, version, NULL);
 
-    (void)qblk_monitor_free(monitor);
+    monitor = qblk_monitor_free(monitor);
     peer_hang_up(peer);
     peer->listener = unixsock_listen(path(peer, ".qmp"), NULL);
     ck_assert_int_ge(peer->listener, 0);

@@ -415,6 +415,7 @@ int main(void)
 {
     Suite *suite = suite_create("hazard");
     TCase *tcase = tcase_create("hazard");
+    TCase *large = tcase_create("large");
     SRunner *runner;
     int failed;
 
@@ -426,14 +427,17 @@ int main(void)
                         N_MEASURED);
     tcase_add_loop_test(tcase, without_jobs_nodes_are_asked_for_on_every_version, 0, N_MEASURED);
     tcase_add_test(tcase, jobs_that_cannot_be_understood_count_as_deadly);
-    tcase_add_loop_test(tcase, no_operation_crashes_any_version, 0, N_ERRANDS);
     tcase_add_loop_test(tcase, a_deadly_job_of_others_changes_no_plan, 0, N_ERRANDS);
     tcase_add_loop_test(tcase, a_reused_target_is_refused_where_its_size_cannot_be_asked, 0, 2);
     tcase_add_loop_test(tcase, our_concluded_job_is_dismissed_before_the_journal_is_read, 0, 5);
     tcase_add_loop_test(tcase, somebody_elses_job_in_the_way_is_named_and_nothing_changed, 0, 5);
     tcase_add_loop_test(tcase, a_deadly_job_without_a_journal_is_left_alone, 0, 2);
     tcase_add_loop_test(tcase, an_image_of_a_companion_is_waited_for, 0, 2);
+    tcase_set_tags(large, "large");
+    tcase_set_timeout(large, 60);
+    tcase_add_loop_test(large, no_operation_crashes_any_version, 0, N_ERRANDS);
     suite_add_tcase(suite, tcase);
+    suite_add_tcase(suite, large);
     runner = srunner_create(suite);
     srunner_run_all(runner, CK_NORMAL);
     failed = srunner_ntests_failed(runner);

@@ -209,6 +209,7 @@ START_TEST(what_is_said_of_jobs_is_held_up_to_a_limit)
     job_set_free(set);
 
     set = job_set_new(NULL, NULL, NULL, NULL);
+    ck_assert_ptr_nonnull(set);
     before = held();
     for (int i = 0; i < 5000; i++) {
         (void)snprintf(id, sizeof(id), "job%d", i);
@@ -424,6 +425,7 @@ int main(void)
 {
     Suite *suite = suite_create("hostile");
     TCase *tcase = tcase_create("hostile");
+    TCase *large = tcase_create("large");
     SRunner *runner;
     int failed;
 
@@ -433,14 +435,17 @@ int main(void)
     tcase_add_test(tcase, a_message_without_end_is_held_up_to_the_cap);
     tcase_add_test(tcase, a_peer_that_does_not_read_is_held_up_to_the_limit);
     tcase_add_test(tcase, jobs_that_are_only_said_to_be_there_are_held_up_to_a_limit);
-    tcase_add_test(tcase, what_is_said_of_jobs_is_held_up_to_a_limit);
-    tcase_add_test(tcase, a_message_of_64_mib_comes_and_one_byte_more_does_not);
-    tcase_add_test(tcase, the_worst_message_takes_ten_times_its_size_for_a_while);
     tcase_add_test(tcase, a_line_without_end_is_ended_at_64_mib);
     tcase_add_test(tcase, half_a_reply_ends_at_the_callers_time);
     tcase_add_test(tcase, a_negotiation_that_is_not_answered_ends_in_time);
     tcase_add_test(tcase, a_clock_that_jumps_changes_nothing);
+    tcase_set_tags(large, "large");
+    tcase_set_timeout(large, 120);
+    tcase_add_test(large, what_is_said_of_jobs_is_held_up_to_a_limit);
+    tcase_add_test(large, a_message_of_64_mib_comes_and_one_byte_more_does_not);
+    tcase_add_test(large, the_worst_message_takes_ten_times_its_size_for_a_while);
     suite_add_tcase(suite, tcase);
+    suite_add_tcase(suite, large);
     runner = srunner_create(suite);
     srunner_run_all(runner, CK_NORMAL);
     failed = srunner_ntests_failed(runner);

@@ -1018,6 +1018,7 @@ int main(void)
 {
     Suite *suite = suite_create("job_set");
     TCase *tcase = tcase_create("set");
+    TCase *large = tcase_create("large");
     SRunner *runner = srunner_create(suite);
     int failed;
 
@@ -1042,7 +1043,6 @@ int main(void)
     tcase_add_test(tcase, query_block_jobs_adds_what_it_alone_knows);
     tcase_add_test(tcase, unknown_statuses_are_kept_and_asked_about_once);
     tcase_add_test(tcase, completed_without_concluded_is_asked_for_at_growing_distances);
-    tcase_add_test(tcase, many_jobs_that_wait_cost_no_more_each_than_few);
     tcase_add_test(tcase, a_change_has_the_time_of_the_event_that_told_it);
     tcase_add_test(tcase, a_dismissal_whose_null_is_lost_is_asked_about);
     tcase_add_test(tcase, outcomes_are_told_apart);
@@ -1058,11 +1058,15 @@ int main(void)
     tcase_add_test(tcase, refusals_name_job_state_and_verb);
     tcase_add_test(tcase, finish_is_refused_while_a_user_holds_the_job);
     tcase_add_test(tcase, info_writes_as_much_as_its_caller_knows);
-    tcase_add_test(tcase, thousands_of_jobs_are_followed);
     tcase_add_test(tcase, memory_that_fails_loses_no_outcome);
     tcase_add_test(tcase, a_set_without_memory_is_none);
     tcase_add_test(tcase, callbacks_may_start_and_end_other_jobs);
+    tcase_set_tags(large, "large");
+    tcase_add_checked_fixture(large, setup, teardown);
+    tcase_add_test(large, many_jobs_that_wait_cost_no_more_each_than_few);
+    tcase_add_test(large, thousands_of_jobs_are_followed);
     suite_add_tcase(suite, tcase);
+    suite_add_tcase(suite, large);
     srunner_run_all(runner, CK_ENV);
     failed = srunner_ntests_failed(runner);
     srunner_free(runner);

@@ -224,6 +224,7 @@ static void check_cuts(size_t n_old)
 
         for (size_t len = 0; len < strlen(whole); len++) {
             names[i] = mem_strndup(whole, len);
+            ck_assert_ptr_nonnull(names[i]);
             if (journal_decode(names, (size_t)n, &out, &error) == 0) {
                 /* The last words of the intent's own value; which are known is seen to by others. */
                 ck_assert_int_eq(i, n - 1);

@@ -384,6 +384,7 @@ int main(void)
 {
     Suite *suite = suite_create("ops");
     TCase *tcase = tcase_create("ops");
+    TCase *large = tcase_create("large");
     SRunner *runner;
     int failed;
 
@@ -391,12 +392,16 @@ int main(void)
     tcase_set_timeout(tcase, 60);
     tcase_add_loop_test(tcase, these_commands_are_sent_and_no_others, 0, N_ERRANDS);
     tcase_add_loop_test(tcase, a_dry_run_only_asks_and_tells_what_a_real_run_sends, 0, N_ERRANDS);
-    tcase_add_loop_test(tcase, events_lost_doubled_or_moved_change_no_good_end, 0, N_ERRANDS);
-    tcase_add_loop_test(tcase, events_lost_doubled_or_moved_change_no_bad_end, 0, N_ERRANDS);
-    tcase_add_loop_test(tcase, a_job_that_somebody_else_cancels_is_undone, 0, N_WITH_JOB);
     tcase_add_loop_test(tcase, a_job_that_vanishes_is_lost_and_undone, 0, N_WITH_JOB);
     tcase_add_loop_test(tcase, qemus_words_for_a_failed_job_are_reported, 0, N_WITH_JOB);
+    tcase_set_tags(large, "large");
+    tcase_add_checked_fixture(large, setup, teardown);
+    tcase_set_timeout(large, 60);
+    tcase_add_loop_test(large, events_lost_doubled_or_moved_change_no_good_end, 0, N_ERRANDS);
+    tcase_add_loop_test(large, events_lost_doubled_or_moved_change_no_bad_end, 0, N_ERRANDS);
+    tcase_add_loop_test(large, a_job_that_somebody_else_cancels_is_undone, 0, N_WITH_JOB);
     suite_add_tcase(suite, tcase);
+    suite_add_tcase(suite, large);
     runner = srunner_create(suite);
     srunner_run_all(runner, CK_NORMAL);
     failed = srunner_ntests_failed(runner);

@@ -161,7 +161,7 @@ static void resume(const char *id, qblk_resume_how how)
     char name[16];
 
     (void)snprintf(name, sizeof(name), "%s", id);
-    (void)qblk_monitor_free(monitor);
+    monitor = qblk_monitor_free(monitor);
     peer.hang_up_at = 0;
     monitor = peer_reconnect(&peer, NULL);
     recorder_reset();
@@ -579,7 +579,7 @@ START_TEST(a_record_brings_no_other_operation_to_harm)
     }
     before = peer_state(&peer);
     forge(record, meddling[_i].has_ended);
-    (void)qblk_monitor_free(monitor);
+    monitor = qblk_monitor_free(monitor);
     monitor = peer_reconnect(&peer, NULL);
     if (meddling[_i].is_left)
         check_left("0badf00d", QBLK_E_JOURNAL);
