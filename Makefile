@@ -255,13 +255,15 @@ TEST_ITEMS := $(foreach t,$(UNIT_NAMES),'unit/$(t)=build/test/tests/unit/$(t)')
 ASAN_ITEMS := $(foreach t,$(UNIT_NAMES),'asan/$(t)=build/asan/tests/unit/$(t)')
 # What is left to check-long, so that check stays short: thousands of whole operations, deaths of the
 # client in each of them (live/forged has some), every plan compared with its run, and a guest that
-# boots. All but the guest run there under the sanitizers.
+# boots. All but the guest run there under the sanitizers, but for tests that are tagged as large: these
+# do what others do, thousands of times.
 LONG_NAMES := test_ops_faults test_ops_resume test_ops_starved test_return
 GUEST := tests/live/test_guest.sh
 IN_MATRIX := tests/live/test_ops_matrix.sh
 LONG_LIVE := $(addprefix tests/live/test_,bitmaps.sh dry_run.sh killed.sh lost.sh ops_matrix.sh \
 	recover.sh reconnect.sh) $(GUEST)
-LONG_ITEMS := $(foreach t,$(LONG_NAMES),'asan/$(t)=build/asan/tests/unit/$(t)')
+LONG_ASAN := $(foreach t,$(LONG_NAMES),'asan/$(t)=build/asan/tests/unit/$(t)')
+LONG_ITEMS := $(foreach t,$(LONG_NAMES),'asan/$(t)=CK_EXCLUDE_TAGS=large build/asan/tests/unit/$(t)')
 LONG_TEST := $(foreach t,$(LONG_NAMES),'unit/$(t)=build/test/tests/unit/$(t)')
 # What takes the sanitizers long: check runs these plain.
 LATER := $(foreach t,test_frames test_ops test_schema,'asan/$(t)=build/asan/tests/unit/$(t)') $(LONG_TEST)
@@ -321,7 +323,7 @@ check-all:
 	$(Q)$(RUN_MORE) $(call LIVE_ITEMS,live,build/release,$(LONG_LIVE)) $(GEN_ITEMS) \
 		$(filter-out $(SLOW_LINT),$(LINT_ITEMS)) \
 		$(DOC_ITEMS) $(filter-out $(LATER),$(TEST_ITEMS)) $(STARVE_ITEMS) \
-		$(filter-out $(LONG_ITEMS) $(LATER),$(ASAN_ITEMS)) $(REPLAY_ITEMS)
+		$(filter-out $(LATER) $(LONG_ASAN),$(ASAN_ITEMS)) $(REPLAY_ITEMS)
 
 check-long: ## what check leaves out because it takes long
 	+@$(SUBMAKE) VARIANT=release live-bins

@@ -120,6 +120,7 @@ START_TEST(a_refused_command_undoes_everything_and_is_the_reported_cause)
 
         peer.refuse_at = n;
         run(errand, "refused", n);
+        ck_assert_uint_ge(peer.n_sent, n);
         command = peer.sent[n - 1];
         if (recorder.result == errand->result && is_cleaning(command)) {
             /* What could not be cleaned up is said. The mark of the end is only for the journal. */

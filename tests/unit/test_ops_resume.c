@@ -681,6 +681,7 @@ int main(void)
 {
     Suite *suite = suite_create("ops_resume");
     TCase *tcase = tcase_create("ops_resume"), *records = tcase_create("records");
+    TCase *large = tcase_create("large");
     SRunner *runner;
     int failed;
 
@@ -691,9 +692,13 @@ int main(void)
         N_ERRANDS);
     tcase_add_loop_test(tcase, a_client_that_dies_anywhere_is_followed_by_one_that_undoes_it, 0,
                         N_ERRANDS);
-    tcase_add_loop_test(tcase, whoever_follows_may_die_as_well, 0, N_ERRANDS);
     tcase_add_loop_test(tcase, a_kept_copy_ends_as_its_user_says, 0,
                         (int)(sizeof(kept) / sizeof(kept[0])));
+    tcase_set_tags(large, "large");
+    tcase_add_checked_fixture(large, setup, teardown);
+    tcase_set_timeout(large, 120);
+    tcase_add_loop_test(large, whoever_follows_may_die_as_well, 0, N_ERRANDS);
+    suite_add_tcase(suite, large);
     tcase_add_checked_fixture(records, setup, teardown);
     tcase_add_loop_test(records, a_record_of_another_version_is_reported_and_nothing_changed, 0,
                         (int)(sizeof(unknown) / sizeof(unknown[0])));
