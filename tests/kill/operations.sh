@@ -36,6 +36,7 @@ copy-finish        | copy DISK TARGET --finish              | blockdev-mirror | 
 copy-pivot         | copy DISK TARGET --pivot               | blockdev-mirror | pivoted   | copy | copy | -        | cut late death back undo end drive qsd
 copy-keep          | copy DISK TARGET --keep                | blockdev-mirror | kept      | top  | copy | -        | cut late death undo end drive
 copy-shallow-pivot | copy DISK TARGET --shallow --pivot     | blockdev-mirror | pivoted   | copy | copy | mid base | late death undo end
+copy-none-reuse    | copy DISK TARGET --sync none --reuse-external --format qcow2 --finish | blockdev-mirror | finished  | top  | top  | mid base | late undo end
 copy-active-pivot  | copy DISK TARGET --active --pivot      | blockdev-mirror | pivoted   | copy | copy | -        |
 copy-node-pivot    | copy top TARGET --pivot                | blockdev-mirror | pivoted   | copy | copy | -        |
 copy-bitmaps-pivot | copy DISK TARGET --pivot               | blockdev-mirror | pivoted   | copy | copy | -        | late undo end

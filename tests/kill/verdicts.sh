@@ -150,7 +150,7 @@ see_after() {
     look_and_write
     expect_shape "${after%$'\n'}" "not as after an undisturbed run"
     as_of=$template/written.raw
-    if ! may_stay; then
+    if ! may_stay || [ "$disk_image" = "$image" ]; then
         end_scratch
         [ "$disk_image" != top.qcow2 ] || holds top.qcow2 "$as_of"
         see_extra after
