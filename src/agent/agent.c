@@ -52,7 +52,8 @@ struct agent *agent_new(const char *path, const struct agent_limits *limits, con
 }
 
 /* qemu-ga does nothing more while nobody takes an answer of its own, and what resynchronizes it is
- * answered: so the thaw comes first, and once more behind it, should half a command stand before it. */
+ * answered: so the thaw comes first, and once more behind it, should half a command stand before
+ * it. */
 static bool write_thaw(struct agent *agent)
 {
     struct buf text = BUF_INIT;
@@ -66,8 +67,8 @@ static bool write_thaw(struct agent *agent)
     return ok && outq_is_empty(&agent->out);
 }
 
-/* The last resort: nobody waits for the answer, but a thaw that stands in the channel is carried out
- * as soon as the agent comes to it. */
+/* The last resort: nobody waits for the answer, but a thaw that stands in the channel is carried
+ * out as soon as the agent comes to it. */
 static void thaw_blindly(struct agent *agent)
 {
     if (write_thaw(agent))

@@ -1,10 +1,10 @@
 /* A guest agent's channel: a UNIX socket on the host behind which qemu-ga listens in the guest.
  *
- * It runs errands, one at a time, and the one rule above all is that a guest that was frozen, or may
- * have been, is thawed: a freeze that did not answer in time is followed by a thaw, a thaw is repeated,
- * on new connections if need be, until the guest says that it is thawed or its limit has passed, and
- * an agent that is freed while the guest may be frozen sends the thaw that nobody will hear the answer
- * to. What cannot be thawed is said in the error and in is_frozen.
+ * It runs errands, one at a time, and the one rule above all is that a guest that was frozen, or
+ * may have been, is thawed: a freeze that did not answer in time is followed by a thaw, a thaw is
+ * repeated, on new connections if need be, until the guest says that it is thawed or its limit has
+ * passed, and an agent that is freed while the guest may be frozen sends the thaw that nobody will
+ * hear the answer to. What cannot be thawed is said in the error and in is_frozen.
  *
  * Nothing here blocks, and time is handed in. The owner waits for fd, events and time as for a
  * monitor's, and calls agent_turn().
@@ -44,17 +44,17 @@ struct agent_found {
     char version[32]; /* LOOK; "" if the agent does not tell */
 };
 
-/* The end of an errand, exactly once, inside agent_turn() and as the last thing in it: the agent may
- * be freed, or sent on another errand. error is NULL if all went well; QBLK_E_NO_AGENT, QBLK_E_AGENT,
- * QBLK_E_BUSY (FREEZE: frozen already), QBLK_E_TIMEOUT, QBLK_E_CANCELLED, or, in capitals in its text,
- * QBLK_E_FROZEN: the guest may be frozen and could not be thawed. */
+/* The end of an errand, exactly once, inside agent_turn() and as the last thing in it: the agent
+ * may be freed, or sent on another errand. error is NULL if all went well; QBLK_E_NO_AGENT,
+ * QBLK_E_AGENT, QBLK_E_BUSY (FREEZE: frozen already), QBLK_E_TIMEOUT, QBLK_E_CANCELLED, or, in
+ * capitals in its text, QBLK_E_FROZEN: the guest may be frozen and could not be thawed. */
 typedef void agent_done_fn(void *arg, const struct agent_found *found, const qblk_error *error);
 
 /* Nothing is opened yet. limits and log may be NULL. */
 struct agent *agent_new(const char *path, const struct agent_limits *limits, const struct log *log,
                         qblk_error *error);
-/* If the guest may be frozen, sends a thaw and does not wait. The errand under way is not told. NULL
- * is fine. Returns NULL. */
+/* If the guest may be frozen, sends a thaw and does not wait. The errand under way is not told.
+ * NULL is fine. Returns NULL. */
 struct agent *agent_free(struct agent *agent);
 
 /* The owner hears that fd is about to be closed, so that it is no longer waited for. */

@@ -31,7 +31,8 @@ int mem_grow(void *ret_array, size_t *room, size_t n, size_t size);
 void mem_free_ptr(void *pointer_to_pointer);
 void *mem_take(void *pointer_to_pointer);
 
-/* Tests only: the n-th allocation from now on (1 is the next) and all after it fail; 0 ends that. */
+/* Tests only: the n-th allocation from now on (1 is the next) and all after it fail; 0 ends
+ * that. */
 void mem_fail_after(unsigned long n);
 /* The same for the n-th alone. */
 void mem_fail_once(unsigned long n);

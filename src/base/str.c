@@ -90,8 +90,9 @@ const char *str_show(char *ret, size_t room, const void *data, size_t len)
     return ret;
 }
 
-/* Eight bytes at a time. In each of these words a byte has its highest bit set if it is what is looked
- * for; bytes above such a one may have it too, which does no harm: the bytes are looked at then. */
+/* Eight bytes at a time. In each of these words a byte has its highest bit set if it is what is
+ * looked for; bytes above such a one may have it too, which does no harm: the bytes are looked at
+ * then. */
 static bool is_plain_word(uint64_t word)
 {
     const uint64_t ones = UINT64_C(0x0101010101010101), highs = ones << 7;

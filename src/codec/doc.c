@@ -98,8 +98,8 @@ static struct bytes bytes_of(const struct doc *doc, const struct doc_value *stri
 
 /* ---- names of members ----------------------------------------------------------------------- */
 
-/* Of the length, the first and the last bytes: names of the same hash are compared, and many of them
- * sorted. */
+/* Of the length, the first and the last bytes: names of the same hash are compared, and many of
+ * them sorted. */
 static uint32_t hash_of(const struct doc *doc, const struct doc_value *name)
 {
     struct bytes bytes = bytes_of(doc, name);

@@ -1,6 +1,6 @@
 /* A JSON text and where its values stand in it: one array, in the order of the text, and nothing
- * copied. Replies of QEMU can have megabytes, of which a few strings are wanted; a tree of allocated
- * values costs ten times what this does. The policy is the one of engine.h. */
+ * copied. Replies of QEMU can have megabytes, of which a few strings are wanted; a tree of
+ * allocated values costs ten times what this does. The policy is the one of engine.h. */
 #ifndef QBLK_SRC_CODEC_DOC_H
 #define QBLK_SRC_CODEC_DOC_H
 
@@ -43,8 +43,8 @@ struct doc_ref {
     size_t at;
 };
 
-/* The text must outlive the doc. Returns 0, -EBADMSG (doc_why() has the words for it), -ENOMEM. Call
- * doc_done() in any case. */
+/* The text must outlive the doc. Returns 0, -EBADMSG (doc_why() has the words for it), -ENOMEM.
+ * Call doc_done() in any case. */
 int doc_parse(struct doc *doc, const char *text, size_t len);
 void doc_done(struct doc *doc);
 /* What is wrong with a text, and at which byte; NULL if nothing is, or memory is gone. */

@@ -33,8 +33,8 @@ struct codec_event {
     const char *since;
 };
 
-/* What the object in the text has for each of these names: nothing, a string, or something else. For text
- * that is handed on as it is. QBLK_E_ARGUMENT if it is no JSON, or no object. */
+/* What the object in the text has for each of these names: nothing, a string, or something else.
+ * For text that is handed on as it is. QBLK_E_ARGUMENT if it is no JSON, or no object. */
 enum codec_has { CODEC_HAS_NOTHING, CODEC_HAS_STRING, CODEC_HAS_OTHER };
 int codec_peek(const char *text, const char *const *names, size_t n, enum codec_has *ret_has,
                qblk_error *error);
@@ -64,7 +64,8 @@ int codec_command(const struct codec_command *command, const void *args, struct 
  * text. For a list, *value is the generated list struct. value may be NULL when ret is NULL. */
 int codec_reply(const struct codec_command *command, const char *reply, void *value,
                 qblk_error *error);
-/* The same for a command that returns an integer or a short string, for which the schema has no type. */
+/* The same for a command that returns an integer or a short string, for which the schema has no
+ * type. */
 int codec_reply_int(const struct codec_command *command, const char *reply, int64_t *ret_value,
                     qblk_error *error);
 int codec_reply_word(const struct codec_command *command, const char *reply, char *ret_word,

@@ -69,8 +69,8 @@ struct codec_list {
     size_t n;
 };
 
-/* The value of that name (for words that a user gave; generated as qapi_enum_<name>), -1 if there is
- * none. */
+/* The value of that name (for words that a user gave; generated as qapi_enum_<name>), -1 if there
+ * is none. */
 int codec_enum_find(const struct codec_enum *values, const char *name);
 
 /* The size of one value of the member: of one element if it is a list. */

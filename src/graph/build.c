@@ -194,7 +194,8 @@ static int decode_reply(const struct codec_command *command, const char *reply, 
     return r;
 }
 
-/* Of a command that a QEMU may lack or refuse, or that is unstable and may be another one some day. */
+/* Of a command that a QEMU may lack or refuse, or that is unstable and may be another one some
+ * day. */
 static int decode_or_do_without(const struct codec_command *command, const char *reply, void *value,
                                 bool *ret_has, qblk_error *error)
 {

@@ -113,8 +113,8 @@ static bool is_top_of_its_own(const qblk_graph *graph, int node)
             return false;
         has_outside_user = has_outside_user || use->kind != USE_JOB;
     }
-    /* Of the nodes of operations two kinds stand for a disk: the filter that a job has put above it,
-     * and the target that it has pivoted to, which then has a user. */
+    /* Of the nodes of operations two kinds stand for a disk: the filter that a job has put above
+     * it, and the target that it has pivoted to, which then has a user. */
     return !graph->nodes[node].is_ours || graph->nodes[node].is_filter || has_outside_user;
 }
 

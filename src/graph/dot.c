@@ -5,8 +5,8 @@
 #include "base/mem.h"
 #include "graph/graph_priv.h"
 
-/* Into a string in quotes. A backslash is doubled and the & of an entity is made one itself, so that
- * none of the sender's means anything. */
+/* Into a string in quotes. A backslash is doubled and the & of an entity is made one itself, so
+ * that none of the sender's means anything. */
 static void add_quoted(struct buf *out, const char *text)
 {
     for (; *text != '\0'; text++) {

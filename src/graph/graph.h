@@ -35,9 +35,9 @@ bool graph_has_debug(const qblk_graph *graph);
  * whole chain), with the node that it holds; NULL if none does. */
 const char *graph_job_on(const qblk_graph *graph, int node, int stop, const char **ret_node);
 
-/* Appends, for an error's text, who uses the node: "job 'j' (mirror, running 33 %), device 'vd0' and
- * node 'top' (backing)". Users of the same kind beyond a few are counted. Returns how many there
- * are; with none it appends nothing. */
+/* Appends, for an error's text, who uses the node: "job 'j' (mirror, running 33 %), device 'vd0'
+ * and node 'top' (backing)". Users of the same kind beyond a few are counted. Returns how many
+ * there are; with none it appends nothing. */
 int graph_tell_users(const qblk_graph *graph, int node, struct buf *out);
 
 /* Appends to list the indices of the named nodes that exist only for this one and go when it goes,
@@ -50,8 +50,8 @@ int graph_deletable(const qblk_graph *graph, int node, int *list, int room, int 
 /* The same for a node whose users are about to let go of it, and so do not count. */
 int graph_released(const qblk_graph *graph, int node, int *list, int room, int *n);
 
-/* Who uses the node and does not let others do that with it ("resize"): its name, or its kind if it has
- * none; NULL if nobody is known to. */
+/* Who uses the node and does not let others do that with it ("resize"): its name, or its kind if it
+ * has none; NULL if nobody is known to. */
 const char *graph_who_forbids(const qblk_graph *graph, int node, const char *permission);
 
 /* What query-block says of the disk's medium, or NULL: in qemu-storage-daemon there are no devices.

@@ -96,8 +96,8 @@ bool graph_is_filter_driver(const char *driver);
 /* Those that jobs put above a node, and that query-block looks through. */
 bool graph_is_hidden_filter(const char *driver);
 
-/* partial.c: what can be told without the node query. Nodes first, then (edges known, not linked yet)
- * which of them are filters, then (linked) the images below the disks. */
+/* partial.c: what can be told without the node query. Nodes first, then (edges known, not linked
+ * yet) which of them are filters, then (linked) the images below the disks. */
 #define GRAPH_UNKNOWN_FILTER "filter"
 void graph_nodes_from_debug(qblk_graph *graph);
 void graph_guess_filters(qblk_graph *graph);

@@ -1,6 +1,6 @@
 /* A graph without the node query, which some versions of QEMU do not survive just then: the edges
- * tell which nodes there are, query-block tells of the images below each disk. What no disk holds has
- * a name and a place, and nothing more. */
+ * tell which nodes there are, query-block tells of the images below each disk. What no disk holds
+ * has a name and a place, and nothing more. */
 #include <string.h>
 
 #include "base/str.h"
@@ -30,7 +30,8 @@ static int n_children(const qblk_graph *graph, int node)
     return graph->first_edge[node + 1] - graph->first_edge[node];
 }
 
-/* The only child of the node that data is read from, or NULL. A backup's filter has its target too. */
+/* The only child of the node that data is read from, or NULL. A backup's filter has its target
+ * too. */
 static const struct graph_edge *only_source(const qblk_graph *graph, int node)
 {
     const struct graph_edge *only = NULL;
@@ -45,8 +46,8 @@ static const struct graph_edge *only_source(const qblk_graph *graph, int node)
     return only;
 }
 
-/* A node whose only child is no leaf passes that child's data on: a format node has a leaf below it,
- * and a backing image beside that. */
+/* A node whose only child is no leaf passes that child's data on: a format node has a leaf below
+ * it, and a backing image beside that. */
 void graph_guess_filters(qblk_graph *graph)
 {
     for (int i = 0; i < graph->n_nodes; i++) {

@@ -1,4 +1,5 @@
-/* What is to be read again, and when: at once, or after a while in which what is missing may be heard. */
+/* What is to be read again, and when: at once, or after a while in which what is missing may be
+ * heard. */
 #include "job/set_priv.h"
 
 #include <limits.h>

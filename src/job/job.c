@@ -29,8 +29,8 @@ static void drop_text(qblk_job *job, char **text)
     *text = NULL;
 }
 
-/* Losing a text for want of memory is not worth losing a job for: *text becomes NULL then. Half of what
- * may be held is kept for the ids of other jobs. */
+/* Losing a text for want of memory is not worth losing a job for: *text becomes NULL then. Half of
+ * what may be held is kept for the ids of other jobs. */
 static void keep_text(qblk_job *job, char **text, const char *from)
 {
     size_t len = from != NULL ? kept_length(from) : 0;

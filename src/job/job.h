@@ -72,8 +72,8 @@ struct qblk_job {
 /* Texts of a job longer than this are cut off. */
 #define JOB_TEXT_MAX 4096
 
-/* held counts the bytes of the texts of all jobs of a set, up to JOB_SET_TEXTS: it outlives the job.
- * NULL if memory is gone, or if the id does not fit into that. */
+/* held counts the bytes of the texts of all jobs of a set, up to JOB_SET_TEXTS: it outlives the
+ * job. NULL if memory is gone, or if the id does not fit into that. */
 qblk_job *job_new(qblk_monitor *owner, const char *id, const char *type, size_t *held,
                   const struct log *log);
 qblk_job *job_free(qblk_job *job);

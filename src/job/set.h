@@ -24,9 +24,9 @@
 
 struct job_set;
 
-/* More jobs than this are not kept, nor more bytes of their ids and other texts: a peer that only says
- * there are more and more must not fill the memory. A job for which there is no room is found by a later
- * reading, once there is; a text is left out. */
+/* More jobs than this are not kept, nor more bytes of their ids and other texts: a peer that only
+ * says there are more and more must not fill the memory. A job for which there is no room is found
+ * by a later reading, once there is; a text is left out. */
 #define JOB_SET_MAX 131072
 #define JOB_SET_TEXTS ((size_t)32 << 20)
 
@@ -96,8 +96,8 @@ void job_set_block_event(struct job_set *set, const struct block_event_data *eve
 /* BLOCK_IO_ERROR names a node; remembered for the stall_node of a job that stops next. */
 void job_set_io_error(struct job_set *set, const char *node, int64_t now_ms);
 
-/* Whether the job is stalled and nobody has looked yet at which node. It was looked for: node is NULL
- * if that cannot be told. */
+/* Whether the job is stalled and nobody has looked yet at which node. It was looked for: node is
+ * NULL if that cannot be told. */
 bool job_wants_place(const qblk_job *job);
 void job_set_place(struct job_set *set, qblk_job *job, const char *node, int64_t now_ms);
 
@@ -117,8 +117,8 @@ enum job_want job_set_wants(const struct job_set *set, int64_t now_ms);
 int job_set_timeout_ms(const struct job_set *set, int64_t now_ms);
 void job_set_ask(struct job_set *set, enum job_want what); /* ask from outside */
 
-/* The connection is lost and may come back: nothing that was asked will be answered, everything is to
- * be read anew. */
+/* The connection is lost and may come back: nothing that was asked will be answered, everything is
+ * to be read anew. */
 void job_set_lost(struct job_set *set);
 /* The connection is over: every job that has not ended ends as LOST. */
 void job_set_hangup(struct job_set *set, const char *why, int64_t now_ms);

@@ -77,8 +77,8 @@ static void take_options(qblk_monitor_options *to, const qblk_monitor_options *f
         to->max_events = DEFAULT_MESSAGE_MAX;
 }
 
-/* Until the handshake is done a reply to an earlier client may come: the id must not be one that anybody
- * else has used. */
+/* Until the handshake is done a reply to an earlier client may come: the id must not be one that
+ * anybody else has used. */
 static void draw_caps_id(char caps_id[16])
 {
     uint32_t random = 0;

@@ -9,8 +9,8 @@ enum hazard {
     /* query-named-block-nodes crashes QEMU while a job of a certain type is concluded and not
      * dismissed: backup in 5.2, stream in 7.2. */
     HAZARD_NODES_WHILE_CONCLUDED,
-    /* query-named-block-nodes aborts QEMU while a blockdev-create job is half-way through opening the
-     * qcow2 image that it makes: seen on 7.2. */
+    /* query-named-block-nodes aborts QEMU while a blockdev-create job is half-way through opening
+     * the qcow2 image that it makes: seen on 7.2. */
     HAZARD_NODES_WHILE_CREATING,
     /* nbd-server-stop never returns (7.2), or QEMU crashes later (5.2), if a client has connected
      * and not finished its handshake. */

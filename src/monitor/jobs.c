@@ -53,8 +53,8 @@ static void read_done(qblk_monitor *monitor, const qblk_error *error)
 {
     if (error->code != QBLK_E_NONE)
         monitor->reading_failed = true;
-    /* A QEMU that does not tell its jobs at all cannot be followed; one that did, and refuses now, is
-     * asked again later. */
+    /* A QEMU that does not tell its jobs at all cannot be followed; one that did, and refuses now,
+     * is asked again later. */
     if (error->code == QBLK_E_PROTOCOL || (error->code == QBLK_E_QEMU && !monitor->is_synced))
         monitor_doom(monitor, error);
     if (--monitor->readings > 0 || monitor->state != QBLK_MONITOR_READY)
@@ -204,8 +204,8 @@ int qblk_jobs_track(qblk_monitor *monitor, const qblk_jobs_ops *ops, void *arg,
     listener->is_owned = true;
     listener->is_new = true;
     jobs_listen(monitor, listener);
-    /* Callbacks never run inside the call that registers them: known jobs are told by a reading. The
-     * first one is under way already. */
+    /* Callbacks never run inside the call that registers them: known jobs are told by a reading.
+     * The first one is under way already. */
     if (!is_first)
         job_set_ask(monitor->jobs, JOB_WANT_ALL);
     monitor_changed(monitor);

@@ -3,7 +3,8 @@
 
 #include "base/mem.h"
 
-/* A callback may end its own listener or another one: nothing leaves the list while it is walked. */
+/* A callback may end its own listener or another one: nothing leaves the list while it is
+ * walked. */
 static void sweep(qblk_monitor *monitor)
 {
     if (monitor->listening_depth > 0)

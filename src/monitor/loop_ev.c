@@ -8,7 +8,8 @@
 #include <qblk/ev.h>
 
 /* What the loop waits for is brought up to date after each process() and whenever something changes
- * outside of one, and not once a turn: with many monitors on a loop a turn costs what happens in it. */
+ * outside of one, and not once a turn: with many monitors on a loop a turn costs what happens in
+ * it. */
 struct ev_attachment {
     ev_io io;
     ev_timer timer;

@@ -24,22 +24,23 @@ struct monitor_child {
     bool is_to_hear; /* of a loss, or a return */
     /* The connection is over. Called once, inside process(). */
     void (*ended)(struct monitor_child *child, const qblk_error *why);
-    /* The connection is lost and being made again: replies that were awaited come as QBLK_E_LOST right
-     * after this; it is there again. Inside process(). May be NULL. */
+    /* The connection is lost and being made again: replies that were awaited come as QBLK_E_LOST
+     * right after this; it is there again. Inside process(). May be NULL. */
     void (*lost)(struct monitor_child *child, const qblk_error *why);
     void (*back)(struct monitor_child *child);
     /* After monitor_ask_turn(): inside process(), so that callbacks may run. May be NULL. */
     void (*turn)(struct monitor_child *child);
-    /* An event of QEMU's, inside process(). Remember it, ask for a turn, and call nothing that frees
-     * a child. May be NULL. */
+    /* An event of QEMU's, inside process(). Remember it, ask for a turn, and call nothing that
+     * frees a child. May be NULL. */
     void (*hear)(struct monitor_child *child, const char *name, const char *text);
     /* The monitor is being freed: take yourself out and free yourself. */
     void (*freed)(struct monitor_child *child);
 };
 
-/* A descriptor of its own that a child waits for: zeroed, with ready set, then added. Its owner removes
- * it before the descriptor is closed, and before it goes itself; any watch may be removed in any
- * callback. The monitor that has watches hands out another descriptor, which stands for all. */
+/* A descriptor of its own that a child waits for: zeroed, with ready set, then added. Its owner
+ * removes it before the descriptor is closed, and before it goes itself; any watch may be removed
+ * in any callback. The monitor that has watches hands out another descriptor, which stands for
+ * all. */
 struct monitor_watch {
     struct list link;
     qblk_monitor *monitor; /* NULL: not added */
@@ -147,8 +148,9 @@ int monitor_call_text(qblk_monitor *monitor, const char *json, client_reply_fn *
 void monitor_abandon(qblk_monitor *monitor, uint32_t token);
 
 /* Turns this one monitor until done() says so, or the deadline or the end of the connection comes.
- * done is asked first, so that what came before the end is not lost. A callback may free the monitor
- * meanwhile: that is -ECONNRESET, every waiter has heard of it, and the monitor is not to be touched. */
+ * done is asked first, so that what came before the end is not lost. A callback may free the
+ * monitor meanwhile: that is -ECONNRESET, every waiter has heard of it, and the monitor is not to
+ * be touched. */
 int monitor_block(qblk_monitor *monitor, bool (*done)(void *arg), void *arg, int64_t deadline,
                   qblk_error *error);
 /* The same, and goes on after the end of the connection while something on the monitor waits for a
@@ -189,8 +191,8 @@ void watch_forget_own(qblk_monitor *monitor);           /* before the connection
 
 void monitor_close(qblk_monitor *monitor); /* the connection's descriptor */
 
-/* For turn.c and block.c. Callbacks may run between the first two; the outermost _leave() frees if that
- * was asked, and returns false if the monitor is gone. */
+/* For turn.c and block.c. Callbacks may run between the first two; the outermost _leave() frees if
+ * that was asked, and returns false if the monitor is gone. */
 void monitor_enter(qblk_monitor *monitor);
 bool monitor_leave(qblk_monitor *monitor);
 /* Everybody who waits hears it, each once, or the connection is made again. Inside process(). */

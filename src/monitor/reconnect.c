@@ -1,6 +1,6 @@
-/* A connection that was lost is made again. Nothing that was sent is sent again: whoever waited for a
- * reply hears that it was lost, and what is true is read anew: the jobs here, and what else lives on
- * the monitor does so by itself. */
+/* A connection that was lost is made again. Nothing that was sent is sent again: whoever waited for
+ * a reply hears that it was lost, and what is true is read anew: the jobs here, and what else lives
+ * on the monitor does so by itself. */
 #include <errno.h>
 #include <string.h>
 

@@ -9,7 +9,8 @@
 /* The edges that lead to what a job reads and to what it writes, the likeliest first. */
 static const char *const read_roles[] = { "source", "active node", "intermediate node", "main node" };
 static const char *const write_roles[] = { "target", "base", "active node", "main node" };
-/* A stream reads through what it fills. QEMU 5.2 puts no filter there: its main node is that image. */
+/* A stream reads through what it fills. QEMU 5.2 puts no filter there: its main node is that
+ * image. */
 static const char *const stream_roles[] = { "active node", "main node", NULL, NULL };
 #define N_ROLES 4
 

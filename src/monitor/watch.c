@@ -1,6 +1,6 @@
-/* What lives on a monitor may wait for a descriptor or for a time of its own. To the loop outside that
- * is still one monitor: while there is a watch, the descriptor handed out is an epoll set of the
- * monitor's own socket and the watched ones. */
+/* What lives on a monitor may wait for a descriptor or for a time of its own. To the loop outside
+ * that is still one monitor: while there is a watch, the descriptor handed out is an epoll set of
+ * the monitor's own socket and the watched ones. */
 #include <errno.h>
 #include <poll.h>
 #include <string.h>
@@ -173,8 +173,8 @@ static struct monitor_watch *next_watch(const qblk_monitor *monitor)
     return NULL;
 }
 
-/* Each is asked, ready or not: asking a socket costs less than asking which. A callback may remove any
- * watch: the list is looked at anew after each. */
+/* Each is asked, ready or not: asking a socket costs less than asking which. A callback may remove
+ * any watch: the list is looked at anew after each. */
 static void turn_watches(qblk_monitor *monitor)
 {
     struct monitor_watch *watch;

@@ -1,8 +1,8 @@
-/* The connection was lost in the middle of an operation, and is there again. What was in flight may have
- * been carried out or not, so nothing is repeated: the operation is taken up as recover would, from
- * what QEMU and the journal say, by the same object. Where that finds that its job was never started,
- * or its transaction never carried out, all is undone, and the operation begins again. So it is with
- * each operation of a group, whose others wait for it: group.c.
+/* The connection was lost in the middle of an operation, and is there again. What was in flight may
+ * have been carried out or not, so nothing is repeated: the operation is taken up as recover would,
+ * from what QEMU and the journal say, by the same object. Where that finds that its job was never
+ * started, or its transaction never carried out, all is undone, and the operation begins again. So
+ * it is with each operation of a group, whose others wait for it: group.c.
  *
  * Kinds with a plan_again() have no job. What is left to do of theirs is planned anew from what is
  * there, by the client that began it and so knows what was meant. */
@@ -205,8 +205,8 @@ static void job_vanished(qblk_op *op)
                   "and is not any more: somebody else has ended it", op->names.job);
 }
 
-/* What is found is what counts, of which the engine's error is the beginning. True if the operation is
- * to begin again. */
+/* What is found is what counts, of which the engine's error is the beginning. True if the operation
+ * is to begin again. */
 static bool judge(qblk_op *op)
 {
     qblk_error *error = &op->engine.error;
@@ -215,8 +215,8 @@ static bool judge(qblk_op *op)
                      op->engine.main.outcome == QBLK_OUTCOME_NONE;
     bool is_whole = op->is_own && !op->engine.cancel_asked;
 
-    /* Past the end only cleaning was left; if the journal is gone, that was done, and the last message of
-     * it was lost. What had gone wrong by then has gone wrong. */
+    /* Past the end only cleaning was left; if the journal is gone, that was done, and the last
+     * message of it was lost. What had gone wrong by then has gone wrong. */
     if (op->was_past && (is_gone || error->code == QBLK_E_NONE)) {
         *error = op->cause;
         return false;

@@ -1,6 +1,6 @@
 /* Dirty bitmaps when images leave a chain. What an incremental backup reads is, for each name, the
- * bitmaps of that name from the disk's top image downward, as far as they follow each other without a
- * gap, and all of them together: the writes since the first was added. A bitmap counts if it is
+ * bitmaps of that name from the disk's top image downward, as far as they follow each other without
+ * a gap, and all of them together: the writes since the first was added. A bitmap counts if it is
  * persistent, records, is not inconsistent, and the top image has one of its name.
  *
  *   pull, commit below the top   before the job starts the bitmaps of the images that will go are
@@ -13,8 +13,8 @@
  *                                it say that all is new: its own bits are merged into the top image's
  *                                before the job starts, and in the end it is cleared and gets them back
  *
- * One transaction each, and none where there is nothing to carry. That it fails fails the operation: a
- * bitmap that is lost in silence makes a backup that lacks data. */
+ * One transaction each, and none where there is nothing to carry. That it fails fails the
+ * operation: a bitmap that is lost in silence makes a backup that lacks data. */
 #include <errno.h>
 #include <string.h>
 
@@ -346,7 +346,8 @@ static void remove_bitmap(struct merging *merging, const char *node, const char 
     action->u.block_dirty_bitmap_remove.data.name = name;
 }
 
-/* So that whoever undoes this knows whose the bitmap is. One that was undone before has its mark. */
+/* So that whoever undoes this knows whose the bitmap is. One that was undone before has its
+ * mark. */
 static void mark_added(struct merging *merging, const char *bitmap)
 {
     struct qapi_block_dirty_bitmap_add *add;
@@ -423,8 +424,8 @@ void bitmaps_plan_moved(qblk_op *op, int top, const char *to)
     qblk_bitmap bitmap, there;
     struct step *step;
 
-    /* A record may name any node as a commit's base. Once the job is over that cannot be written to, and
-     * its bitmaps stay; so they are removed before it is cancelled. */
+    /* A record may name any node as a commit's base. Once the job is over that cannot be written
+     * to, and its bitmaps stay; so they are removed before it is cancelled. */
     if (op->journal.added.n == 0 || node < 0 || top < 0 || node == top ||
         qblk_graph_node(op->graph, node)->is_read_only ||
         (op->kind == &op_commit && !plan_is_below(op, node, top)))

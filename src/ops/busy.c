@@ -1,5 +1,5 @@
-/* Who is in the way of an operation, and how to be rid of him: named before anything is sent, since QEMU
- * says little more than that a node is in use. */
+/* Who is in the way of an operation, and how to be rid of him: named before anything is sent, since
+ * QEMU says little more than that a node is in use. */
 #include <stdio.h>
 #include <string.h>
 

@@ -1,4 +1,5 @@
-/* The names of images: what an image records for the one below it, and a chain as a line of text. */
+/* The names of images: what an image records for the one below it, and a chain as a line of
+ * text. */
 #include <errno.h>
 #include <limits.h>
 #include <stdlib.h>
@@ -28,8 +29,8 @@ const char *plan_file_name(const qblk_op *op, int image)
     const qblk_node *node = qblk_graph_node(op->graph, image);
     const qblk_node *file = qblk_graph_node(op->graph, node->file);
 
-    /* QEMU tells the name as json: when the image lies on another one than its header says, though it
-     * is in a file like any other. Only raw may be a window of one. */
+    /* QEMU tells the name as json: when the image lies on another one than its header says, though
+     * it is in a file like any other. Only raw may be a window of one. */
     if (str_starts(node->filename, "json:") && strcmp(node->driver, "raw") != 0 && file != NULL &&
         file->is_protocol && file->filename[0] != '\0' && !str_starts(file->filename, "json:"))
         return file->filename;
@@ -38,8 +39,8 @@ const char *plan_file_name(const qblk_op *op, int image)
 
 /* ---- absolute, or as it is recorded already --------------------------------------------------- */
 
-/* What another image records for the same one: any absolute name; a relative one if it lies in the same
- * directory. Never what QEMU makes up. */
+/* What another image records for the same one: any absolute name; a relative one if it lies in the
+ * same directory. Never what QEMU makes up. */
 static const char *recorded_elsewhere(const qblk_op *op, int backing, const char *image_path)
 {
     size_t len = dir_len(image_path);

@@ -33,7 +33,8 @@ struct detach {
     char room[];
 };
 
-/* What device_del takes; its id where it has one. Of a device that has gone, what the disk was called. */
+/* What device_del takes; its id where it has one. Of a device that has gone, what the disk was
+ * called. */
 static const char *device_of(const qblk_op *op)
 {
     const struct detach *mine = op->own;
@@ -144,8 +145,8 @@ static void hear(qblk_op *op, const char *name, const char *text)
  * refusal says that QEMU still waits for the guest. The first time it may be waiting for an earlier
  * request, which nothing but its words tells apart from a device that cannot be unplugged at all. A
  * device that was asked for by whoever began this, or over a connection that was lost, may be going
- * just now: it has no name any more, but has its disk until the event, which is still to come unless
- * it came between the look and the command. */
+ * just now: it has no name any more, but has its disk until the event, which is still to come
+ * unless it came between the look and the command. */
 static int see_refusal(void *arg, struct engine *engine, const char *reply, qblk_error *error)
 {
     const qblk_op *op = arg;
@@ -274,8 +275,8 @@ static int plan(qblk_op *op, qblk_error *error)
     return r == 0 ? plan_steps(op, error) : r;
 }
 
-/* Whether a device uses the disk, and through that node: another one may have been plugged in its place,
- * which nobody wants gone. */
+/* Whether a device uses the disk, and through that node: another one may have been plugged in its
+ * place, which nobody wants gone. */
 static bool has_root(const qblk_op *op, const qblk_disk *disk, const char *root)
 {
     return disk != NULL && disk->qom_path[0] != '\0' && disk->root >= 0 &&
@@ -322,7 +323,8 @@ static void mark_journal(qblk_op *op)
               &qapi_cmd_blockdev_del, &del);
 }
 
-/* Nothing is left to be done but to remove the journal, if it is there, and to end with that error. */
+/* Nothing is left to be done but to remove the journal, if it is there, and to end with that
+ * error. */
 static void plan_giving_up(qblk_op *op, int journal, const qblk_error *why)
 {
     op->engine.error = *why;
@@ -379,8 +381,8 @@ static int plan_again(qblk_op *op, qblk_error *error)
     return plan(op, error);
 }
 
-/* Taken up again by somebody else: whether the device is there with its uppermost node, which comes first
- * in the record. */
+/* Taken up again by somebody else: whether the device is there with its uppermost node, which comes
+ * first in the record. */
 static bool can_go_on(const qblk_op *op)
 {
     const struct journal_nodes *old = &op->journal.old_nodes;
@@ -417,8 +419,8 @@ static void tell_left(qblk_op *op)
                     op->id);
 }
 
-/* That the device is gone: it is not there, and nobody uses its uppermost node. That may still be found as
- * a disk of its own, and a disk of the old name may be another one. */
+/* That the device is gone: it is not there, and nobody uses its uppermost node. That may still be
+ * found as a disk of its own, and a disk of the old name may be another one. */
 static bool is_seen_done(const qblk_op *op)
 {
     const struct journal_nodes *old = &op->journal.old_nodes;

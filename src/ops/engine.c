@@ -208,8 +208,8 @@ static void leave_out(struct engine *engine)
     engine->at++;
 }
 
-/* Cleaning needs no reply to go on, and QEMU answers in order: the next cleaning command is given out
- * while earlier ones are in flight. */
+/* Cleaning needs no reply to go on, and QEMU answers in order: the next cleaning command is given
+ * out while earlier ones are in flight. */
 static bool look_ahead(struct engine *engine, struct act *act)
 {
     const struct step *step;

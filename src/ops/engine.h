@@ -1,10 +1,10 @@
-/* The step engine: takes steps forward, undoes them backward. Pure: what happened goes in, what to do
- * next comes out. The driver (run.c) sends and listens; a test or a simulator can do the same.
+/* The step engine: takes steps forward, undoes them backward. Pure: what happened goes in, what to
+ * do next comes out. The driver (run.c) sends and listens; a test or a simulator can do the same.
  *
  * Going forward a step fails, or the main job does: then the finished steps are undone in reverse,
- * the first cause is kept, and what cannot be undone becomes a note. Once the main job has ended well
- * (past the STEP_ENDED, or the STEP_POINT where there is no job) nothing is undone any more: what is
- * left to do is cleaning, whose failures are notes.
+ * the first cause is kept, and what cannot be undone becomes a note. Once the main job has ended
+ * well (past the STEP_ENDED, or the STEP_POINT where there is no job) nothing is undone any more:
+ * what is left to do is cleaning, whose failures are notes.
  */
 #ifndef QBLK_SRC_OPS_ENGINE_H
 #define QBLK_SRC_OPS_ENGINE_H
@@ -143,7 +143,8 @@ struct act {
 void engine_init(struct engine *engine, const char *main_job, void *arg);
 void engine_done(struct engine *engine);
 
-/* steps.c. Building the list. Out of memory or an encoding error is remembered and told by engine_ready(). */
+/* steps.c. Building the list. Out of memory or an encoding error is remembered and told by
+ * engine_ready(). */
 struct step *engine_add(struct engine *engine, enum step_kind kind, const char *name);
 void step_command(struct engine *engine, struct step *step, const struct codec_command *command,
                   const void *args);
@@ -160,7 +161,8 @@ struct act engine_next(struct engine *engine);
 /* What happened. */
 void engine_reply(struct engine *engine, enum act_tag tag, const char *reply,
                   const qblk_error *error);
-/* What came of an ACT_AGENT; error is NULL if all went well. is_frozen: the guest is frozen, or may be. */
+/* What came of an ACT_AGENT; error is NULL if all went well. is_frozen: the guest is frozen, or may
+ * be. */
 void engine_agent(struct engine *engine, const qblk_error *error, bool is_frozen);
 void engine_unlinked(struct engine *engine, int err);
 void engine_hear_job(struct engine *engine, const qblk_job_info *info);

@@ -184,7 +184,8 @@ void engine_reply(struct engine *engine, enum act_tag tag, const char *reply,
         reply_forward(engine, reply, error);
 }
 
-/* The guest could not be frozen, or is in doubt: then it is to be thawed, by undoing or in its turn. */
+/* The guest could not be frozen, or is in doubt: then it is to be thawed, by undoing or in its
+ * turn. */
 static void freeze_failed(struct engine *engine, const qblk_error *error, bool is_frozen)
 {
     struct step *step = &engine->steps[engine->at];

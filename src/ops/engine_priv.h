@@ -19,8 +19,8 @@ void engine_next_step(struct engine *engine);
 void engine_fail_step(struct engine *engine, qblk_error *error);
 /* From now on what is done is undone; what was the cause first stays it. */
 void engine_turn_back(struct engine *engine, const qblk_error *error);
-/* The main job is about to end before its time, or has: how it ends decides whether there is any use in
- * this step, which is to be taken while it lives, and may be why it has failed. */
+/* The main job is about to end before its time, or has: how it ends decides whether there is any
+ * use in this step, which is to be taken while it lives, and may be why it has failed. */
 bool engine_awaits_end(const struct engine *engine, const struct step *step);
 /* How a job that did not complete ended. */
 void engine_job_error(const struct engine_job *job, qblk_error *error);

@@ -183,8 +183,8 @@ static void turn(struct monitor_child *child)
     free_if_idle(group);
 }
 
-/* Each of its operations looks anew how far it is, and what was agreed on with it: nothing, but for one
- * that has ended as was decided. */
+/* Each of its operations looks anew how far it is, and what was agreed on with it: nothing, but for
+ * one that has ended as was decided. */
 static void lost(struct monitor_child *child, const qblk_error *why)
 {
     qblk_group *group = LIST_ENTRY(child, qblk_group, child);
@@ -335,8 +335,8 @@ static bool is_complete(const qblk_group *group, const qblk_op *op)
     return true;
 }
 
-/* What an operation of another client that has come to its end, before the connection was lost, means
- * for the others. */
+/* What an operation of another client that has come to its end, before the connection was lost,
+ * means for the others. */
 static enum group_verdict verdict_of_over(const qblk_op *op)
 {
     return op->error.code != QBLK_E_NONE || op->report.result == QBLK_RESULT_UNDONE ? GROUP_UNDO

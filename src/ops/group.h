@@ -1,6 +1,6 @@
-/* Operations that are to end alike: several disks copied by one command. Each is an operation of its
- * own, with its id, its journal and its job; the group only holds them back at these places, and gives
- * all of them up if one fails before the decision:
+/* Operations that are to end alike: several disks copied by one command. Each is an operation of
+ * its own, with its id, its journal and its job; the group only holds them back at these places,
+ * and gives all of them up if one fails before the decision:
  *
  *   SAFE     taken up again: nothing of theirs is under way that keeps QEMU from being looked at
  *   PLANNED  every disk has been looked at and none is refused; until then nothing is changed
@@ -10,9 +10,9 @@
  *   OVER     every job is over: the first of them thaws the guest
  *   ENDED    every job is over, before any journal is closed
  *
- * So whoever takes them up after a dead client can tell from any one of them what the others may have
- * done: an operation whose journal is not there has been undone or never began, unless this one has
- * ended as well.
+ * So whoever takes them up after a dead client can tell from any one of them what the others may
+ * have done: an operation whose journal is not there has been undone or never began, unless this
+ * one has ended as well.
  */
 #ifndef QBLK_SRC_OPS_GROUP_H
 #define QBLK_SRC_OPS_GROUP_H
@@ -42,7 +42,8 @@ enum group_verdict {
     GROUP_FOLLOW  /* one has ended well: so must the others */
 };
 
-/* The operation belongs to the group from now on. 0, or -EINVAL if that has been started, -ENOMEM. */
+/* The operation belongs to the group from now on. 0, or -EINVAL if that has been started,
+ * -ENOMEM. */
 int group_add(qblk_group *group, qblk_op *op, qblk_error *error);
 /* The operation is being freed. */
 void group_remove(qblk_op *op);
@@ -61,8 +62,8 @@ int group_check_clash(const qblk_op *op, qblk_error *error);
 /* A step that holds the operation back, if it is in a group. */
 void group_plan_barrier(qblk_op *op, enum group_barrier barrier, const char *name);
 
-/* Over a new connection: the operation is planned from its beginning once more; whether that makes no
- * sense any more, since another of the group has failed, and why. */
+/* Over a new connection: the operation is planned from its beginning once more; whether that makes
+ * no sense any more, since another of the group has failed, and why. */
 void group_begins_again(qblk_op *op);
 bool group_gives_up(qblk_op *op, qblk_error *ret_why);
 

@@ -8,8 +8,8 @@
 #include "base/err.h"
 #include "base/mem.h"
 
-/* How long a guest may be frozen. Nothing that is done meanwhile takes that long unless it hangs, and a
- * guest that cannot write is worse than an operation that has failed. */
+/* How long a guest may be frozen. Nothing that is done meanwhile takes that long unless it hangs,
+ * and a guest that cannot write is worse than an operation that has failed. */
 #define FROZEN_MS 60000
 /* The same while there is no connection to QEMU. */
 #define AWAY_MS 5000

@@ -1,6 +1,6 @@
 /* The record that an operation leaves in QEMU before its first change: the names of disabled,
- * transient dirty bitmaps on the null-co node qblk.<id>.journal. QEMU is the only memory that outlives
- * this process, and a name is the only free text that it keeps.
+ * transient dirty bitmaps on the null-co node qblk.<id>.journal. QEMU is the only memory that
+ * outlives this process, and a name is the only free text that it keeps.
  *
  * Grammar, version 1 (libqblk-journal(7)):
  *
@@ -42,8 +42,8 @@
  *               Unknown keys are ignored. The intent is written last, so that a record that is cut off,
  *               wherever, lacks it or has an unknown one
  *
- * How far it is believed, since anybody who may talk to QEMU can write one, and what was true once need
- * not be true now:
+ * How far it is believed, since anybody who may talk to QEMU can write one, and what was true once
+ * need not be true now:
  *   the whole     a record with an unknown op, intent or version is reported, and nothing is touched
  *   own nodes     follow from the operation's id, never from the record
  *   file          removed only if something besides the record says that the operation made it (the
@@ -126,21 +126,21 @@ bool journal_has_opt(const struct journal *journal, const char *word);
 
 /* The file that the operation makes for its disk of that number, or NULL. */
 const char *journal_file(const struct journal *journal, size_t number);
-/* Where it (or the disk's name) is kept, room being made for it; NULL: out of memory. Without gaps: a
- * number that is there, or the next. */
+/* Where it (or the disk's name) is kept, room being made for it; NULL: out of memory. Without gaps:
+ * a number that is there, or the next. */
 struct journal_disk *journal_more(struct journal *journal, size_t number);
 
-/* The record as bitmap names: *ret_names is an array of n, each the caller's. Returns n, -ENOMEM, or
- * -EMSGSIZE (more than JOURNAL_PARTS_MAX parts). */
+/* The record as bitmap names: *ret_names is an array of n, each the caller's. Returns n, -ENOMEM,
+ * or -EMSGSIZE (more than JOURNAL_PARTS_MAX parts). */
 int journal_encode(const struct journal *journal, char ***ret_names, qblk_error *error);
 
-/* The name that says of a bitmap that it was added: the caller's; *ret_name is NULL if there is no room
- * for it. 0 or -ENOMEM. */
+/* The name that says of a bitmap that it was added: the caller's; *ret_name is NULL if there is no
+ * room for it. 0 or -ENOMEM. */
 int journal_encode_added(const char *bitmap, char **ret_name);
 
-/* Reads the record back from the names of all bitmaps on a journal node, in any order. Everything is
- * checked: on failure (QBLK_E_JOURNAL: malformed, incomplete, of a newer version) nothing is left
- * in *ret_journal. */
+/* Reads the record back from the names of all bitmaps on a journal node, in any order. Everything
+ * is checked: on failure (QBLK_E_JOURNAL: malformed, incomplete, of a newer version) nothing is
+ * left in *ret_journal. */
 int journal_decode(char *const *names, size_t n, struct journal *ret_journal, qblk_error *error);
 
 #endif

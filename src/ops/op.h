@@ -54,8 +54,8 @@ struct target {
     char *backing_string;  /* what it is to record for its backing image; NULL: its name */
     bool is_overlay;       /* lies on nothing until it is put above its backing image */
     size_t node_step;      /* number, from 1, of the planned step that adds its node */
-    /* What else there is to be seen of an image that is reused, besides its size; or NULL. length is
-     * that of its file, 0 if it is in none. */
+    /* What else there is to be seen of an image that is reused, besides its size; or NULL. length
+     * is that of its file, 0 if it is in none. */
     int (*judge)(const qblk_op *op, const struct target *to,
                  const struct qapi_block_device_info *seen, uint64_t length, qblk_error *error);
 };
@@ -82,25 +82,26 @@ struct op_kind {
     void (*plan_look)(qblk_op *op);
     /* Taken up again: the steps from the start of its main job on. NULL: it has no job. */
     void (*plan_end)(qblk_op *op);
-    /* Taken up again before its point of no return, without a job: the steps up to there, if it can be
-     * gone on with. NULL, or false: what was begun is undone. can_go_on says the same and plans nothing;
-     * NULL like that. */
+    /* Taken up again before its point of no return, without a job: the steps up to there, if it can
+     * be gone on with. NULL, or false: what was begun is undone. can_go_on says the same and plans
+     * nothing; NULL like that. */
     bool (*plan_on)(qblk_op *op);
     bool (*can_go_on)(const qblk_op *op);
-    /* What follows once the job has ended well and is dismissed, or the point of no return is passed:
-     * what is to be cleaned, without the journal. NULL: nothing. */
+    /* What follows once the job has ended well and is dismissed, or the point of no return is
+     * passed: what is to be cleaned, without the journal. NULL: nothing. */
     void (*plan_clean)(qblk_op *op);
     /* It was left in its middle: says what that means, in notes. NULL: in the words for all. */
     void (*tell_left)(qblk_op *op);
     /* An event of QEMU's came. May be NULL. */
     void (*hear)(qblk_op *op, const char *name, const char *text);
-    /* Without a job: whether what is in QEMU, besides the journal, shows that the point of no return
-     * is passed. NULL: the journal alone says so. */
+    /* Without a job: whether what is in QEMU, besides the journal, shows that the point of no
+     * return is passed. NULL: the journal alone says so. */
     bool (*is_seen_done)(const qblk_op *op);
     size_t own_size;      /* of what it alone knows of an operation, op->own; 0: nothing */
-    /* Without a job, for the client that began it: plans anew, from what is there now, what is left to
-     * do after a connection was lost in its middle. The disk may be gone; the journal, if the kind has
-     * one, is still in op->journal. NULL: it goes on as an operation of an earlier client does. */
+    /* Without a job, for the client that began it: plans anew, from what is there now, what is left
+     * to do after a connection was lost in its middle. The disk may be gone; the journal, if the
+     * kind has one, is still in op->journal. NULL: it goes on as an operation of an earlier client
+     * does. */
     int (*plan_again)(qblk_op *op, qblk_error *error);
     bool has_endings;     /* it can end in more than one way: op->ending, if that is not DEFAULT */
 };
@@ -237,14 +238,14 @@ int op_read_graph(qblk_op *op, qblk_error *error); /* what is planned from */
 void op_lost(struct monitor_child *child, const qblk_error *why);
 void op_synced(qblk_monitor *monitor, void *arg); /* of the job listener */
 void op_take_up(qblk_op *op);
-/* Whether plan_again() of its kind is what goes on with it: what its own client began is known here,
- * what an earlier one meant is in the journal alone. */
+/* Whether plan_again() of its kind is what goes on with it: what its own client began is known
+ * here, what an earlier one meant is in the journal alone. */
 bool op_plans_again(const qblk_op *op);
-/* It has returned: remembers what has gone wrong so far, or that it is not wanted any more. Asked before
- * what is left to do is planned, and before the engine is emptied. */
+/* It has returned: remembers what has gone wrong so far, or that it is not wanted any more. Asked
+ * before what is left to do is planned, and before the engine is emptied. */
 void op_see_cause(qblk_op *op);
-/* The engine has nothing more to do. True if the operation has begun again instead, or is ended by the
- * guest's side; else the engine's error is what is to be told. */
+/* The engine has nothing more to do. True if the operation has begun again instead, or is ended by
+ * the guest's side; else the engine's error is what is to be told. */
 bool op_over_again(qblk_op *op);
 /* Refuses: nothing was changed. */
 void op_refuse(qblk_op *op, const qblk_error *error);
@@ -253,8 +254,8 @@ void op_refuse(qblk_op *op, const qblk_error *error);
 void op_run(qblk_op *op);
 int op_listen(qblk_op *op, qblk_error *error);
 
-/* lost.c: notes for the user when the connection has ended: where the operation stood, which file it
- * made, what that is worth. QEMU may be dead or alive. */
+/* lost.c: notes for the user when the connection has ended: where the operation stood, which file
+ * it made, what that is worth. QEMU may be dead or alive. */
 void lost_tell(qblk_op *op);
 
 /* plan.c: parts that plans have in common. All return 0 or a negative errno and *error. */
@@ -278,8 +279,8 @@ void plan_survey(qblk_op *op);
 void plan_dismiss(qblk_op *op);
 /* A step that removes a node; that it cannot go is only a note. */
 void plan_delete(qblk_op *op, const char *node);
-/* Puts the nodes of the images below into, down to above stop, that nothing but the chain uses into the
- * journal's list of old nodes; to be called before the journal is opened. */
+/* Puts the nodes of the images below into, down to above stop, that nothing but the chain uses into
+ * the journal's list of old nodes; to be called before the journal is opened. */
 int plan_list_pulled(qblk_op *op, int into, int stop, qblk_error *error);
 /* Steps that remove the journal's old nodes. */
 void plan_delete_old(qblk_op *op);
@@ -299,8 +300,8 @@ const char *plan_legacy_device(const qblk_op *op);
 struct step *plan_add(qblk_op *op, const char *name, const struct qapi_blockdev_options *options);
 
 /* busy.c: refuses with QBLK_E_BUSY, naming who is in the way and what frees the disk. */
-/* Jobs on the disk's nodes from the uppermost, or that one, down to above stop (-1: all), and on filters
- * above. */
+/* Jobs on the disk's nodes from the uppermost, or that one, down to above stop (-1: all), and on
+ * filters above. */
 int plan_check_busy(qblk_op *op, int stop, qblk_error *error);
 int plan_check_busy_from(qblk_op *op, int from, int stop, qblk_error *error);
 /* The same for all of a part's disk. */
@@ -324,8 +325,8 @@ int plan_relative_string(const qblk_op *op, int image, int backing, char **ret_t
 /* For a new image at that absolute path: the base name of backing, or the way there from directory
  * to directory; refused if that cannot be known. */
 int plan_relative_path(const char *image, const char *backing, char **ret_text, qblk_error *error);
-/* Whether QEMU is to record "raw" as the format of backing, which has none, in image; if it cannot, that
- * becomes a note. */
+/* Whether QEMU is to record "raw" as the format of backing, which has none, in image; if it cannot,
+ * that becomes a note. */
 bool plan_masks(qblk_op *op, enum feature feature, int image, int backing);
 /* Whether the image is below that other one in the disk's chain. */
 bool plan_is_below(const qblk_op *op, int image, int above);
@@ -348,8 +349,8 @@ bool target_is_same_path(const char *a, const char *b);
 int target_suit(qblk_op *op, struct target *to, qblk_error *error);
 /* Whether it may be used, as far as that can be told from here. */
 int target_check(qblk_op *op, struct target *to, bool shallow, qblk_error *error);
-/* Steps that let QEMU look at it before anything is changed: whether it sees a file where we do not;
- * what the size of an image is that is to be reused. */
+/* Steps that let QEMU look at it before anything is changed: whether it sees a file where we do
+ * not; what the size of an image is that is to be reused. */
 void target_plan_look(qblk_op *op, const struct target *to);
 /* Steps that make (or open) the target; backing is the node it is to lie on, or -1. */
 int target_plan(qblk_op *op, struct target *to, int backing, qblk_error *error);
@@ -376,13 +377,13 @@ struct step *remote_plan_json(qblk_op *op, const struct target *to, const char *
 /* bitmaps.c: recording persistent bitmaps of images that go. */
 /* Whether it is one that an incremental backup can rely on. */
 bool bitmaps_counts(const qblk_bitmap *bitmap);
-/* All that follow send nothing where there are none, or with op->no_bitmaps, and return 0 or a negative
- * errno and *error: nothing was lost so far. */
-/* A step, before the job starts, that merges the bitmaps of the images from first (below the disk's top
- * image) down to above stop into top's. */
+/* All that follow send nothing where there are none, or with op->no_bitmaps, and return 0 or a
+ * negative errno and *error: nothing was lost so far. */
+/* A step, before the job starts, that merges the bitmaps of the images from first (below the disk's
+ * top image) down to above stop into top's. */
 int bitmaps_plan_merge(qblk_op *op, int top, int first, int stop, qblk_error *error);
-/* For a pivot, three calls. Before the journal is opened: whether those of the images from top down to
- * above stop can be carried on to the node to (-1: one that is to be made) of that format (NULL:
+/* For a pivot, three calls. Before the journal is opened: whether those of the images from top down
+ * to above stop can be carried on to the node to (-1: one that is to be made) of that format (NULL:
  * unknown), and that it be done, into the journal. */
 int bitmaps_check_move(qblk_op *op, int top, int stop, int to, const char *format,
                        qblk_error *error);
@@ -390,8 +391,8 @@ int bitmaps_check_move(qblk_op *op, int top, int stop, int to, const char *forma
 int bitmaps_plan_save(qblk_op *op, int top, int to, qblk_error *error);
 /* After the STEP_READY, before the verb, if it is to pivot; also when an operation is taken up. */
 void bitmaps_plan_move(qblk_op *op, int top, int stop, const char *to);
-/* Before that, when an operation is taken up whose job is there: undoing removes from that node those that
- * its owner has added. */
+/* Before that, when an operation is taken up whose job is there: undoing removes from that node
+ * those that its owner has added. */
 void bitmaps_plan_moved(qblk_op *op, int top, const char *to);
 
 /* api.c: what the public start calls share. */

@@ -1,4 +1,5 @@
-/* What is open: read as resume.c reads it, and not acted on. What is going to become of it: fate.c. */
+/* What is open: read as resume.c reads it, and not acted on. What is going to become of it:
+ * fate.c. */
 #include "ops/open.h"
 
 #include <errno.h>

@@ -29,8 +29,8 @@ struct qblk_remains {
     size_t n_owned, owned_room;
 };
 
-/* Makes the list from what is known: the jobs that the monitor tracks, and the graph, which is not needed
- * afterwards. 0 or -ENOMEM. */
+/* Makes the list from what is known: the jobs that the monitor tracks, and the graph, which is not
+ * needed afterwards. 0 or -ENOMEM. */
 int open_list(qblk_monitor *monitor, qblk_graph *graph, qblk_remains **ret_remains,
               qblk_error *error);
 

@@ -351,8 +351,8 @@ static bool is_of_job(const qblk_op *op, int node)
     return false;
 }
 
-/* The filter right above the disk's image, through which the device uses it; -1 if there is none. The
- * job's own goes with it. */
+/* The filter right above the disk's image, through which the device uses it; -1 if there is none.
+ * The job's own goes with it. */
 static int filter_above(const qblk_op *op)
 {
     int above = -1, node = op->root, steps = qblk_graph_node_count(op->graph);
@@ -375,8 +375,8 @@ static const struct qapi_x_dbg_block_graph_node *find_dbg(const struct qapi_x_db
     return NULL;
 }
 
-/* What the disk's device uses: the filter above its image, which stays, or else its backend, named after
- * its drive or its device. NULL if that is gone. */
+/* What the disk's device uses: the filter above its image, which stays, or else its backend, named
+ * after its drive or its device. NULL if that is gone. */
 static const struct qapi_x_dbg_block_graph_node *find_above(const qblk_op *op,
                                                             const struct qapi_x_dbg_block_graph *graph)
 {

@@ -60,8 +60,8 @@ static const struct op_kind *read_intent(qblk_op *op)
     return kind;
 }
 
-/* The main job is named after the kind. One that is named after another is not this record's. And it
- * knows better than a mark whether it has ended well. */
+/* The main job is named after the kind. One that is named after another is not this record's. And
+ * it knows better than a mark whether it has ended well. */
 static int check_job(qblk_op *op, qblk_error *error)
 {
     qblk_job_info info;
@@ -161,8 +161,8 @@ static bool is_on_landing(const qblk_op *op)
            (op->top == landing || (op->kind != &op_commit && plan_is_below(op, landing, op->top)));
 }
 
-/* A disk may have been named by its top node, and in the storage daemon it has no other name: it has
- * moved if nobody uses that one any more, but somebody where it was to go. */
+/* A disk may have been named by its top node, and in the storage daemon it has no other name: it
+ * has moved if nobody uses that one any more, but somebody where it was to go. */
 bool record_has_pivoted(const qblk_op *op)
 {
     int landing = find_landing(op);

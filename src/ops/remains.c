@@ -11,7 +11,8 @@
 #include "ops/remains.h"
 #include "qapi_types.h"
 
-/* Whether that is a name of the operation for the role, of whichever target: its number, else -1. */
+/* Whether that is a name of the operation for the role, of whichever target: its number, else
+ * -1. */
 static int number_of(const qblk_op *op, const char *name, const char *role)
 {
     size_t len = strlen(role);
@@ -139,8 +140,9 @@ static bool is_job_there(const qblk_op *op, const char *id)
     return job != NULL && info.state != QBLK_JOB_GONE;
 }
 
-/* Whether somebody else has put the target to use: a disk, an export, an image above it. The job that
- * makes the image in it is no somebody: it uses it without a name, or by a node that QEMU named. */
+/* Whether somebody else has put the target to use: a disk, an export, an image above it. The job
+ * that makes the image in it is no somebody: it uses it without a name, or by a node that QEMU
+ * named. */
 static bool is_in_use(const qblk_op *op, const struct target_names *names)
 {
     const char *const nodes[] = { names->node, names->file };
@@ -174,12 +176,12 @@ static bool is_made_file(qblk_op *op, size_t number,
 
     if (file == NULL || file[0] != '/')
         return false;
-    /* Its job was at work when the connection was lost, and somebody else has ended it since: nobody
-     * knows whether the copy is whole. */
+    /* Its job was at work when the connection was lost, and somebody else has ended it since:
+     * nobody knows whether the copy is whole. */
     if (op->was_running && !op->engine.main.is_known)
         return false;
-    /* Perhaps somebody has ended and dismissed the job, and uses the target now. Without the disk it
-     * cannot be seen whether it had moved there, unless the image is still being made. */
+    /* Perhaps somebody has ended and dismissed the job, and uses the target now. Without the disk
+     * it cannot be seen whether it had moved there, unless the image is still being made. */
     if (!op->engine.main.is_known &&
         (is_in_use(op, names) || (op->kind->has_endings && op->top < 0 &&
                                   !is_job_there(op, names->create_fmt))))

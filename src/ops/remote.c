@@ -1,5 +1,6 @@
-/* Targets that are no files of this host: an export of an NBD server, or a node that the user describes
- * as JSON. They are there already, so none is made and none is removed; only their nodes are ours. */
+/* Targets that are no files of this host: an export of an NBD server, or a node that the user
+ * describes as JSON. They are there already, so none is made and none is removed; only their nodes
+ * are ours. */
 #include <errno.h>
 #include <string.h>
 
@@ -159,8 +160,8 @@ int remote_parse_uri(const char *uri, struct target *to, qblk_error *error)
     return take(&to->nbd.export_name, path, (size_t)(end - path), uri, error);
 }
 
-/* A server that does not answer fails what is asked of it at once, so that the policy for I/O errors
- * decides what becomes of the job; QEMU tries to connect again with the next request. */
+/* A server that does not answer fails what is asked of it at once, so that the policy for I/O
+ * errors decides what becomes of the job; QEMU tries to connect again with the next request. */
 struct step *remote_plan_nbd(qblk_op *op, const struct target *to, const char *name,
                              bool read_only)
 {

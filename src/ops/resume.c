@@ -38,8 +38,8 @@ static void see_ending(qblk_op *op)
         record_see_ending(op);
 }
 
-/* A job that is paused comes to no end, nor can it be told to end by a pivot or without one. A cancel
- * finds it all the same. */
+/* A job that is paused comes to no end, nor can it be told to end by a pivot or without one. A
+ * cancel finds it all the same. */
 static void plan_wake(qblk_op *op, const qblk_job_info *info)
 {
     struct qapi_job_resume_args args = { .id = op->names.job };
@@ -78,8 +78,8 @@ static void plan_rest(qblk_op *op, const qblk_job_info *job)
 
 /* ---- reading the journal --------------------------------------------------------------------- */
 
-/* Nodes of other operations that are open, and the journals of any, are not what a pull or a pivot has made
- * useless, whatever a record says. */
+/* Nodes of other operations that are open, and the journals of any, are not what a pull or a pivot
+ * has made useless, whatever a record says. */
 static void spare_others(qblk_op *op)
 {
     struct journal_nodes *old = &op->journal.old_nodes;
@@ -322,8 +322,8 @@ static void plan_see_journal(qblk_op *op)
 }
 
 /* A concluded job of this type makes reading the nodes, and with them the journal, deadly: it is
- * waited for, its outcome written down, and dismissed first. An image that is being made comes to its
- * end by itself, whichever operation it is of: perhaps of a companion, which waits for ours. If
+ * waited for, its outcome written down, and dismissed first. An image that is being made comes to
+ * its end by itself, whichever operation it is of: perhaps of a companion, which waits for ours. If
  * somebody else's job is in the way, nothing is done. */
 static int plan_around_hazard(qblk_op *op, qblk_error *error)
 {

@@ -101,8 +101,8 @@ static void tell_step(qblk_op *op, const struct act *act)
         op->common.ops.on_step(op, face(op, act->step), act->is_undo, op->common.arg);
 }
 
-/* What cleans up must not be left out because memory is short for a moment. Only the start of a job is
- * not tried again: it fails, and nothing has come of it. */
+/* What cleans up must not be left out because memory is short for a moment. Only the start of a job
+ * is not tried again: it fails, and nothing has come of it. */
 #define RESEND_MS 100
 #define MAX_RESENDS 20
 

@@ -1,5 +1,5 @@
-/* What belongs to no operation that is open: the jobs of others, exports, nodes that nothing uses; and
- * what would free each. */
+/* What belongs to no operation that is open: the jobs of others, exports, nodes that nothing uses;
+ * and what would free each. */
 #include <errno.h>
 #include <string.h>
 

@@ -102,9 +102,9 @@ static bool is_in_use(struct client *client, uint32_t id)
 }
 
 /* One digit where one is free: each byte costs QEMU a system call. An id is free again once its own
- * reply has come. Where a command was ended by a reply without id, or by the end of a connection, its
- * own may still come, and a peer that answers what it was not asked may answer twice: then every id is
- * used once. */
+ * reply has come. Where a command was ended by a reply without id, or by the end of a connection,
+ * its own may still come, and a peer that answers what it was not asked may answer twice: then
+ * every id is used once. */
 static uint32_t draw_id(struct client *client)
 {
     uint32_t id;

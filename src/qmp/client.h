@@ -2,13 +2,13 @@
  *
  * Messages come in by client_message(), bytes to write go out through ops.write; time is not known
  * here. Ids: the one of qmp_capabilities is drawn at random by the caller, because until its reply
- * has come a reply to an earlier client may arrive in this stream, even before the greeting; after it
- * ids are integers, of one digit where one is free, since every byte costs QEMU a system call. A
- * reply with an unknown id is logged and dropped, and no id is used twice after that. A reply without
- * id that is an error (QEMU could not parse something) ends the oldest command in flight, once until
- * the next proper reply; one without id that is a return is dropped. A second greeting is an error:
- * the peer has begun anew and will not answer what it was asked before. Every message in either
- * direction is logged here.
+ * has come a reply to an earlier client may arrive in this stream, even before the greeting; after
+ * it ids are integers, of one digit where one is free, since every byte costs QEMU a system call. A
+ * reply with an unknown id is logged and dropped, and no id is used twice after that. A reply
+ * without id that is an error (QEMU could not parse something) ends the oldest command in flight,
+ * once until the next proper reply; one without id that is a return is dropped. A second greeting
+ * is an error: the peer has begun anew and will not answer what it was asked before. Every message
+ * in either direction is logged here.
  */
 #ifndef QBLK_SRC_QMP_CLIENT_H
 #define QBLK_SRC_QMP_CLIENT_H
@@ -87,8 +87,8 @@ int client_bad_bytes(const struct client *client, qblk_error *error);
  * callback, not freed. */
 int client_message(struct client *client, const char *text, size_t len, qblk_error *error);
 
-/* The connection is lost and may come back: whoever waits hears why, once. What is submitted from now
- * on is held until the client is ready again. */
+/* The connection is lost and may come back: whoever waits hears why, once. What is submitted from
+ * now on is held until the client is ready again. */
 void client_lost(struct client *client, const qblk_error *why);
 /* A new connection begins, with its greeting. No id of an earlier one is used again. */
 void client_restart(struct client *client, const char *caps_id);

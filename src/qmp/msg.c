@@ -26,8 +26,8 @@ static size_t skip_blanks(const struct msg *msg, size_t at)
     return at;
 }
 
-/* Where the id stands, and what to cut out to be rid of it: with the comma before it, or if it is the
- * first member, with the comma behind it and the blanks up to the next one. */
+/* Where the id stands, and what to cut out to be rid of it: with the comma before it, or if it is
+ * the first member, with the comma behind it and the blanks up to the next one. */
 static void find_id(struct msg *msg, struct doc_ref id)
 {
     const struct doc_value *name, *value;

@@ -1,5 +1,5 @@
-/* The verb events: QEMU's events as they come, one a line. Those of a time without a connection are lost;
- * what became of the jobs is looked up and told in their place. */
+/* The verb events: QEMU's events as they come, one a line. Those of a time without a connection are
+ * lost; what became of the jobs is looked up and told in their place. */
 #include <fnmatch.h>
 #include <signal.h>
 #include <stdio.h>

@@ -148,7 +148,8 @@ void follow_fail(struct follow *follow, const qblk_error *error)
     session_stop(&follow->session);
 }
 
-/* The one job that uses the node or what is below it: NULL if there is none, "" if there are several. */
+/* The one job that uses the node or what is below it: NULL if there is none, "" if there are
+ * several. */
 static const char *job_below(const qblk_graph *graph, int root)
 {
     const char *job = NULL;

@@ -30,7 +30,8 @@ struct follow {
     bool is_interrupted; /* SIGINT, where that is an ordinary end */
     bool is_failed;
     qblk_error failure;
-    /* Connected, nothing asked: the place for blocking calls. A failure is follow_open()'s. NULL: none. */
+    /* Connected, nothing asked: the place for blocking calls. A failure is follow_open()'s. NULL:
+     * none. */
     int (*on_open)(struct follow *follow, qblk_error *error);
     /* The jobs are known. NULL: nothing to be done. */
     void (*on_synced)(struct follow *follow);
@@ -56,7 +57,8 @@ int follow_end(struct follow *follow, int status);
 void follow_outcome_error(const struct followed *job, qblk_error *error);
 /* The error for a job that QEMU does not know. */
 void follow_unknown_error(const char *id, qblk_error *error);
-/* If what was called a job in such an error is a disk, and one job works on that, says which. Blocks. */
+/* If what was called a job in such an error is a disk, and one job works on that, says which.
+ * Blocks. */
 void follow_name_job(struct session *session, qblk_error *error);
 
 #endif

@@ -1,6 +1,6 @@
 /* The verbs that do something to a job: pause, resume, speed, change, cancel, finish, pivot (or
- * complete), finalize, dismiss. Each waits until QEMU has taken it, then for its effect where there is
- * one to see. */
+ * complete), finalize, dismiss. Each waits until QEMU has taken it, then for its effect where there
+ * is one to see. */
 #include <stdio.h>
 #include <string.h>
 
@@ -162,8 +162,8 @@ static int say_end(struct act *act)
     return report_error(act->follow.cli, &error);
 }
 
-/* Whether it is that operation's main job, and recover needs it: a name like ours alone does not make it
- * so. */
+/* Whether it is that operation's main job, and recover needs it: a name like ours alone does not
+ * make it so. */
 static bool needs_job(const qblk_open_op *op, const char *job)
 {
     return op->has_journal && op->job != NULL && strcmp(op->job->id, job) == 0 &&
@@ -172,8 +172,8 @@ static bool needs_job(const qblk_open_op *op, const char *job)
            strcmp(job + strlen("qblk.01234567."), op->kind) == 0;
 }
 
-/* The outcome of an operation's job tells recover what is to become of the rest: without it, what is
- * done looks as if it had never begun. */
+/* The outcome of an operation's job tells recover what is to become of the rest: without it, what
+ * is done looks as if it had never begun. */
 static int spare_outcome(struct follow *follow, qblk_error *error)
 {
     struct cli *cli = follow->cli;

@@ -45,8 +45,8 @@ int op_run(struct cli *cli, op_start_fn *start, const char *verb, const char *pa
 /* The same for a run that is filled in: its cli, past, target or what. */
 int op_run_whole(struct op_run *run, op_start_fn *start, const char *verb, const char *disk);
 
-/* The same in parts, for a verb that runs several, one after the other, on one connection: op_open(),
- * session_loop(), op_continue() for each, session_end(). */
+/* The same in parts, for a verb that runs several, one after the other, on one connection:
+ * op_open(), session_loop(), op_continue() for each, session_end(). */
 int op_open(struct op_run *run, qblk_error *error);
 int op_continue(struct op_run *run, op_start_fn *start, const char *verb, const char *disk,
                 qblk_error *error);
@@ -70,7 +70,8 @@ struct many {
     qblk_error cause;    /* of the failure of the whole; code NONE if there is none */
 };
 
-/* Runs the operations of many, on the connection of head, which has its loop. Returns the exit status. */
+/* Runs the operations of many, on the connection of head, which has its loop. Returns the exit
+ * status. */
 int many_continue(struct op_run *head, struct many *many, op_start_fn *start, const char *verb,
                   qblk_error *error);
 void many_cancel(struct op_run *head);

@@ -21,8 +21,8 @@ enum opt_kind {
     OPT_ENDING   /* qblk_ending, value */
 };
 
-/* An option that has to be explained in another way for another verb has a row more, which differs in
- * verbs and help alone. */
+/* An option that has to be explained in another way for another verb has a row more, which differs
+ * in verbs and help alone. */
 struct opt_def {
     const char *name;
     char letter;         /* 0: none */

@@ -77,8 +77,8 @@ static void forget_dir(struct dir *dir)
     *dir = (struct dir){ NULL, 0 };
 }
 
-/* A directory has another name now, and so has all that is in it: those that are watched by the old one
- * are given up, which the kernel confirms with IN_IGNORED. */
+/* A directory has another name now, and so has all that is in it: those that are watched by the old
+ * one are given up, which the kernel confirms with IN_IGNORED. */
 static void leave_dirs(struct places *places, const struct dir *moved)
 {
     for (int wd = 0; wd < places->n_dirs; wd++) {
@@ -150,8 +150,8 @@ static int watch_level(struct places *places, const struct pattern *pattern, siz
     return r;
 }
 
-/* A directory that is certain, and that others are in: whether it is moved is all that matters, and no
- * harm is done if that cannot be told. */
+/* A directory that is certain, and that others are in: whether it is moved is all that matters, and
+ * no harm is done if that cannot be told. */
 static void watch_whereabouts(struct places *places, const struct pattern *pattern, size_t n)
 {
     char *front = xstrndup(pattern->text, n);

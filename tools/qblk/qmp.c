@@ -152,8 +152,8 @@ static int print_reply(struct cli *cli, const char *reply)
     return EXIT_DONE;
 }
 
-/* What QEMU would let through and a running job, or QEMU itself, would suffer from is refused, unless by
- * force. */
+/* What QEMU would let through and a running job, or QEMU itself, would suffer from is refused,
+ * unless by force. */
 static int check_harm(struct session *session, const struct text *json, qblk_error *error)
 {
     const char *value;

@@ -168,8 +168,8 @@ static void forget(struct open_ops *ops)
     *ops = (struct open_ops){ NULL, NULL, 0 };
 }
 
-/* While an image is being made some versions of QEMU must not be asked what belongs together. The one
- * that was waited for says so then, and all is looked at anew. */
+/* While an image is being made some versions of QEMU must not be asked what belongs together. The
+ * one that was waited for says so then, and all is looked at anew. */
 static int recover_twice(struct op_run *run, struct open_ops *ops)
 {
     qblk_error error;

@@ -54,8 +54,8 @@ void session_stop(struct session *session);
 /* The deadline again, in ms from now. */
 void session_rearm(struct session *session, int64_t ms);
 
-/* Whether a question that has failed for this is to be asked again: the connection was lost meanwhile,
- * and is being made again. What only asks can be asked twice. */
+/* Whether a question that has failed for this is to be asked again: the connection was lost
+ * meanwhile, and is being made again. What only asks can be asked twice. */
 bool session_asks_again(const struct session *session, const qblk_error *error);
 
 /* Closes everything. If a signal is to be died of, this does so; else returns status. */

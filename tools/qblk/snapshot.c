@@ -45,7 +45,8 @@ static int add(struct snapshot_args *args, const char *disk, size_t disk_len, co
     return 0;
 }
 
-/* The record in QEMU names the agent's socket for whoever comes after us, from whatever directory. */
+/* The record in QEMU names the agent's socket for whoever comes after us, from whatever
+ * directory. */
 static int read_options(const struct options *opt, struct snapshot_args *args, qblk_error *error)
 {
     struct text path = { NULL, 0, 0 };

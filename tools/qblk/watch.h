@@ -1,5 +1,5 @@
-/* One socket of the verb watch: its monitor, from before it is there until after it is gone, and what is
- * said of it and of its jobs. */
+/* One socket of the verb watch: its monitor, from before it is there until after it is gone, and
+ * what is said of it and of its jobs. */
 #ifndef QBLK_TOOL_WATCH_H
 #define QBLK_TOOL_WATCH_H
 
@@ -38,7 +38,8 @@ struct spot {
 struct spot *spot_at(struct watch *watch, const char *path);
 struct spot *spot_add(struct watch *watch, const char *path);
 
-/* The socket is there, perhaps made anew; it is not there any more, which may be the end of spot. */
+/* The socket is there, perhaps made anew; it is not there any more, which may be the end of
+ * spot. */
 void spot_appeared(struct spot *spot);
 void spot_vanished(struct spot *spot);
 
