@@ -25,7 +25,8 @@ int buf_add(struct buf *buf, const void *data, size_t len);
 int buf_adds(struct buf *buf, const char *text);
 int buf_addc(struct buf *buf, char c);
 int buf_addf(struct buf *buf, const char *format, ...) __attribute__((format(printf, 2, 3)));
-int buf_vaddf(struct buf *buf, const char *format, va_list ap) __attribute__((format(printf, 2, 0)));
+int buf_vaddf(struct buf *buf, const char *format, va_list ap)
+    __attribute__((format(printf, 2, 0)));
 /* Drops the first n bytes. */
 void buf_drop(struct buf *buf, size_t n);
 /* The text, which becomes the caller's; NULL if an append failed. The buffer is empty after. */

@@ -86,7 +86,10 @@ size_t bytes_unescape(const char **at, const char *end, char out[4])
 size_t bytes_utf8(const char *text, const char *end)
 {
     unsigned char c = (unsigned char)*text;
-    size_t len = c >= 0xc2 && c < 0xe0 ? 2 : c >= 0xe0 && c < 0xf0 ? 3 : c >= 0xf0 && c < 0xf5 ? 4 : 0;
+    size_t len = c >= 0xc2 && c < 0xe0   ? 2
+                 : c >= 0xe0 && c < 0xf0 ? 3
+                 : c >= 0xf0 && c < 0xf5 ? 4
+                                         : 0;
     unsigned char second;
 
     if (len == 0 || (size_t)(end - text) < len)

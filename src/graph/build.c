@@ -207,7 +207,8 @@ static int decode_or_do_without(const struct codec_command *command, const char 
 
 static int decode(qblk_graph *graph, const struct graph_replies *replies, qblk_error *error)
 {
-    int r = decode_reply(&qapi_cmd_query_jobs, replies->jobs, &graph->jobs, &graph->has_jobs, error);
+    int r =
+        decode_reply(&qapi_cmd_query_jobs, replies->jobs, &graph->jobs, &graph->has_jobs, error);
 
     if (r == 0)
         r = decode_reply(&qapi_cmd_query_block, replies->block, &graph->block, &graph->has_block,

@@ -183,10 +183,10 @@ int graph_released(const qblk_graph *graph, int node, int *list, int room, int *
         for (int e = graph->first_edge[parent]; e < graph->first_edge[parent + 1]; e++) {
             const struct graph_edge *edge = &graph->edges[e];
 
-            if (*n >= room || strcmp(edge->role, "target") == 0
-                || (strcmp(edge->role, "backing") == 0 && !graph->nodes[parent].is_filter)
-                || graph->nodes[edge->child].name[0] == '#' || is_listed(graph, list, *n, edge->child)
-                || !is_free(graph, edge->child, list, *n))
+            if (*n >= room || strcmp(edge->role, "target") == 0 ||
+                (strcmp(edge->role, "backing") == 0 && !graph->nodes[parent].is_filter) ||
+                graph->nodes[edge->child].name[0] == '#' ||
+                is_listed(graph, list, *n, edge->child) || !is_free(graph, edge->child, list, *n))
                 continue;
             add_to_list(graph, list, n, edge->child);
         }

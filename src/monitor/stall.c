@@ -24,8 +24,8 @@ static const struct qapi_x_dbg_block_graph_node *node_of(const struct qapi_x_dbg
 }
 
 /* The child by that edge of the node, or NULL. */
-static const struct qapi_x_dbg_block_graph_node *child_of(const struct qapi_x_dbg_block_graph *graph,
-                                                          uint64_t parent, const char *role)
+static const struct qapi_x_dbg_block_graph_node *
+child_of(const struct qapi_x_dbg_block_graph *graph, uint64_t parent, const char *role)
 {
     for (size_t i = 0; i < graph->edges.n; i++)
         if (graph->edges.v[i].parent == parent && str_equal(graph->edges.v[i].name, role))

@@ -432,7 +432,8 @@ void bitmaps_plan_moved(qblk_op *op, int top, const char *to)
         return;
     if (begin(&merging, op, top) < 0)
         op->engine.failed_alloc = true;
-    for (int k = 0; !op->engine.failed_alloc && qblk_graph_bitmap(op->graph, top, k, &bitmap) > 0; k++) {
+    for (int k = 0; !op->engine.failed_alloc && qblk_graph_bitmap(op->graph, top, k, &bitmap) > 0;
+         k++) {
         if (bitmaps_counts(&bitmap) && journal_has_node(&op->journal.added, bitmap.name) &&
             find(op->graph, node, bitmap.name, &there) && bitmaps_counts(&there) && !there.is_busy)
             remove_bitmap(&merging, to, bitmap.name);

@@ -85,7 +85,8 @@ static bool has_reached(const struct member *member, int barrier)
     const struct engine *engine = member->op != NULL ? &member->op->engine : NULL;
 
     /* Its job is about to end otherwise than was asked, as far as is known. */
-    if ((barrier == GROUP_READY || barrier == GROUP_DECIDED) && engine != NULL && !member->is_over &&
+    if ((barrier == GROUP_READY || barrier == GROUP_DECIDED) && engine != NULL &&
+        !member->is_over &&
         (engine->cancel_asked ||
          (engine->main.is_ending && engine->main.outcome == QBLK_OUTCOME_NONE)))
         return false;

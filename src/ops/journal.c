@@ -219,7 +219,8 @@ int journal_encode_added(const char *bitmap, char **ret_name)
     (void)buf_adds(&name, JOURNAL_ADDED);
     put_value(&name, bitmap);
     *ret_name = NULL;
-    if (buf_ok(&name) == 0 && (name.len > JOURNAL_NAME_MAX || (*ret_name = mem_strdup(name.data)) != NULL)) {
+    if (buf_ok(&name) == 0 &&
+        (name.len > JOURNAL_NAME_MAX || (*ret_name = mem_strdup(name.data)) != NULL)) {
         buf_done(&name);
         return 0;
     }

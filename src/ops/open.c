@@ -231,8 +231,9 @@ static void look_for_hazard(qblk_remains *remains, struct open_op *op)
             !hazard_forbids_nodes(version, info.type, info.state == QBLK_JOB_CONCLUDED))
             continue;
         is_creation = info.operation != NULL && strcmp(info.type, "create") == 0;
-        if (is_creation || (!is_own && info.operation != NULL && open_find(remains, info.operation) != NULL &&
-                            open_find(remains, info.operation)->told.has_journal)) {
+        if (is_creation ||
+            (!is_own && info.operation != NULL && open_find(remains, info.operation) != NULL &&
+             open_find(remains, info.operation)->told.has_journal)) {
             (void)err_set(&op->told.why, QBLK_E_HAZARD, "its record cannot be read before %s job %s is "
                           "over, or this version of QEMU could crash", info.type, info.id);
             op->is_late = true;

@@ -365,8 +365,8 @@ static int filter_above(const qblk_op *op)
     return node == op->top ? above : -1;
 }
 
-static const struct qapi_x_dbg_block_graph_node *find_dbg(const struct qapi_x_dbg_block_graph *graph,
-                                                          const char *name)
+static const struct qapi_x_dbg_block_graph_node *
+find_dbg(const struct qapi_x_dbg_block_graph *graph, const char *name)
 {
     for (size_t i = 0; i < graph->nodes.n; i++) {
         if (strcmp(graph->nodes.v[i].name, name) == 0)
@@ -377,8 +377,8 @@ static const struct qapi_x_dbg_block_graph_node *find_dbg(const struct qapi_x_db
 
 /* What the disk's device uses: the filter above its image, which stays, or else its backend, named
  * after its drive or its device. NULL if that is gone. */
-static const struct qapi_x_dbg_block_graph_node *find_above(const qblk_op *op,
-                                                            const struct qapi_x_dbg_block_graph *graph)
+static const struct qapi_x_dbg_block_graph_node *
+find_above(const qblk_op *op, const struct qapi_x_dbg_block_graph *graph)
 {
     const qblk_disk *disk = qblk_graph_disk(op->graph, op->disk);
     const char *const names[] = { disk->drive, disk->qom_path, disk->device };

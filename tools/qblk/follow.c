@@ -155,7 +155,8 @@ static const char *job_below(const qblk_graph *graph, int root)
     const char *job = NULL;
     qblk_user user;
 
-    for (int at = root; qblk_graph_node(graph, at) != NULL; at = qblk_graph_node(graph, at)->backing) {
+    for (int at = root; qblk_graph_node(graph, at) != NULL;
+         at = qblk_graph_node(graph, at)->backing) {
         /* The users of a node begin with the jobs. */
         for (int k = 0; qblk_graph_user(graph, at, k, &user) == 1; k++) {
             if (strcmp(user.kind, "job") != 0)

@@ -167,8 +167,8 @@ static int say_end(struct act *act)
 static bool needs_job(const qblk_open_op *op, const char *job)
 {
     return op->has_journal && op->job != NULL && strcmp(op->job->id, job) == 0 &&
-           op->job->outcome != QBLK_OUTCOME_NONE && op->fate != QBLK_FATE_LEAVE && op->kind != NULL &&
-           strlen(job) > strlen("qblk.01234567.") &&
+           op->job->outcome != QBLK_OUTCOME_NONE && op->fate != QBLK_FATE_LEAVE &&
+           op->kind != NULL && strlen(job) > strlen("qblk.01234567.") &&
            strcmp(job + strlen("qblk.01234567."), op->kind) == 0;
 }
 

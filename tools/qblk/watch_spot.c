@@ -421,7 +421,8 @@ static void note_missing(const void *node, VISIT visit, int depth)
     if ((visit != postorder && visit != leaf) || access(spot->path, F_OK) == 0 ||
         (spot->said != NULL && strcmp(spot->said, "awaited") == 0))
         return;
-    watch->missing = xrealloc(watch->missing, (size_t)watch->n_missing + 1, sizeof(*watch->missing));
+    watch->missing =
+        xrealloc(watch->missing, (size_t)watch->n_missing + 1, sizeof(*watch->missing));
     watch->missing[watch->n_missing++] = spot;
 }
 
