@@ -18,8 +18,9 @@
  *
  * -p PID   QEMU's
  * -i TEXT  a message of QEMU's own making that the client hears right after the greeting
- * -g       for a proxy of the client's talk with a guest agent in QEMU's place: COMMAND may be the
- *          proxy of its other talk, as SIGKILL is for all that COMMAND has started; nobody greets
+ * -g       for a proxy of the client's talk with a guest agent in QEMU's place, which does not greet:
+ *          COMMAND is the proxy of its other talk, and SIGKILL is for the client that that one starts.
+ *          So what that one has told of in its report has reached QEMU
  * -t FILE  is made, not empty, just before a command whose text names a ".probe" node is forwarded
  *
  * REPORT tells the talk: "> command id node-or-job", "< return", "< error", "< EVENT status",
@@ -60,10 +61,11 @@ static const char *qemu_path;
 static int listener = -1, alive = -1; /* alive: ends with the client */
 static int greeter = -1;              /* QEMU, connected and not yet spoken with */
 static const char *injected, *to_touch, *last_word;
-static bool has_group;
+static bool is_agents;
 static struct stream to_qemu, to_client;
 static FILE *report;
 static pid_t client, qemu;
+static pid_t victim; /* the client, or the other proxy's */
 static unsigned asked, answered; /* commands forwarded, replies received */
 
 static void die(const char *what) {
@@ -303,7 +305,7 @@ static int end_talk(void) {
     if (mode == MODE_DEATH)
         kill(qemu, SIGKILL);
     else if (mode != MODE_CUT)
-        kill(has_group ? -client : client, SIGKILL);
+        kill(victim, SIGKILL);
     if (mode == MODE_KILL)
         status = client_status();
     if (mode != MODE_LATE) {
@@ -336,25 +338,46 @@ static int talk(void) {
     }
 }
 
-static void start(char **command) {
-    int ends[2];
+/* What one proxy writes, for another to read. */
+#define PID_FD "CUTPROXY_PID_FD"
 
-    if (!has_group)
+static void start(char **command) {
+    const char *asked_for = getenv(PID_FD);
+    int ends[2], pids[2] = { -1, -1 };
+    char number[16];
+
+    if (asked_for)
+        fcntl(atoi(asked_for), F_SETFD, FD_CLOEXEC);
+    if (!is_agents)
         await_greeting();
-    if (pipe2(ends, O_CLOEXEC) != 0)
+    if (pipe2(ends, O_CLOEXEC) != 0 || (is_agents && pipe2(pids, O_CLOEXEC) != 0))
         die("pipe");
     client = fork();
     if (client == 0) {
         fcntl(ends[1], F_SETFD, 0);
-        if (has_group)
-            (void)setpgid(0, 0);
+        unsetenv(PID_FD);
+        if (is_agents) {
+            snprintf(number, sizeof number, "%d", pids[1]);
+            fcntl(pids[1], F_SETFD, 0);
+            setenv(PID_FD, number, 1);
+        }
         execvp(command[0], command);
         _exit(127);
     }
     if (client < 0)
         die("fork");
-    if (has_group)
-        (void)setpgid(client, client); /* whichever comes first */
+    victim = client;
+    if (is_agents) {
+        close(pids[1]);
+        if (read(pids[0], &victim, sizeof victim) != sizeof victim)
+            die("the other proxy");
+        close(pids[0]);
+    }
+    if (asked_for) {
+        if (write(atoi(asked_for), &client, sizeof client) != sizeof client)
+            die(PID_FD);
+        close(atoi(asked_for));
+    }
     close(ends[1]);
     alive = ends[0];
     if (!meet())
@@ -397,7 +420,7 @@ int main(int argc, char **argv) {
         else if (option == 't')
             to_touch = optarg;
         else if (option == 'g')
-            has_group = true;
+            is_agents = true;
         else if (option == '?')
             return 70;
     }
