@@ -61,8 +61,7 @@ static bool write_thaw(struct agent *agent)
               talk_command(&qapi_cmd_guest_fsfreeze_thaw, NULL, &text, NULL) == 0 &&
               agent_thaw_text(agent, &text) == 0;
 
-    if (ok)
-        agent_send(agent, &text);
+    ok = ok && agent_send(agent, &text);
     buf_done(&text);
     return ok && outq_is_empty(&agent->out);
 }
@@ -185,12 +184,13 @@ static void log_sent(const struct agent *agent, const struct buf *text)
     }
 }
 
-void agent_send(struct agent *agent, const struct buf *text)
+bool agent_send(struct agent *agent, const struct buf *text)
 {
+    if (outq_add(&agent->out, text->data, text->len, -1, NULL) < 0)
+        return false;
     log_sent(agent, text);
-    /* Cannot fail but for memory; then the answer does not come, which is dealt with. */
-    (void)outq_add(&agent->out, text->data, text->len, -1, NULL);
     flush(agent);
+    return true;
 }
 
 void agent_finish(struct agent *agent, const qblk_error *error)
@@ -397,6 +397,9 @@ void agent_turn(struct agent *agent, int64_t now)
         flush(agent);
         read_turn(agent, now);
     }
+    if (agent->is_busy && !agent->is_over && agent->is_unsent)
+        lost(agent, "out of memory", now);
+    agent->is_unsent = false;
     if (agent->is_busy && !agent->is_over &&
         ((agent->limit_at >= 0 && now >= agent->limit_at) ||
          (agent->is_thawing && now >= agent->thaw_until)))

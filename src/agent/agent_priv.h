@@ -29,6 +29,7 @@ struct agent {
     void *arg;
     enum agent_question asked;
     int64_t limit_at;    /* for the answer; -1: none is waited for */
+    bool is_unsent;      /* there was no memory for the question */
     bool is_thawing;     /* on the way back: the thaw is sent until it is answered */
     int64_t thaw_until;
     bool is_frozen;      /* the guest is, or may be */
@@ -40,7 +41,8 @@ struct agent {
 };
 
 /* agent.c */
-void agent_send(struct agent *agent, const struct buf *text);
+/* False: no memory. */
+bool agent_send(struct agent *agent, const struct buf *text);
 /* The connection cannot be used any more. */
 void agent_hang_up(struct agent *agent);
 /* The errand is over. */

@@ -69,15 +69,24 @@ static void wait_for(struct agent *agent, enum agent_question question, int64_t 
                                                     : agent->limits.answer_ms);
 }
 
+/* No answer will come: not waited for, and dealt with in the next turn. */
+static void see_sent(struct agent *agent, bool is_sent, int64_t now)
+{
+    if (is_sent)
+        return;
+    agent->is_unsent = true;
+    agent->limit_at = now;
+}
+
 static void ask(struct agent *agent, enum agent_question question,
                 const struct codec_command *command, int64_t now)
 {
     struct buf text = BUF_INIT;
+    bool ok = talk_command(command, NULL, &text, NULL) == 0 && agent_send(agent, &text);
 
-    if (talk_command(command, NULL, &text, NULL) == 0)
-        agent_send(agent, &text);
     buf_done(&text);
     wait_for(agent, question, now);
+    see_sent(agent, ok, now);
 }
 
 void agent_connected(struct agent *agent, int64_t now)
@@ -85,11 +94,11 @@ void agent_connected(struct agent *agent, int64_t now)
     struct buf text = BUF_INIT;
     int r = agent->is_thawing ? agent_thaw_text(agent, &text)
                               : talk_sync(&agent->talk, agent->talk.id, &text, NULL);
+    bool ok = r == 0 && agent_send(agent, &text);
 
-    if (r == 0)
-        agent_send(agent, &text);
     buf_done(&text);
     wait_for(agent, ASK_SYNC, now);
+    see_sent(agent, ok, now);
 }
 
 void agent_synced(struct agent *agent, int64_t now)
