@@ -427,6 +427,7 @@ void bitmaps_plan_moved(qblk_op *op, int top, const char *to)
     /* A record may name any node as a commit's base. Once the job is over that cannot be written
      * to, and its bitmaps stay; so they are removed before it is cancelled. */
     if (op->journal.added.n == 0 || node < 0 || top < 0 || node == top ||
+        op->engine.main.outcome == QBLK_OUTCOME_COMPLETED ||
         qblk_graph_node(op->graph, node)->is_read_only ||
         (op->kind == &op_commit && !plan_is_below(op, node, top)))
         return;

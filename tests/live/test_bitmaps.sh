@@ -215,6 +215,19 @@ undone_and_pivoted() {
     backed_up base.qcow2 320
 }
 
+# too_late_to_undo FILE ARG...: the disk has moved, and they stay where they are
+too_late_to_undo() {
+    local file=$1
+    shift
+    tracked blockdev
+    killed_at '"job-complete"' "$@"
+    wait_job "$1" concluded
+    q 0 --json recover --undo
+    result result pivoted
+    nothing_left
+    backed_up "$file" 320
+}
+
 # A pull that fails after the bitmaps were merged has harmed nothing.
 cancelled() {
     make_long_chain
@@ -356,6 +369,8 @@ run_test "a bitmap after a pivot by recover" pivot_by_recover
 run_test "a bitmap that a killed client had carried on" undone_by_recover
 run_test "a bitmap that a killed client had carried on to an image that was there" reused_and_undone
 run_test "a bitmap that was carried on, taken back by a killed client, and carried on" undone_and_pivoted
+run_test "a bitmap after a commit that is undone too late" too_late_to_undo base.qcow2 commit vd0 --base @4
+run_test "a bitmap after a copy that is undone too late" too_late_to_undo copy.qcow2 copy vd0 copy.qcow2 --pivot
 run_test "a bitmap after a commit that does not pivot" finished
 run_test "a bitmap after a cancelled pull" cancelled "pull vd0"
 run_test "a bitmap after a cancelled commit of the top" cancelled "commit vd0 --base top"
