@@ -255,8 +255,8 @@ TEST_ITEMS := $(foreach t,$(UNIT_NAMES),'unit/$(t)=build/test/tests/unit/$(t)')
 ASAN_ITEMS := $(foreach t,$(UNIT_NAMES),'asan/$(t)=build/asan/tests/unit/$(t)')
 # What is left to check-long, so that check stays short: thousands of whole operations, deaths of the
 # client in each of them (live/forged has some), every plan compared with its run, and a guest that
-# boots. All but the guest run there under the sanitizers, but for tests that are tagged as large: these
-# do what others do, thousands of times.
+# boots. All but the guest run there under the sanitizers, but for tests that are tagged as large, which
+# do what others do, thousands of times: these run there plain.
 LONG_NAMES := test_ops_faults test_ops_resume test_ops_starved test_return
 GUEST := tests/live/test_guest.sh
 IN_MATRIX := tests/live/test_ops_matrix.sh
@@ -265,22 +265,23 @@ LONG_LIVE := $(addprefix tests/live/test_,bitmaps.sh dry_run.sh killed.sh lost.s
 LONG_ASAN := $(foreach t,$(LONG_NAMES),'asan/$(t)=build/asan/tests/unit/$(t)')
 LONG_ITEMS := $(foreach t,$(LONG_NAMES),'asan/$(t)=CK_EXCLUDE_TAGS=large build/asan/tests/unit/$(t)')
 LONG_TEST := $(foreach t,$(LONG_NAMES),'unit/$(t)=build/test/tests/unit/$(t)')
+LARGE_ITEMS := 'unit/test_ops_resume=CK_INCLUDE_TAGS=large build/test/tests/unit/test_ops_resume'
 # What takes the sanitizers long: check runs these plain.
-LATER := $(foreach t,test_frames test_ops test_schema,'asan/$(t)=build/asan/tests/unit/$(t)') $(LONG_TEST)
+LATER := $(foreach t,test_frames test_ops test_schema,'asan/$(t)=build/asan/tests/unit/$(t)')
 # The same programs once more with the n-th allocation failing (tests/starve), on every way on which
 # memory is asked for: check has those that are quickly done, check-long the others, and the former under
-# the sanitizers. Those that mostly wait, until there is memory again, have some of their ways there, and
-# all in check-starve, as have those that make thousands of whole operations, which make memory fail
-# themselves. check-starve takes a quarter of an hour.
+# the sanitizers. Those that are slow, or mostly wait until there is memory again, have some of their ways
+# there, and all in check-starve, as have those that make thousands of whole operations, which make memory
+# fail themselves. check-starve takes half an hour.
 STARVE_QUICK := $(addprefix test_,codec codec_messages codec_parse codec_send engine frames journal \
 	monitor_connect monitor_end monitor_events msg outq watch)
-STARVE_WAITS := $(addprefix test_,jobs_monitor ops_guest ops_small reconnect)
-STARVE_REST := $(filter-out $(LONG_NAMES) $(STARVE_QUICK) $(STARVE_WAITS),$(UNIT_NAMES))
+STARVE_SLOW := $(addprefix test_,client hazard hostile jobs_monitor ops ops_guest ops_small reconnect schema)
+STARVE_REST := $(filter-out $(LONG_NAMES) $(STARVE_QUICK) $(STARVE_SLOW),$(UNIT_NAMES))
 STARVE_ITEMS := $(foreach t,$(STARVE_QUICK),'starve/$(t)=STARVE=1000 build/test/tests/unit/$(t)')
-STARVE_LONG := $(foreach t,$(STARVE_WAITS),'starve/$(t)=STARVE_SHARE=8 STARVE=0 build/test/tests/unit/$(t)') \
+STARVE_LONG := $(foreach t,$(STARVE_SLOW),'starve/$(t)=STARVE_SHARE=8 STARVE=0 build/test/tests/unit/$(t)') \
 	$(foreach t,$(STARVE_REST),'starve/$(t)=STARVE=0 build/test/tests/unit/$(t)') \
 	$(foreach t,$(STARVE_QUICK),'starve-asan/$(t)=STARVE=0 build/asan/tests/unit/$(t)')
-STARVE_ALL := $(foreach t,$(STARVE_WAITS) $(LONG_NAMES) $(STARVE_REST) $(STARVE_QUICK),\
+STARVE_ALL := $(foreach t,$(STARVE_SLOW) $(LONG_NAMES) $(STARVE_REST) $(STARVE_QUICK),\
 	'starve/$(t)=STARVE=1000 build/test/tests/unit/$(t)')
 VALGRIND := valgrind -q --error-exitcode=9 --leak-check=full --show-leak-kinds=definite \
 	--errors-for-leak-kinds=definite --track-fds=no
@@ -322,7 +323,7 @@ check-all:
 	+@$(SUBMAKE) man
 	$(Q)$(RUN_MORE) $(call LIVE_ITEMS,live,build/release,$(LONG_LIVE)) $(GEN_ITEMS) \
 		$(filter-out $(SLOW_LINT),$(LINT_ITEMS)) \
-		$(DOC_ITEMS) $(filter-out $(LATER),$(TEST_ITEMS)) $(STARVE_ITEMS) \
+		$(DOC_ITEMS) $(filter-out $(LONG_TEST),$(TEST_ITEMS)) $(STARVE_ITEMS) \
 		$(filter-out $(LATER) $(LONG_ASAN),$(ASAN_ITEMS)) $(REPLAY_ITEMS)
 
 check-long: ## what check leaves out because it takes long
@@ -330,7 +331,7 @@ check-long: ## what check leaves out because it takes long
 	+@$(SUBMAKE) VARIANT=test unit-bins
 	+@$(SUBMAKE) VARIANT=asan unit-bins live-bins
 	$(Q)$(RUN_MORE) $(call LIVE_ITEMS,live,build/release,$(filter-out $(GUEST),$(LIVE))) $(LONG_ITEMS) \
-		$(LATER) $(SLOW_LINT) \
+		$(LARGE_ITEMS) $(LATER) $(SLOW_LINT) \
 		$(call LIVE_ITEMS,live-asan,build/asan,$(IN_MATRIX) $(GUEST) $(filter-out $(LONG_LIVE),$(LIVE))) \
 		$(STARVE_LONG)
 	+@$(SUBMAKE) check-matrix
