@@ -290,7 +290,7 @@ grep ' FAILED ' "$template/results" | sed 's/^/not ok /'
 all=$(awk '{ n += $1 } END { print n + 0 }' "$template/sizes")
 passed=$(grep -c ' ok ' "$template/results")
 uncut=$(grep -c ' uncut$' "$template/results")
-[ "${MATRIX_SHARE:-1}" = 1 ] || echo "every ${MATRIX_SHARE}th cell alone"
+[ "${MATRIX_SHARE:-1}" = 1 ] || echo "one cell in $MATRIX_SHARE alone"
 echo "$all cells at $(cat "$template"/report.* | grep -c '^[<>]') messages of" \
     "$(wc -l <"$template/parts") conversations, in $((SECONDS - began)) s" \
     "($((recorded - began)) s to record them); $uncut not cut"
