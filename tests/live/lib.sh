@@ -82,8 +82,13 @@ finish() {
     exit 0
 }
 
+# ends PID: it comes to its end by itself
+ends() {
+    timeout 10 tail -s 0.02 -f /dev/null --pid="$1"
+}
+
 # In the test's own shell, however it ends. QEMU is ended by its pid; whatever else was started in
-# the background must be gone by then or is named as a leak.
+# the background has to end by itself, or is named as a leak.
 end_of_test() {
     local status=$? pid
     set +e
@@ -97,7 +102,7 @@ end_of_test() {
         wait "$qemu_pid" 2>/dev/null
     fi
     for pid in ${started-}; do
-        if kill -0 "$pid" 2>/dev/null; then
+        if kill -0 "$pid" 2>/dev/null && { [ "$status" != 0 ] || ! ends "$pid"; }; then
             kill -KILL "$pid" 2>/dev/null
             wait "$pid" 2>/dev/null
             if [ "$status" = 0 ]; then
