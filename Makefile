@@ -270,7 +270,8 @@ LONG_ITEMS := $(foreach t,$(LONG_NAMES),'asan/$(t)=CK_EXCLUDE_TAGS=large build/a
 LONG_TEST := $(foreach t,$(LONG_NAMES),'unit/$(t)=build/test/tests/unit/$(t)')
 LARGE_ITEMS := 'unit/test_ops_resume=CK_INCLUDE_TAGS=large build/test/tests/unit/test_ops_resume'
 # What takes the sanitizers long: check runs these plain.
-LATER := $(foreach t,test_frames test_ops test_schema,'asan/$(t)=build/asan/tests/unit/$(t)')
+LATER := $(foreach t,$(addprefix test_,frames hazard job_set job_traces msg ops outq schema),\
+	'asan/$(t)=build/asan/tests/unit/$(t)')
 # The same programs once more with the n-th allocation failing (tests/starve), on every way on which
 # memory is asked for: check has those that are quickly done, check-long the others, and the former under
 # the sanitizers. Those that are slow, or mostly wait until there is memory again, have some of their ways
