@@ -110,25 +110,22 @@ start_drive() {
         -device virtio-blk-device,id=vd0,drive=drive0
 }
 
-# The guest's writes come in by an export.
+# The guest's writes come in by an export. See daemon_monitor for who may connect when.
 start_qsd() {
     start_listening "$QSD" --chardev socket,id=c0,fd=3,server=on,wait=off --monitor chardev=c0 \
-        --chardev socket,id=c1,fd=4,server=on,wait=off --monitor chardev=c1 "${chain_nodes[@]}" \
+        --chardev socket,id=c1,fd=4,server=on,wait=on --monitor chardev=c1 "${chain_nodes[@]}" \
         --nbd-server "addr.type=unix,addr.path=$PWD/nbd" \
         --export nbd,id=ex0,node-name=top,name=disk,writable=on
+    "$rawqmp" m1 run '{"execute": "query-block-exports"}' >/dev/null ||
+        fail "the storage daemon did not start: $(cat qemu.log)"
 }
 
 # Serves a raw target.
 start_server() {
     cp "$template/garbage.raw" copy.raw || fail "no target"
-    "$QSD" --chardev "socket,id=c,path=$PWD/m3,server=on,wait=off" --monitor chardev=c \
-        --blockdev "file,node-name=copy,filename=$PWD/copy.raw" \
+    serve "$PWD/m3" --blockdev "file,node-name=copy,filename=$PWD/copy.raw" \
         --nbd-server "addr.type=unix,addr.path=$PWD/copy.nbd" \
-        --export nbd,id=copy,node-name=copy,name=copy,writable=on >server.log 2>&1 </dev/null &
-    server_pid=$!
-    started="${started-} $server_pid"
-    "$rawqmp" m3 run '{"execute": "query-block-exports"}' >/dev/null ||
-        fail "no NBD server: $(cat server.log)"
+        --export nbd,id=copy,node-name=copy,name=copy,writable=on
 }
 
 # A fake of the guest's agent; what it is asked goes to the file asked.

@@ -172,14 +172,25 @@ info() {
 # ---- QEMU -----------------------------------------------------------------------------------------
 
 monitors() {
-    local flag=$1 n
+    local flag=$1 n wait=off
     for n in 0 1 2; do
         case $flag in
         qmp) printf '%s\n' -qmp "unix:$dir/m$n,server=on,wait=off" ;;
-        qsd) printf '%s\n' --chardev "socket,id=c$n,path=$dir/m$n,server=on,wait=off" \
-            --monitor "chardev=c$n" ;;
+        qsd)
+            [ "$n" != 2 ] || wait=on
+            daemon_monitor "$dir/m$n" "$wait" "c$n"
+            ;;
         esac
     done
+}
+
+# daemon_monitor PATH WAIT [ID]: the options of a storage daemon's monitor. The last one that is named
+# has to wait for its client, and nobody may connect to another before that client has its answer: the
+# thread that serves monitors takes a listening socket over from the main loop just as that begins, and
+# a client who comes then may be taken by both. One of them hangs in accept(), or the daemon crashes
+# (7.2: once in some 1,500 starts).
+daemon_monitor() {
+    printf '%s\n' --chardev "socket,id=${3-c},path=$1,server=on,wait=$2" --monitor "chardev=${3-c}"
 }
 
 # Reads the events of the machine that was just started; the first line says that it is up.
@@ -222,13 +233,19 @@ start_drive() {
         -device virtio-blk-pci,id=vd0,drive=drive0
 }
 
-# The storage daemon, its disk used by an NBD export so that there is somebody who writes.
-start_qsd() {
+# start_daemon ARG...: a storage daemon; the arguments bring the disks
+start_daemon() {
     local sockets
     command -v "$QSD" >/dev/null || skip "no $QSD here"
-    world=qsd disk=top
     mapfile -t sockets < <(monitors qsd)
-    "$QSD" "${sockets[@]}" "$@" \
+    LD_PRELOAD=${qemu_preload-} "$QSD" "${sockets[@]}" "$@" >qemu.log 2>&1 </dev/null &
+    follow_events
+}
+
+# Its disk is used by an NBD export so that there is somebody who writes.
+start_qsd() {
+    world=qsd disk=top
+    start_daemon "$@" \
         --blockdev "file,node-name=base-file,filename=$dir/base.qcow2" \
         --blockdev "qcow2,node-name=base,file=base-file,read-only=on" \
         --blockdev "file,node-name=mid-file,filename=$dir/mid.qcow2" \
@@ -236,8 +253,20 @@ start_qsd() {
         --blockdev "file,node-name=top-file,filename=$dir/top.qcow2" \
         --blockdev "qcow2,node-name=top,file=top-file,backing=mid" \
         --nbd-server "addr.type=unix,addr.path=$dir/nbd" \
-        --export nbd,id=ex0,node-name=top,name=disk,writable=on >qemu.log 2>&1 </dev/null &
-    follow_events
+        --export nbd,id=ex0,node-name=top,name=disk,writable=on
+}
+
+# serve MONITOR ARG...: a storage daemon beside the one under test; sets $server_pid
+serve() {
+    local monitor=$1 options
+    shift
+    command -v "$QSD" >/dev/null || skip "no $QSD here"
+    mapfile -t options < <(daemon_monitor "$monitor" on)
+    LD_PRELOAD=${server_preload-} "$QSD" "${options[@]}" "$@" >server.log 2>&1 </dev/null &
+    server_pid=$!
+    started="${started-} $server_pid"
+    "$rawqmp" "$monitor" run '{"execute": "query-block-exports"}' >server.up ||
+        fail "no NBD server: $(cat server.log)"
 }
 
 # start WORLD: one of the three
@@ -342,7 +371,7 @@ job_of() {
 # files: the names of the files of the test's directory, but for the harness's own
 files() {
     (cd "$dir" && find . ! -type d ! -type s ! -name 'out*' ! -name 'err*' ! -name 'before*' \
-        ! -name 'after*' ! -name strays ! -name tree ! -name trace ! -name qemu.log \
+        ! -name 'after*' ! -name strays ! -name tree ! -name trace ! -name qemu.log ! -name 'server.*' \
         ! -name reference.raw ! -path './small/filler' | LC_ALL=C sort)
 }
 

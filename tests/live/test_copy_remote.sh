@@ -5,15 +5,11 @@
 # A second storage daemon that serves copy.raw (or $1) as "out".
 start_server() {
     local image=${1:-copy.raw} format=${2:-raw}
-    command -v "$QSD" >/dev/null || skip "no $QSD here"
-    "$QSD" --chardev "socket,id=c,path=$dir/server,server=on,wait=off" --monitor chardev=c \
+    serve "$dir/server" \
         --blockdev "file,node-name=file,filename=$dir/$image" \
         --blockdev "$format,node-name=out,file=file" \
         --nbd-server "addr.type=unix,addr.path=$dir/nbd-out" \
-        --export nbd,id=ex,node-name=out,name=out,writable=on >server.log 2>&1 </dev/null &
-    server_pid=$!
-    started="${started-} $server_pid"
-    "$rawqmp" "$dir/server" run '{"execute": "query-block-exports"}' >server.up || fail "no server"
+        --export nbd,id=ex,node-name=out,name=out,writable=on
     uri="nbd+unix:///out?socket=$dir/nbd-out"
 }
 

@@ -86,7 +86,7 @@ write_to() {
 
 # Three disks of their own: two qcow2, one raw, whose format must not be probed.
 start_three() {
-    local name sockets arguments=()
+    local name arguments=()
     make_disk vda 0x11 qcow2
     make_disk vdb 0x22 qcow2
     make_disk vdc 0x33 raw
@@ -109,17 +109,13 @@ start_three() {
         start_qemu "${arguments[@]}"
         ;;
     qsd)
-        command -v "$QSD" >/dev/null || fail "no $QSD here"
         for name in vda.qcow2 vdb.qcow2 vdc.raw; do
             arguments+=(--blockdev "file,node-name=${name%.*}-file,filename=$dir/$name"
                 --blockdev "${name#*.},node-name=${name%.*},file=${name%.*}-file"
                 --export "nbd,id=ex-${name%.*},node-name=${name%.*},name=${name%.*},writable=on")
         done
         world=qsd
-        mapfile -t sockets < <(monitors qsd)
-        "$QSD" "${sockets[@]}" --nbd-server "addr.type=unix,addr.path=$dir/nbd" "${arguments[@]}" \
-            >qemu.log 2>&1 </dev/null &
-        follow_events
+        start_daemon --nbd-server "addr.type=unix,addr.path=$dir/nbd" "${arguments[@]}"
         ;;
     esac
 }

@@ -125,7 +125,7 @@ start_cell() {
         ;;
     esac
     case $world in
-    qsd) start_daemon "${bars[@]}" ;;
+    qsd) start_exported "${bars[@]}" ;;
     *)
         FAULTY_RULE=$dir/before.rule qemu_preload=${with_faulty:+$faulty_so} start_qemu -m 16 \
             "${bars[@]}"
@@ -142,16 +142,12 @@ start_cell() {
     raw "${exports[@]}" "$(export_of vd1)" >after.raw || fail "no export: $(cat after.raw)"
 }
 
-# start_daemon ARG...: the storage daemon, in which an export writes as a guest does
-start_daemon() {
-    local sockets
-    command -v "$QSD" >/dev/null || skip "no $QSD here"
-    mapfile -t sockets < <(monitors qsd)
-    FAULTY_RULE=$dir/before.rule LD_PRELOAD=${with_faulty:+$faulty_so} "$QSD" "${sockets[@]}" "$@" \
+# start_exported ARG...: the storage daemon, in which an export writes as a guest does
+start_exported() {
+    FAULTY_RULE=$dir/before.rule qemu_preload=${with_faulty:+$faulty_so} start_daemon "$@" \
         --nbd-server "addr.type=unix,addr.path=$dir/nbd" \
         --export nbd,id=ex0,node-name=top,name=disk,writable=on \
-        --export nbd,id=ex1,node-name=other,name=disk1,writable=on >qemu.log 2>&1 </dev/null &
-    follow_events
+        --export nbd,id=ex1,node-name=other,name=disk1,writable=on
 }
 
 # The target as JSON; a write to it may be made to fail.
@@ -166,15 +162,10 @@ described() {
 
 # Serves the target's file.
 start_server() {
-    command -v "$QSD" >/dev/null || skip "no $QSD here"
-    FAULTY_RULE=$dir/before.rule LD_PRELOAD=${with_faulty:+$faulty_so} "$QSD" \
-        --chardev "socket,id=c,path=$dir/m3,server=on,wait=off" --monitor chardev=c \
+    FAULTY_RULE=$dir/before.rule server_preload=${with_faulty:+$faulty_so} serve "$dir/m3" \
         --blockdev "file,node-name=copy,filename=$dir/$target" \
         --nbd-server "addr.type=unix,addr.path=$dir/copy.nbd" \
-        --export nbd,id=copy,node-name=copy,name=copy,writable=on >after.server 2>&1 </dev/null &
-    server_pid=$!
-    started="${started-} $server_pid"
-    "$rawqmp" m3 run '{"execute": "query-block-exports"}' >after.raw || fail "no NBD server"
+        --export nbd,id=copy,node-name=copy,name=copy,writable=on
 }
 
 stop_server() {
