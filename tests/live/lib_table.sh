@@ -48,11 +48,21 @@ lives_for() {
     ! timeout "$1" tail -f /dev/null --pid=$$
 }
 
+# processes_below PID INDENT: that one and its children, and what each is waiting for
+processes_below() {
+    local child words
+    read -ra words 2>/dev/null <"/proc/$1/stat" || return 0
+    echo "$2$1 ${words[2]} $(cat "/proc/$1/wchan" 2>/dev/null)" \
+        "$(tr '\0' ' ' <"/proc/$1/cmdline" | cut -c 1-150)"
+    for child in $(cat "/proc/$1"/task/*/children 2>/dev/null); do processes_below "$child" "$2  "; done
+}
+
 out_of_time() {
     local group
     trap - TERM
     echo "not ok: not done after $limit s; the workers were at:"
     cat "$template"/at.* | sed 's/^/    /'
+    for group in "${groups[@]}"; do processes_below "$group" '    '; done
     for group in "${groups[@]}"; do kill -TERM -- "-$group"; done 2>/dev/null
     # They end their QEMUs; whoever does not is the one that hangs.
     timeout 10 tail -f /dev/null "${groups[@]/#/--pid=}"

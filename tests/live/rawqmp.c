@@ -13,11 +13,13 @@
  *   rawqmp SOCKET say TEXT      writes the text and leaves; no greeting is waited for
  *   rawqmp SOCKET ask TEXT      the same, and prints one line of answer first
  *
- * The socket may appear later. Exit status 1 on any failure or error reply.
+ * The socket may appear later. What is asked has to be answered within PATIENCE_S; events, hold and ask
+ * wait for as long as it takes. Exit status 1 on any failure or error reply.
  */
 #include <errno.h>
 #include <jansson.h>
 #include <poll.h>
+#include <signal.h>
 #include <stdbool.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -29,7 +31,7 @@
 #include <time.h>
 #include <unistd.h>
 
-#define PATIENCE_MS 60000
+#define PATIENCE_S 60
 
 static FILE *in, *out;
 static FILE *sheet; /* where lines to be compared go */
@@ -72,7 +74,7 @@ static void await_note(int notes, int64_t most_ms) {
 static void dial(const char *path) {
     struct sockaddr_un address = { .sun_family = AF_UNIX };
     int notes = watch_place(path), fd;
-    int64_t end = now_ms() + PATIENCE_MS, left;
+    int64_t end = now_ms() + PATIENCE_S * 1000, left;
     bool is_there;
 
     if (strlen(path) >= sizeof address.sun_path)
@@ -548,6 +550,13 @@ static void run_hmp(const char *line) {
     free(text);
 }
 
+static void too_long(int signo) {
+    static const char said[] = "rawqmp: no answer\n";
+
+    (void)signo;
+    _exit(write(STDERR_FILENO, said, sizeof said - 1) < 0 ? 2 : 1);
+}
+
 /* QEMU may be gone before its answer is written. */
 static void quit(void) {
     json_t *message;
@@ -576,8 +585,11 @@ int main(int argc, char **argv) {
         fputs(line, stdout);
         return 0;
     }
+    signal(SIGALRM, too_long);
+    alarm(PATIENCE_S);
     json_decref(hear());
     if (!strcmp(what, "hold")) {
+        alarm(0);
         puts("connected");
         return getchar() == EOF ? 0 : 0;
     }
@@ -590,9 +602,10 @@ int main(int argc, char **argv) {
         print_chart();
     else if (!strcmp(what, "strays"))
         print_strays();
-    else if (!strcmp(what, "events"))
+    else if (!strcmp(what, "events")) {
+        alarm(0);
         print_events();
-    else if (!strcmp(what, "quit"))
+    } else if (!strcmp(what, "quit"))
         quit();
     else if (!strcmp(what, "run"))
         for (int i = 3; i < argc; i++)
