@@ -69,10 +69,7 @@ in_mid_job() {
     start_kind "$2"
     kill_client
     listed_if_read running "$(fate "$2")"
-    case $2 in
-    pull) ;;
-    *) said out "makes $dir/copy.qcow2" ;;
-    esac
+    [ "$2" = pull ] || grep -qE '"intent": ?null' out || said out "makes $dir/copy.qcow2"
     speed_up
     q 0 --json recover
     nothing_to_recover
