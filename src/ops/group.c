@@ -133,9 +133,10 @@ static void share_failure(qblk_group *group)
     }
 }
 
+/* Once they are given up, one whose job has completed all the same has nobody to wait for. */
 static void open_barriers(qblk_group *group)
 {
-    bool all = true;
+    bool all = !group->is_given_up;
 
     while (all && group->passed < GROUP_ENDED) {
         for (size_t i = 0; i < group->n; i++)
@@ -144,8 +145,10 @@ static void open_barriers(qblk_group *group)
             group->passed++;
     }
     for (size_t i = 0; i < group->n; i++) {
-        if (group->members[i].op != NULL)
-            engine_pass(&group->members[i].op->engine, group->passed);
+        struct engine *engine = group->members[i].op != NULL ? &group->members[i].op->engine : NULL;
+
+        if (engine != NULL)
+            engine_pass(engine, group->is_given_up && engine->is_past ? GROUP_ENDED : group->passed);
     }
 }
 
@@ -170,8 +173,7 @@ static void turn(struct monitor_child *child)
     for (size_t i = 0; i < group->n; i++)
         see(&group->members[i]);
     share_failure(group);
-    if (!group->is_given_up)
-        open_barriers(group);
+    open_barriers(group);
     for (size_t i = 0; i < group->n; i++) {
         qblk_op *op = group->members[i].op;
 

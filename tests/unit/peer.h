@@ -82,6 +82,7 @@ struct peer {
     int unplug_after;           /* the n-th request of it */
     bool is_unplugging;         /* the guest was asked already */
     bool loses_unplug;          /* the event that tells of the device itself is lost */
+    bool cancels_softly;        /* job-cancel meets a mirror just as that gets in sync: it completes (5.2) */
     bool vanish;                /* the main job goes without a word instead of ending */
 };
 

@@ -257,11 +257,11 @@ static const char *do_job(struct peer *peer, const char *command, json_t *args)
     }
     if (is_over(job))
         return "Job in state 'concluded' cannot accept that command verb";
-    if (strcmp(command, "job-cancel") == 0) {
+    if (strcmp(command, "job-cancel") == 0 && !peer->cancels_softly) {
         peer_abort_job(peer, job, "Operation canceled");
         return NULL;
     }
-    if (!job->is_ready)
+    if (!job->is_ready && strcmp(command, "job-cancel") != 0)
         return "The active block job cannot be completed";
     job->is_pivot = strstr(command, "complete") != NULL;
     peer_conclude(peer, job);

@@ -33,6 +33,15 @@ static bool is_over(void)
     return ends[0].is_over && ends[1].is_over;
 }
 
+static bool are_mirrored(void)
+{
+    size_t n = 0;
+
+    for (size_t i = 0; i < peer.n_jobs; i++)
+        n += strcmp(peer.jobs[i].type, "mirror") == 0;
+    return n == 2;
+}
+
 static void setup(void)
 {
     memset(ends, 0, sizeof(ends));
@@ -66,7 +75,7 @@ static void begin(const char *first, const char *second)
     }
     ck_assert_int_eq(qblk_group_start(group, NULL), 0);
     qblk_group_free(group);
-    ck_assert(peer_run(&peer, monitor, is_over));
+    ck_assert(peer_run(&peer, monitor, peer.is_holding ? are_mirrored : is_over));
 }
 
 START_TEST(two_disks_move_together)
@@ -96,6 +105,26 @@ START_TEST(a_disk_that_is_refused_takes_the_other_along)
 }
 END_TEST
 
+/* One fails, and the job of the other completes although it is cancelled: nobody has to be waited for any
+ * more, and it has moved no disk. */
+START_TEST(one_that_completes_all_the_same_waits_for_nobody)
+{
+    char id[40];
+
+    peer.is_holding = true;
+    peer.cancels_softly = true;
+    begin("vd0", "vd1");
+    (void)snprintf(id, sizeof(id), "qblk.%s.copy", qblk_op_id(ends[1].op));
+    peer_cancel_job(&peer, id);
+    ck_assert(peer_run(&peer, monitor, is_over));
+    ck_assert_int_eq(ends[1].result, QBLK_RESULT_CANCELLED);
+    ck_assert_int_eq(ends[0].result, QBLK_RESULT_FAILED);
+    ck_assert_msg(strstr(ends[0].error.text, "without a pivot") != NULL, "%s", ends[0].error.text);
+    ck_assert_str_eq(peer.root, "top");
+    ck_assert_uint_eq(peer.n_jobs, 0);
+}
+END_TEST
+
 int main(void)
 {
     Suite *suite = suite_create("group");
@@ -106,6 +135,7 @@ int main(void)
     tcase_add_checked_fixture(tc, setup, teardown);
     tcase_add_test(tc, two_disks_move_together);
     tcase_add_loop_test(tc, a_disk_that_is_refused_takes_the_other_along, 0, 2);
+    tcase_add_test(tc, one_that_completes_all_the_same_waits_for_nobody);
     suite_add_tcase(suite, tc);
     runner = srunner_create(suite);
     srunner_run_all(runner, CK_NORMAL);
