@@ -188,7 +188,7 @@ $(B)/fsm2doc: $(FSM2DOC_C:%.c=$(B)/%.o) $(LIB_O)
 # Unit tests link the objects, not the library: they look inside. What tests/starve puts itself in
 # the place of is said here.
 comma := ,
-STARVE_WRAP := $(foreach f,malloc calloc realloc free strdup strndup asprintf vasprintf realpath fork mallinfo2 \
+STARVE_WRAP := $(foreach f,malloc calloc realloc free strdup strndup asprintf vasprintf realpath fork mallinfo2 mkdtemp \
 	mem_fail_after srunner_run_all srunner_ntests_failed _tcase_add_test tcase_add_checked_fixture \
 	_ck_assert_failed _mark_point,-Wl$(comma)--wrap=$(f))
 $(UNIT_BIN): $(B)/tests/unit/%: $(B)/tests/unit/%.o $(STARVE_O) $(AID_O) $(LIB_O)

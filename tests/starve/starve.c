@@ -15,6 +15,7 @@
  * The functions of check are replaced by the linker (--wrap), so the tests know nothing of this. */
 #include <check.h>
 #include <errno.h>
+#include <ftw.h>
 #include <jansson.h>
 #include <limits.h>
 #include <malloc.h>
@@ -60,6 +61,8 @@ void __wrap__mark_point(const char *file, int line);
 void __wrap__ck_assert_failed(const char *file, int line, const char *expr, const char *msg, ...)
     __attribute__((noreturn, format(printf, 4, 5)));
 pid_t __wrap_fork(void);
+char *__real_mkdtemp(char *name);
+char *__wrap_mkdtemp(char *name);
 struct mallinfo2 __wrap_mallinfo2(void);
 
 static bool is_wanted(void)
@@ -144,6 +147,42 @@ pid_t __wrap_fork(void)
         __real_mem_fail_after(0);
     }
     return pid;
+}
+
+/* A test that is cut short leaves its directory, which is removed for it. Told to the parent: of each child
+ * the names made last. */
+#define MOST_CHILDREN 16
+#define DIRS_KEPT 8
+typedef char dir_name[64];
+static dir_name (*dirs)[DIRS_KEPT];
+static int child_number;
+static unsigned n_dirs;
+
+char *__wrap_mkdtemp(char *name)
+{
+    char *made = __real_mkdtemp(name);
+
+    if (made != NULL && is_starving)
+        (void)snprintf(dirs[child_number][n_dirs++ % DIRS_KEPT], sizeof(dir_name), "%s", made);
+    return made;
+}
+
+static int remove_one(const char *path, const struct stat *status, int type, struct FTW *where)
+{
+    (void)status;
+    (void)type;
+    (void)where;
+    (void)remove(path);
+    return 0;
+}
+
+static void remove_dirs(int number)
+{
+    for (int i = 0; i < DIRS_KEPT; i++) {
+        if (dirs[number][i][0] == '/')
+            (void)nftw(dirs[number][i], remove_one, 8, FTW_DEPTH | FTW_PHYS);
+        dirs[number][i][0] = '\0';
+    }
 }
 
 /* Nobody can tell what is held where nothing is given back. */
@@ -333,14 +372,14 @@ static void blame(const struct starved *starved, int status)
 }
 
 /* Many of them wait rather than work, so some run side by side. */
-#define MOST_CHILDREN 16
-
 static struct child {
     pid_t pid;
+    int number; /* from 0, no other child's */
     int fd; /* to hear what it has told */
     struct starved starved;
 } children[MOST_CHILDREN];
 static int n_children;
+static bool is_taken[MOST_CHILDREN]; /* the numbers */
 
 static void child_ended(const struct child *child, int status, struct told *ret)
 {
@@ -349,6 +388,7 @@ static void child_ended(const struct child *child, int status, struct told *ret)
 
     (void)kill(-child->pid, SIGKILL);
     close(child->fd);
+    remove_dirs(child->number);
     if (n != (ssize_t)sizeof(*ret))
         *ret = (struct told){ .asked = 0 };
     n_claims += WIFEXITED(status) && WEXITSTATUS(status) == CLAIM_FAILED;
@@ -376,6 +416,7 @@ static void wait_children(int most, struct told *ret)
         if (pid < 0 || i == n_children)
             continue;
         child_ended(&children[i], status, ret);
+        is_taken[children[i].number] = false;
         children[i] = children[--n_children];
     }
 }
@@ -385,6 +426,10 @@ static void starve(const struct starved *starved)
     struct child *child = &children[n_children];
     int fds[2];
 
+    child->number = 0;
+    while (is_taken[child->number])
+        child->number++;
+    is_taken[child->number] = true;
     (void)fflush(NULL);
     if (pipe(fds) < 0 || (child->pid = __real_fork()) < 0)
         abort();
@@ -392,6 +437,7 @@ static void starve(const struct starved *starved)
         close(fds[0]);
         for (int i = 0; i < n_children; i++)
             close(children[i].fd);
+        child_number = child->number;
         run_alone(starved, fds[1]);
     }
     close(fds[1]);
@@ -488,6 +534,7 @@ void __wrap_srunner_run_all(SRunner *runner, enum print_output mode)
     share = (unsigned long)number("STARVE_SHARE", 1);
     ways = map(MOST_WAYS * sizeof(*ways), MAP_SHARED);
     known = map(MOST_KNOWN * sizeof(*known), MAP_PRIVATE);
+    dirs = map(MOST_CHILDREN * sizeof(*dirs), MAP_SHARED);
     n_at_once = number("STARVE_JOBS", n_at_once);
     if (n_at_once < 1 || n_at_once > MOST_CHILDREN || share == 0)
         abort();
