@@ -276,7 +276,10 @@ LATER := $(foreach t,$(addprefix test_,frames hazard job_set job_traces msg ops 
 # memory is asked for: check has those that are quickly done, check-long the others, and the former under
 # the sanitizers. Those that are slow, or mostly wait until there is memory again, have some of their ways
 # there, and all in check-starve, as have those that make thousands of whole operations, which make memory
-# fail themselves. check-starve takes half an hour.
+# fail themselves. check-starve takes half an hour; with STARVE_WORK=50000000 some hours, for every n of each
+# test that asks for memory up to 5,000 times, which nine in ten do.
+STARVE_WORK ?= 1000
+STARVE_TIMEOUT ?= 7200
 STARVE_QUICK := $(addprefix test_,codec codec_messages codec_parse codec_send engine frames journal \
 	monitor_connect monitor_end monitor_events msg outq watch)
 STARVE_SLOW := $(addprefix test_,client hazard hostile jobs_monitor ops ops_guest ops_small reconnect schema)
@@ -286,7 +289,7 @@ STARVE_LONG := $(foreach t,$(STARVE_SLOW),'starve/$(t)=STARVE_SHARE=8 STARVE=0 b
 	$(foreach t,$(STARVE_REST),'starve/$(t)=STARVE=0 build/test/tests/unit/$(t)') \
 	$(foreach t,$(STARVE_QUICK),'starve-asan/$(t)=STARVE=0 build/asan/tests/unit/$(t)')
 STARVE_ALL := $(foreach t,$(STARVE_SLOW) $(LONG_NAMES) $(STARVE_REST) $(STARVE_QUICK),\
-	'starve/$(t)=STARVE=1000 build/test/tests/unit/$(t)')
+	'starve/$(t)=STARVE=$(STARVE_WORK) build/test/tests/unit/$(t)')
 VALGRIND := valgrind -q --error-exitcode=9 --leak-check=full --show-leak-kinds=definite \
 	--errors-for-leak-kinds=definite --track-fds=no
 # Some run thousands of whole operations, or take each of thousands of texts at each of its bytes, which
@@ -363,7 +366,7 @@ check-matrix: ## every operation on both kinds of graph, with every way in which
 
 check-starve: ## every unit test with failing allocations, on every way on which it asks for memory
 	+@$(SUBMAKE) VARIANT=test unit-bins
-	$(Q)TEST_TIMEOUT=1800 $(RUN) $(STARVE_ALL)
+	$(Q)TEST_TIMEOUT=$(STARVE_TIMEOUT) $(RUN) $(STARVE_ALL)
 
 check-kill: ## the client killed at every message of every operation, and recover after it
 	+@$(SUBMAKE) live-bins
