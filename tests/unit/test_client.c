@@ -966,6 +966,13 @@ static void talk(struct frames *frames, const char *until)
     }
 }
 
+/* One that was not asked what it expects waits for the end of the connection. */
+static void server_ends(pid_t pid, int status)
+{
+    close(socket_fd);
+    ck_assert_int_eq(qmp_server_wait(pid), status);
+}
+
 START_TEST(a_whole_conversation_survives_any_cut)
 {
     char script[1024];
@@ -993,8 +1000,7 @@ START_TEST(a_whole_conversation_survives_any_cut)
     submit_as("{\"execute\":\"getfd\",\"arguments\":{\"fdname\":\"}\"}", "a", "", false, fds[0]);
     submit("b");
     talk(&frames, NULL);
-    close(socket_fd); /* a server that was not asked waits for that */
-    ck_assert_int_eq(qmp_server_wait(pid), 0);
+    server_ends(pid, 0);
     hears("READY E:ONE b={\"return\": \"\\\\\\\"}\"} E:TWO a={\"return\": {}} ");
     hangup();
     hears("");
@@ -1017,9 +1023,8 @@ START_TEST(a_peer_that_ends_in_mid_message_leaves_a_part)
     ck_assert(frames_is_partial(&frames));
     hangup();
     hears("READY a!lost ");
-    ck_assert_int_eq(qmp_server_wait(pid), 0);
+    server_ends(pid, 0);
     frames_done(&frames);
-    close(socket_fd);
 }
 END_TEST
 
@@ -1036,12 +1041,11 @@ START_TEST(the_scripted_peer_notices_a_wrong_message)
     frames_init(&frames, 1 << 20);
     submit("a");
     talk(&frames, NULL);
-    ck_assert_int_eq(qmp_server_wait(pid), 1);
+    server_ends(pid, 1);
     ck_assert_int_ge(dup2(keep, 2), 0);
     close(keep);
     close(null);
     frames_done(&frames);
-    close(socket_fd);
 }
 END_TEST
 
