@@ -76,6 +76,8 @@ static void note_image(qblk_op *op, int top, int image)
     qblk_bitmap bitmap, above;
 
     for (int k = 0; qblk_graph_bitmap(op->graph, image, k, &bitmap) > 0; k++) {
+        if (str_our_name(bitmap.name, NULL) != NULL)
+            continue; /* the mark of an operation */
         if (!bitmaps_counts(&bitmap))
             note_lost(op, image, &bitmap, why_not(&bitmap));
         else if (!find(op->graph, top, bitmap.name, &above))

@@ -129,8 +129,7 @@ static void plan_end(qblk_op *op)
         plan_verify(op);
     /* An intermediate commit holds its chain until it is dismissed. */
     plan_dismiss(op);
-    if (op->ending != QBLK_END_FINISH)
-        plan_delete_old(op);
+    op->kind->plan_clean(op);
     plan_close_journal(op);
 }
 
@@ -237,6 +236,8 @@ static void plan_clean(qblk_op *op)
 {
     if (op->ending != QBLK_END_FINISH)
         plan_delete_old(op);
+    else
+        plan_keep_old(op);
 }
 
 const struct op_kind op_commit = {

@@ -92,7 +92,9 @@ static void plan_clean(qblk_op *op)
 {
     if (op->ending == QBLK_END_PIVOT)
         plan_delete_old(op);
-    else if (!op->legacy)
+    else
+        plan_keep_old(op);
+    if (op->ending != QBLK_END_PIVOT && !op->legacy)
         target_plan_removal(op, &op->to);
 }
 

@@ -321,6 +321,7 @@ static void mark_journal(qblk_op *op)
 
     step_undo(&op->engine, plan_step(op, STEP_MARK, "the journal is open"),
               &qapi_cmd_blockdev_del, &del);
+    old_plan_marked(op);
 }
 
 /* Nothing is left to be done but to remove the journal, if it is there, and to end with that
@@ -375,19 +376,22 @@ static int plan_again(qblk_op *op, qblk_error *error)
         plan_after(op, true);
         return 0;
     }
-    if (node >= 0) /* it was cut off before it was written */
-        plan_delete(op, op->names.journal);
+    if (node >= 0) { /* it was cut off before it was written, as far as can be seen */
+        plan_keep_old(op);
+        plan_delete(op, op->names.journal)->in_spite = true;
+    }
     journal_done(&op->journal);
     return plan(op, error);
 }
 
 /* Taken up again by somebody else: whether the device is there with its uppermost node, which comes
- * first in the record. */
+ * first in the record. A record whose nodes do not say the same is not acted on. */
 static bool can_go_on(const qblk_op *op)
 {
     const struct journal_nodes *old = &op->journal.old_nodes;
 
-    return old->n > 0 && has_root(op, qblk_graph_disk(op->graph, op->disk), old->v[0]);
+    return old->n > 0 && old_has_mark(op, old->v[0]) &&
+           has_root(op, qblk_graph_disk(op->graph, op->disk), old->v[0]);
 }
 
 static bool plan_on(qblk_op *op)
@@ -420,7 +424,8 @@ static void tell_left(qblk_op *op)
 }
 
 /* That the device is gone: it is not there, and nobody uses its uppermost node. That may still be
- * found as a disk of its own, and a disk of the old name may be another one. */
+ * found as a disk of its own, and a disk of the old name may be another one. Without its mark it was
+ * never to go, or undoing has begun. */
 static bool is_seen_done(const qblk_op *op)
 {
     const struct journal_nodes *old = &op->journal.old_nodes;
@@ -428,7 +433,8 @@ static bool is_seen_done(const qblk_op *op)
     qblk_user user;
 
     return op->journal.op != NULL && !can_go_on(op) &&
-           (node < 0 || qblk_graph_user(op->graph, node, 0, &user) == 0);
+           (node < 0 || (old_has_mark(op, old->v[0]) &&
+                         qblk_graph_user(op->graph, node, 0, &user) == 0));
 }
 
 const struct op_kind op_detach = {

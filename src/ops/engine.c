@@ -167,7 +167,7 @@ static bool is_left_out(const struct engine *engine, const struct step *step)
     case STEP_DISMISS:
         return engine->main.is_gone;
     case STEP_SURVEY:
-        return engine->n_doubts == 0;
+        return !engine->is_in_doubt;
     case STEP_START:
         return step->command == NULL;
     case STEP_THAW:

@@ -68,7 +68,7 @@ struct step {
     size_t retires;       /* with this done, step number retires - 1 needs no undo any more; or 0 */
     bool if_completed;    /* only if the main job completed */
     bool keeps_job;       /* CREATE: the job stays, as a proof of what it made; undo dismisses it */
-    bool is_quiet;        /* CLEAN: that it fails is no news */
+    bool is_quiet;        /* CLEAN, and any that is undone: that it fails is no news */
     bool in_spite;        /* CLEAN: sent though the operation is to be cancelled */
     bool is_optional;     /* FREEZE: if it fails, the operation goes on without */
     bool is_unlinked;
@@ -114,7 +114,7 @@ struct engine {
     bool has_come;         /* what it asked for; or it will not come, for the reason that follows */
     qblk_error no_come;
     bool is_time;          /* it has been waited for long enough */
-    size_t n_doubts;       /* nodes that could not be removed, or are not there */
+    bool is_in_doubt;      /* some node could not be removed, or is not there */
     char scratch[160];     /* the text of a job verb given out last */
     void *arg;             /* for the checks */
 };

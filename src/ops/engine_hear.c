@@ -38,7 +38,7 @@ static void reply_undo(struct engine *engine, const char *reply, const qblk_erro
     const struct step *step = &engine->steps[engine->at - 1];
     qblk_error mine;
 
-    if (engine_judge(reply, error, &mine) < 0 && step->kind != STEP_START)
+    if (engine_judge(reply, error, &mine) < 0 && step->kind != STEP_START && !step->is_quiet)
         engine_note(engine, "could not undo \"%s\": %s", step->name, mine.text);
     engine->phase = PHASE_IDLE;
     engine->at--;
@@ -119,7 +119,7 @@ static void reply_forward(struct engine *engine, const char *reply, const qblk_e
         break;
     case STEP_CLEAN:
         if (r < 0 && step->node != NULL) {
-            engine->n_doubts++;
+            engine->is_in_doubt = true;
             engine_note(engine, "node %s could not be removed: %s", step->node, mine.text);
         } else if (r < 0 && !step->is_quiet) {
             engine_note(engine, "%s: %s%s%s", step->name, mine.text,

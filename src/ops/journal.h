@@ -24,8 +24,8 @@
  *   keys        op      pull | copy | swap | backup | commit | snapshot | detach
  *               disk    the disk as it was named
  *               intent  finish | pivot | keep; of a commit below the disk's top: merge
- *               old     nodes that a pull, a pivot or a detach makes useless, comma-separated, in the order
- *                       in which they can be removed
+ *               old     nodes that a pull, a commit, a pivot or a detach makes useless, comma-separated,
+ *                       in the order in which they can be removed; each is marked (old.c)
  *               base    commit: the node that takes the data
  *               bitmaps move: those of the images above are carried on to where a pivot goes
  *               file    file that the operation makes: removed if it fails
@@ -52,14 +52,11 @@
  *                 operations keep such a proof from before the file is there until after it has gone
  *   with          only if the record of that operation, if there is one, names this one as well
  *   ended         not against the main job, if that is there and has not completed
- *   old           removed only if the main job is seen to have completed, or the mark of its end is
- *                 there; of a copy or commit that pivots only if the disk is where it was to go; of a
- *                 detach only once no device has the disk. That
- *                 nobody uses them is seen to by QEMU, which refuses to remove a node in use; so a
- *                 forged record together with a forged mark can remove idle nodes, which whoever can write
- *                 both can do as well. Nothing tells the images of a chain that was pulled from idle
- *                 nodes of anybody: they are the user's, have the user's names, and are used by nobody.
- *                 Not removed are nodes named after an operation that is open, and journals
+ *   old           removed only if the node itself is marked as this operation's, and the main job is seen
+ *                 to have completed, or the mark of its end is there; of a copy or commit that pivots only
+ *                 if the disk is where it was to go; of a detach only once no device has the disk. That
+ *                 nobody uses them is seen to by QEMU, which refuses to remove a node in use. Not removed
+ *                 are nodes named after an operation that is open, and journals
  *   bitmaps       only ever adds a bitmap, or bits to one: at worst a backup reads too much
  *   added         such a bitmap is removed only by an undoing, while the main job is there, from the node
  *                 that it writes to, and only if it records, is persistent, and the disk's top image has

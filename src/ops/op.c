@@ -41,6 +41,7 @@ void op_name(qblk_op *op)
         { op->names.job, op->kind->name },
         { op->names.journal, "journal" },
         { op->names.filter, "filter" },
+        { op->names.old, "old" },
     };
 
     for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++)

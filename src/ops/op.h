@@ -18,6 +18,7 @@ struct op_names {
     char job[OP_NAME_MAX];     /* that of its kind: .pull .copy .backup ... */
     char journal[OP_NAME_MAX]; /* .journal */
     char filter[OP_NAME_MAX];  /* .filter */
+    char old[OP_NAME_MAX];     /* .old: a bitmap */
 };
 
 /* The second target of an operation has names that end in .1, and so on. */
@@ -268,25 +269,14 @@ int plan_check_hazard(qblk_op *op, const char *doing, qblk_error *error);
 struct step *plan_step(qblk_op *op, enum step_kind kind, const char *name);
 /* Whether the entry of query-block is that of the disk. */
 bool plan_is_disk(const struct qapi_block_info *info, const qblk_disk *disk);
-/* Two steps: the journal node, and the record as it stands in op->journal with that intent. */
+/* Steps: the journal node, the marks on the old nodes, and the record as it stands in op->journal with
+ * that intent. */
 int plan_open_journal(qblk_op *op, const char *intent, qblk_error *error);
 /* A step that records that the main job has ended well and only cleaning is left. */
 struct step *plan_end_journal(qblk_op *op);
 /* The last steps: the journal goes; and if something could not be removed, what is left is seen. */
 void plan_close_journal(qblk_op *op);
-/* A step that sees, if a node could not be removed, which of those are there at all. */
-void plan_survey(qblk_op *op);
 void plan_dismiss(qblk_op *op);
-/* A step that removes a node; that it cannot go is only a note. */
-void plan_delete(qblk_op *op, const char *node);
-/* Puts the nodes of the images below into, down to above stop, that nothing but the chain uses into
- * the journal's list of old nodes; to be called before the journal is opened. */
-int plan_list_pulled(qblk_op *op, int into, int stop, qblk_error *error);
-/* Steps that remove the journal's old nodes. */
-void plan_delete_old(qblk_op *op);
-/* The same for an image that is replaced: whatever uses it now moves on with it, and so does not
- * count. */
-int plan_list_replaced(qblk_op *op, int node, int stop, qblk_error *error);
 /* A step that ends the READY main job as op->ending says. */
 void plan_end_job(qblk_op *op);
 /* A step that sees, after a pivot, that the disk uses op->landing. */
@@ -298,6 +288,28 @@ enum qapi_blockdev_on_error plan_on_error(const char *word); /* NULL: the defaul
 const char *plan_legacy_device(const qblk_op *op);
 /* A step that adds the node, and removes it again if undone. */
 struct step *plan_add(qblk_op *op, const char *name, const struct qapi_blockdev_options *options);
+
+/* old.c: the nodes that an operation makes useless, and the mark that says so on each. */
+/* Puts the nodes of the images below into, down to above stop, that nothing but the chain uses into
+ * the journal's list of old nodes; to be called before the journal is opened. */
+int plan_list_pulled(qblk_op *op, int into, int stop, qblk_error *error);
+/* The same for an image that is replaced: whatever uses it now moves on with it, and so does not
+ * count. */
+int plan_list_replaced(qblk_op *op, int node, int stop, qblk_error *error);
+/* A step for each that marks it: before the record is written, so that with it they are all there. */
+void old_plan_marks(qblk_op *op);
+/* Whether that node is marked, as of when the journal was read, or else the graph. */
+bool old_has_mark(const qblk_op *op, const char *node);
+/* Taken up, or over a new connection: steps whose undo takes off whatever marks there are. */
+void old_plan_marked(qblk_op *op);
+/* Steps that remove them, of an operation that is taken up only those with the mark; or that take the
+ * marks off, as the nodes are to stay. */
+void plan_delete_old(qblk_op *op);
+void plan_keep_old(qblk_op *op);
+/* A step that removes a node; that it cannot go is only a note. */
+struct step *plan_delete(qblk_op *op, const char *node);
+/* A step that sees, if a node could not be removed, which of those are there at all. */
+void plan_survey(qblk_op *op);
 
 /* busy.c: refuses with QBLK_E_BUSY, naming who is in the way and what frees the disk. */
 /* Jobs on the disk's nodes from the uppermost, or that one, down to above stop (-1: all), and on

@@ -138,6 +138,7 @@ int plan_open_journal(qblk_op *op, const char *intent, qblk_error *error)
     step = plan_step(op, STEP_CALL, "open the journal");
     step_command(&op->engine, step, &qapi_cmd_blockdev_add, &node);
     step_undo(&op->engine, step, &qapi_cmd_blockdev_del, &del);
+    old_plan_marks(op);
     record_step(op);
     return 0;
 }
@@ -155,39 +156,6 @@ struct step *plan_end_journal(qblk_op *op)
     return step;
 }
 
-/* Which of the nodes that could not be removed are there at all: those that QEMU had opened by
- * itself went with their parents. */
-static int survey(void *arg, struct engine *engine, const char *reply, qblk_error *error)
-{
-    struct qapi_x_dbg_block_graph graph;
-    int r = codec_reply(&qapi_cmd_x_debug_query_block_graph, reply, &graph, error);
-
-    (void)arg;
-    if (r < 0)
-        return r;
-    for (size_t i = 0; i < engine->n; i++) {
-        const char *node = engine->steps[i].node;
-        bool is_there = false;
-
-        if (node == NULL)
-            continue;
-        for (size_t k = 0; k < graph.nodes.n; k++)
-            is_there = is_there || strcmp(graph.nodes.v[k].name, node) == 0;
-        if (!is_there)
-            engine_unnote(engine, node);
-    }
-    codec_reply_clear(&qapi_cmd_x_debug_query_block_graph, &graph);
-    return 0;
-}
-
-void plan_survey(qblk_op *op)
-{
-    struct step *step = plan_step(op, STEP_SURVEY, "see which nodes are left");
-
-    step->check = survey;
-    step_command(&op->engine, step, &qapi_cmd_x_debug_query_block_graph, NULL);
-}
-
 void plan_close_journal(qblk_op *op)
 {
     struct qapi_blockdev_del_args del = { .node_name = op->names.journal };
@@ -203,77 +171,6 @@ void plan_dismiss(qblk_op *op)
     struct step *step = plan_step(op, STEP_DISMISS, "dismiss the job");
 
     step_command(&op->engine, step, &qapi_cmd_job_dismiss, &args);
-}
-
-void plan_delete(qblk_op *op, const char *node)
-{
-    struct qapi_blockdev_del_args del = { .node_name = node };
-    AUTO_FREE char *name = mem_printf("remove node %s", node);
-    struct step *step = plan_step(op, STEP_CLEAN, name != NULL ? name : "remove a node");
-
-    step_command(&op->engine, step, &qapi_cmd_blockdev_del, &del);
-    step->node = mem_strdup(node);
-}
-
-/* Adds what goes with the images from node down to above stop; list holds what goes already. */
-static int list_below(qblk_op *op, int *list, int room, int n, int node, int stop,
-                      qblk_error *error)
-{
-    struct journal *journal = &op->journal;
-
-    for (int image = node; image >= 0 && image != stop;
-         image = graph_backing_image(op->graph, image)) {
-        int before = n;
-
-        (void)graph_deletable(op->graph, image, list, room, &n);
-        for (int i = before; i < n; i++) {
-            if (journal_add(&journal->old_nodes, qblk_graph_node(op->graph, list[i])->name) < 0)
-                return err_nomem(error);
-        }
-        /* An image that stays keeps all below it. */
-        if (n == before && qblk_graph_node(op->graph, image)->name[0] != '#')
-            break;
-    }
-    return 0;
-}
-
-int plan_list_pulled(qblk_op *op, int into, int stop, qblk_error *error)
-{
-    int room = qblk_graph_node_count(op->graph);
-    AUTO_FREE int *list = mem_zalloc(((size_t)room + 1) * sizeof(*list));
-
-    if (list == NULL)
-        return err_nomem(error);
-    /* The image that takes their data lets go of them, so it does not count as their user. */
-    list[0] = into;
-    return list_below(op, list, room, 1, graph_backing_image(op->graph, into), stop, error);
-}
-
-int plan_list_replaced(qblk_op *op, int node, int stop, qblk_error *error)
-{
-    int room = qblk_graph_node_count(op->graph), n = 0;
-    AUTO_FREE int *list = mem_zalloc(((size_t)room + 1) * sizeof(*list));
-    const qblk_node *image = qblk_graph_node(op->graph, node);
-    struct journal *journal = &op->journal;
-
-    if (list == NULL)
-        return err_nomem(error);
-    list[n++] = node;
-    if (image->file >= 0)
-        (void)graph_deletable(op->graph, image->file, list, room, &n);
-    for (int i = 0; i < n; i++) {
-        const char *name = qblk_graph_node(op->graph, list[i])->name;
-
-        if (name[0] != '#' && journal_add(&journal->old_nodes, name) < 0)
-            return err_nomem(error);
-    }
-    return list_below(op, list, room, n, graph_backing_image(op->graph, node), stop, error);
-}
-
-void plan_delete_old(qblk_op *op)
-{
-    for (size_t i = 0; i < op->journal.old_nodes.n; i++)
-        plan_delete(op, op->journal.old_nodes.v[i]);
 }
 
 /* ---- the end of a READY job ----------------------------------------------------------------- */

@@ -78,33 +78,6 @@ static void plan_rest(qblk_op *op, const qblk_job_info *job)
 
 /* ---- reading the journal --------------------------------------------------------------------- */
 
-/* Nodes of other operations that are open, and the journals of any, are not what a pull or a pivot
- * has made useless, whatever a record says. */
-static void spare_others(qblk_op *op)
-{
-    struct journal_nodes *old = &op->journal.old_nodes;
-    size_t n = 0;
-
-    for (size_t i = 0; i < old->n; i++) {
-        char id[9], journal[OP_NAME_MAX];
-        const char *role = str_our_name(old->v[i], id);
-        bool is_others = role != NULL && strcmp(role, "journal") == 0;
-
-        if (role != NULL && strcmp(id, op->id) != 0) {
-            (void)snprintf(journal, sizeof(journal), "qblk.%s.journal", id);
-            is_others = is_others || remains_find_node(op->nodes, journal) != NULL;
-        }
-        if (is_others) {
-            engine_note(&op->engine, "node %s is left alone: the record of operation %s calls it useless, "
-                        "but it belongs to an operation that is open", old->v[i], op->id);
-            free(old->v[i]);
-        } else {
-            old->v[n++] = old->v[i];
-        }
-    }
-    old->n = n;
-}
-
 static int take_record(qblk_op *op, char *const *names, size_t n, qblk_error *error)
 {
     int r = record_take(op, names, n, error);
@@ -122,7 +95,6 @@ static int take_record(qblk_op *op, char *const *names, size_t n, qblk_error *er
         op->ending = QBLK_END_PIVOT;
     if (op->how == QBLK_RESUME_UNDO && op->ending == QBLK_END_KEEP)
         op->ending = QBLK_END_FINISH; /* it is cancelled before that */
-    spare_others(op);
     return guest_read_record(op, op->journal.agent, error);
 }
 

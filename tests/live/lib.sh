@@ -416,7 +416,7 @@ wait_said() {
         fail "$1 never says $2"
 }
 
-# nothing_left: no job, and no node of an operation that nobody uses
+# nothing_left: no job, no mark on a node, and no node of an operation that nobody uses
 nothing_left() {
     "$rawqmp" "$dir/m1" strays >strays || fail "cannot read the graph"
     [ ! -s strays ] || fail "left behind: $(tr '\n' ' ' <strays)"

@@ -6,7 +6,7 @@
  *   rawqmp SOCKET shape LINE... the same with sizes, limits and counts of bitmaps, without what is drawn
  *                               by lot, in an order of its own; then what hmp would print
  *   rawqmp SOCKET chart         the edges, each node named by its file and driver, whatever its name
- *   rawqmp SOCKET strays        jobs, and nodes named qblk.* that no device or export uses
+ *   rawqmp SOCKET strays        jobs, bitmaps named qblk.*, and such nodes that no device or export uses
  *   rawqmp SOCKET events        prints "listening", then each event: NAME JOB STATUS ERROR
  *   rawqmp SOCKET quit          says quit, and returns once the monitor is closed
  *   rawqmp SOCKET hold          prints "connected" and keeps the monitor until its input ends
@@ -481,13 +481,25 @@ static void print_chart(void) {
     json_decref(graph);
 }
 
+static void print_marks(void) {
+    json_t *nodes = ask_nodes(), *node, *bitmap;
+    size_t i, k;
+
+    json_array_foreach(nodes, i, node)
+        json_array_foreach(json_object_get(node, "dirty-bitmaps"), k, bitmap)
+            if (!strncmp(text_of(bitmap, "name"), "qblk.", 5))
+                printf("bitmap %s %s\n", text_of(node, "node-name"), text_of(bitmap, "name"));
+    json_decref(nodes);
+}
+
 /* Marks what can be reached from the backends of devices and exports, then names the rest. */
 static void print_strays(void) {
     json_t *graph, *item, *edge;
     size_t i, k;
     bool grown = true;
 
-    (void)print_jobs();
+    if (!print_jobs())
+        print_marks();
     graph = ask_graph();
     json_array_foreach(json_object_get(graph, "nodes"), i, item)
         if (!strcmp(text_of(item, "type"), "block-backend"))

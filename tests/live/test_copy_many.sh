@@ -48,10 +48,10 @@ together() {
     nothing_left
     # Nothing is made before all journals are open, none ends before all are ready, and no journal
     # is closed before all are over.
-    grep -oE '"execute":"[a-z-]*"(,"arguments":\{"(driver":"null-co|id":"qblk[^"]*create-file|node-name":"qblk.[0-9a-f]*.journal))?' err |
+    grep -oE '"execute":"[a-z-]*"(,"arguments":\{"(driver":"null-co|node":"qblk[^"]*journal|id":"qblk[^"]*create-file|node-name":"qblk.[0-9a-f]*.journal))?' err |
         cut -d'"' -f4,8 >commands
     awk -v end="$3" '
-        /^block-dirty-bitmap-add/ && !made { opened++ }
+        /^block-dirty-bitmap-add"node/ && !made { opened++ }
         /^blockdev-create/ { made++; if (opened < 2) exit 1 }
         $0 ~ "^" end "\"?" { ended++; last = NR; if (ended == 1) first = NR }
         END { exit !(ended == 2 && last == first + 1 && opened == 2) }' commands ||

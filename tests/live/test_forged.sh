@@ -156,7 +156,7 @@ claimed() {
     *)
         q 0 recover
         said out "^recovered $disk: completed\$"
-        [ "$1" = drive ] || said err 'node mid could not be removed: .*busy'
+        [ "$1" = drive ] || said err 'node mid is left alone: .* nothing on the node itself says so'
         job_is_there
         left_alone --undo
         outcome='nothing to recover'
@@ -203,6 +203,14 @@ run_test "a forged record removes no file" forged \
     "op=backup disk=vd0 intent=finish file=DIR/precious"
 run_test "a forged record removes no node in use" forged \
     "op=pull disk=vd0 intent=finish old=top,mid,base" ended
-run_test "a forged record removes no idle node" forged \
+run_test "a forged record of a copy removes no idle node" forged \
     "op=copy disk=vd0 intent=pivot old=spare" ended
+run_test "a forged record of a pull removes no idle node" forged \
+    "op=pull disk=vd0 intent=finish old=spare" ended
+run_test "a forged record of a commit removes no idle node" forged \
+    "op=commit disk=vd0 base=base intent=merge old=spare" ended
+run_test "a forged record of a detach unplugs nothing" forged \
+    "op=detach disk=vd0 intent=finish old=top,top-file"
+run_test "a forged record of a detach removes no idle node" forged \
+    "op=detach disk=vd9 intent=finish old=spare"
 finish

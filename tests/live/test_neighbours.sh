@@ -77,6 +77,30 @@ while_concluded() {
     same top.qcow2 qcow2
 }
 
+# Nothing that an operation sends waits for the I/O of other disks: their storage may not answer.
+while_stalled() {
+    make_chain
+    truncate -s 8M far.raw
+    serve "$dir/m3" --blockdev "file,node-name=far,filename=$dir/far.raw" \
+        --nbd-server "addr.type=unix,addr.path=$dir/far.nbd" \
+        --export nbd,id=far,node-name=far,name=far,writable=on
+    start_blockdev -blockdev "nbd,node-name=far,server.type=unix,server.path=$dir/far.nbd,export=far" \
+        -device virtio-blk-pci,id=far,drive=far
+    kill -STOP "$server_pid"
+    hmp 'qemu-io -d /machine/peripheral/far/virtio-backend "aio_write -P 1 0 64k"'
+    case $1 in
+    pull) q 0 --json pull vd0 ;;
+    copy) q 0 --json copy vd0 "$dir/copy.qcow2" ;;
+    esac
+    kill -CONT "$server_pid"
+    nothing_left
+    stop_qemu
+    end_daemon "$server_pid" "$dir/m3"
+}
+
+for kind in pull copy; do
+    run_test "a $kind while the storage of another disk does not answer" while_stalled "$kind"
+done
 for kind in pull copy backup; do
     run_test "a second disk while a $kind is under way" while_running "$kind"
     run_test "a second disk while the job of a $kind waits to be dismissed" while_concluded "$kind"

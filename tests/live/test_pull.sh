@@ -54,6 +54,28 @@ with_writes() {
     same top.qcow2 qcow2
 }
 
+# What somebody has come to use meanwhile stays as it was, and so does what that lies on.
+used_meanwhile() {
+    make_long_chain
+    start_blockdev
+    q_start --json pull vd0 --speed 1M
+    wait_job pull running
+    raw '{"execute": "nbd-server-start", "arguments": {"addr": {"type": "unix",
+          "data": {"path": "'"$dir"'/nbd"}}}}' \
+        '{"execute": "block-export-add", "arguments": {"type": "nbd", "id": "ex", "node-name": "mid"}}' \
+        '{"execute": "block-job-set-speed", "arguments": {"device": "'"$job"'", "speed": 0}}' >/dev/null ||
+        fail "cannot export the image"
+    q_ended 0
+    result result completed
+    said out 'node mid could not be removed: '
+    chain_is top.qcow2
+    nothing_left
+    raw '{"execute": "query-named-block-nodes"}' >nodes
+    grep -q '"node-name":"base-file"' nodes || fail "what the image lies on is gone"
+    stop_qemu
+    same top.qcow2 qcow2
+}
+
 # base <- mid <- top <- over <- last <- new: enough for two jobs at once
 make_tall_chain() {
     make_long_chain
@@ -251,6 +273,7 @@ for world in blockdev drive; do
     run_test "a commit below a pull, $world" commit_below "$world"
     run_test "a pull with a bottom above a commit, $world" pull_above "$world"
 done
+run_test "an image that somebody has come to use stays" used_meanwhile
 run_test "pulls that make no sense are refused" refusals
 run_test "a base may be given by its depth" by_depth
 run_test "a pull with nothing to do changes nothing" nothing_to_pull

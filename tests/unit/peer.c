@@ -322,6 +322,10 @@ char *peer_state(const struct peer *peer)
         ck_assert_int_ge(asprintf(&lines.v[lines.n++], "node %s %s %s file=%s backing=%s",
                                   node->name, node->driver, node->file, node->child,
                                   node->backing), 0);
+        /* Those of a journal are the operation's business. */
+        for (size_t k = 0; k < node->n_bitmaps && strstr(node->name, ".journal") == NULL; k++)
+            ck_assert_int_ge(asprintf(&lines.v[lines.n++], "bitmap %s %s", node->name,
+                                      node->bitmaps[k]), 0);
     }
     for (size_t i = 0; i < peer->n_jobs; i++)
         ck_assert_int_ge(asprintf(&lines.v[lines.n++], "job %s %s", peer->jobs[i].id,

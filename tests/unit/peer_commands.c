@@ -88,6 +88,20 @@ static const char *do_bitmap(struct peer *peer, json_t *args)
     return NULL;
 }
 
+static const char *undo_bitmap(struct peer *peer, json_t *args)
+{
+    struct peer_node *node = peer_node(peer, peer_text_of(args, "node"));
+
+    for (size_t i = 0; node != NULL && i < node->n_bitmaps; i++) {
+        if (strcmp(node->bitmaps[i], peer_text_of(args, "name")) == 0) {
+            free(node->bitmaps[i]);
+            node->bitmaps[i] = node->bitmaps[--node->n_bitmaps];
+            return NULL;
+        }
+    }
+    return "Dirty bitmap not found";
+}
+
 /* Everybody who used the node uses the overlay then. */
 static const char *do_snapshot(struct peer *peer, json_t *args)
 {
@@ -110,21 +124,30 @@ static const char *do_snapshot(struct peer *peer, json_t *args)
     return NULL;
 }
 
-/* Those that the client sends here cannot fail half-way: names were just made. */
+/* Those that the client sends here cannot fail half-way: names were just made, or just seen. */
 static const char *do_transaction(struct peer *peer, json_t *args)
 {
+    bool is_snapshot = false;
     json_t *action;
     size_t i;
 
     json_array_foreach (json_object_get(args, "actions"), i, action) {
+        const char *type = peer_text_of(action, "type"), *why;
         json_t *data = json_object_get(action, "data");
-        const char *why = strcmp(peer_text_of(action, "type"), "blockdev-snapshot") == 0
-                              ? do_snapshot(peer, data) : do_bitmap(peer, data);
 
+        if (strcmp(type, "blockdev-snapshot") == 0) {
+            is_snapshot = true;
+            why = do_snapshot(peer, data);
+        } else if (strcmp(type, "block-dirty-bitmap-remove") == 0) {
+            why = undo_bitmap(peer, data);
+        } else {
+            why = do_bitmap(peer, data);
+        }
         if (why != NULL)
             return why;
     }
-    peer->n_started++;
+    if (is_snapshot)
+        peer->n_started++;
     return NULL;
 }
 
@@ -338,6 +361,8 @@ const char *peer_carry_out(struct peer *peer, const char *name, json_t *args, ch
         return do_del(peer, args);
     else if (strcmp(name, "block-dirty-bitmap-add") == 0)
         return do_bitmap(peer, args);
+    else if (strcmp(name, "block-dirty-bitmap-remove") == 0)
+        return undo_bitmap(peer, args);
     else if (strcmp(name, "transaction") == 0)
         return do_transaction(peer, args);
     else if (strcmp(name, "blockdev-create") == 0)

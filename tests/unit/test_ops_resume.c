@@ -348,6 +348,20 @@ static void forge(const char *record, bool has_ended)
         node->bitmaps[node->n_bitmaps++] = strdup("qblk1 ended");
 }
 
+/* Forges what an operation of that record would have put on its old nodes, too. */
+static void forge_marks(const char *nodes)
+{
+    char names[200], *save = NULL;
+
+    (void)snprintf(names, sizeof(names), "%s", nodes);
+    for (char *name = strtok_r(names, ",", &save); name != NULL; name = strtok_r(NULL, ",", &save)) {
+        struct peer_node *node = peer_node(&peer, name);
+
+        ck_assert_msg(node != NULL, "no node %s", name);
+        node->bitmaps[node->n_bitmaps++] = strdup("qblk.0badf00d.old");
+    }
+}
+
 static void unforge(void)
 {
     struct peer_node *node = &peer.nodes[--peer.n_nodes];
@@ -427,12 +441,18 @@ static void make(const char *name)
 }
 
 /* What a forged record names: nodes that nobody uses (spare), nodes in use, a file. DIR is filled
- * in. With a forged mark of the end as well, a pull's idle nodes would go: see journal.h. */
+ * in. Idle nodes would go if they were marked as well. */
 static const struct {
     const char *record;
     bool has_ended;
 } forged[] = {
     { "op=pull disk=vd0 intent=finish old=top,top-file,mid,base-file", true },
+    { "op=pull disk=vd0 intent=finish old=spare,spare-file", true },
+    { "op=commit disk=vd0 base=base intent=merge old=spare,spare-file", true },
+    { "op=commit disk=vd0 base=top intent=pivot old=spare,spare-file", true },
+    { "op=detach disk=nonesuch intent=finish old=spare,spare-file", false },
+    { "op=detach disk=vd0 intent=finish old=top,top-file", false },
+    { "op=detach disk=vd0 intent=finish old=spare,spare-file", true },
     { "op=copy disk=vd0 intent=pivot old=spare,spare-file", true },
     { "op=copy disk=nonesuch intent=pivot old=spare", true },
     { "op=copy disk=vd0 intent=finish old=spare file=DIR/precious", true },
@@ -478,16 +498,19 @@ END_TEST
  * to be removed may have got another user. */
 static const struct {
     const char *disk, *root; /* recorded; what device vd0 uses now */
+    bool is_unmarked;
     qblk_fate fate;
     qblk_result result;
     size_t n_asked, n_nodes; /* left, the journal and a new disk's apart */
 } unplugged[] = {
-    { "vd0", "top", QBLK_FATE_GO_ON, QBLK_RESULT_COMPLETED, 1, 0 },
-    { "vd0", "", QBLK_FATE_CLEAN, QBLK_RESULT_COMPLETED, 0, 0 },
-    { "top", "top", QBLK_FATE_GO_ON, QBLK_RESULT_COMPLETED, 1, 0 },
-    { "top", "", QBLK_FATE_CLEAN, QBLK_RESULT_COMPLETED, 0, 0 },
-    { "vd0", "new", QBLK_FATE_CLEAN, QBLK_RESULT_COMPLETED, 0, 0 },
-    { "vd0", "above", QBLK_FATE_UNDO, QBLK_RESULT_UNDONE, 0, 6 },
+    { "vd0", "top", false, QBLK_FATE_GO_ON, QBLK_RESULT_COMPLETED, 1, 0 },
+    { "vd0", "", false, QBLK_FATE_CLEAN, QBLK_RESULT_COMPLETED, 0, 0 },
+    { "top", "top", false, QBLK_FATE_GO_ON, QBLK_RESULT_COMPLETED, 1, 0 },
+    { "top", "", false, QBLK_FATE_CLEAN, QBLK_RESULT_COMPLETED, 0, 0 },
+    { "vd0", "new", false, QBLK_FATE_CLEAN, QBLK_RESULT_COMPLETED, 0, 0 },
+    { "vd0", "above", false, QBLK_FATE_UNDO, QBLK_RESULT_UNDONE, 0, 6 },
+    { "vd0", "top", true, QBLK_FATE_UNDO, QBLK_RESULT_UNDONE, 0, 6 },
+    { "vd0", "", true, QBLK_FATE_UNDO, QBLK_RESULT_UNDONE, 0, 6 },
 };
 
 START_TEST(only_the_disk_that_was_to_go_is_unplugged)
@@ -505,6 +528,8 @@ START_TEST(only_the_disk_that_was_to_go_is_unplugged)
     (void)snprintf(record, sizeof(record), "qblk1 1/1 op=detach disk=%s intent=finish "
                    "old=top,top-file,mid,mid-file,base,base-file", unplugged[_i].disk);
     forge(record, false);
+    if (!unplugged[_i].is_unmarked)
+        forge_marks("top,top-file,mid,mid-file,base,base-file");
     resume("0badf00d", QBLK_RESUME_INTENT);
     ck_assert_msg(foretold == unplugged[_i].fate, "%s", qblk_fate_name(foretold));
     ck_assert_msg(recorder.result == unplugged[_i].result, "%s: %s",
@@ -525,6 +550,7 @@ START_TEST(a_commit_that_never_began_is_not_taken_for_a_pivot)
     (void)snprintf(peer.exported, sizeof(peer.exported), "base");
     before = peer_state(&peer);
     forge("qblk1 1/1 op=commit disk=top base=base intent=pivot old=top,top-file,mid,mid-file", _i == 1);
+    forge_marks("top,top-file,mid,mid-file");
     resume("0badf00d", QBLK_RESUME_INTENT);
     after = peer_state(&peer);
     if (_i == 1) { /* the mark of the end does */

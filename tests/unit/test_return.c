@@ -691,7 +691,7 @@ START_TEST(a_device_on_another_node_is_not_taken_for_gone)
     size_t all_nodes = peer.n_nodes;
 
     ends = 1;
-    peer.hang_up_at = 9;
+    peer.hang_up_at = 9 + peer.n_nodes; /* device_del */
     peer.hang_up_after = true;
     while_away = plug_another;
     start(find("detach"));
@@ -704,6 +704,23 @@ START_TEST(a_device_on_another_node_is_not_taken_for_gone)
 }
 END_TEST
 
+/* What is marked cannot be seen then, nor what is recorded. */
+START_TEST(an_unplug_goes_on_where_nodes_cannot_be_asked_for)
+{
+    ends = 1;
+    peer.is_holding = true;
+    (void)peer_add_job(&peer, "theirs", "stream", "running");
+    peer.hang_up_at = 8 + (size_t)_i;
+    peer.hang_up_after = true;
+    start(find("detach"));
+    ck_assert(run());
+    ck_assert_msg(recorder.result == QBLK_RESULT_COMPLETED, "cut at %d: %s: %s", 8 + _i,
+                  qblk_result_name(recorder.result), recorder.error.text);
+    ck_assert_str_eq(recorder.notes, "");
+    ck_assert_uint_eq(peer.n_nodes, 0);
+}
+END_TEST
+
 /* ---- an unplug that an earlier client has begun ---------------------------------------------- */
 
 /* Leaves a detach in its middle, the journal written and the guest asked; its id is in recorder.operation. */
@@ -711,7 +728,7 @@ static void leave_detach(void)
 {
     ends = 1;
     recorder.act_call = CALL_STEP;
-    recorder.act_at = 3;
+    recorder.act_at = 3 + (int)peer.n_nodes; /* device_del */
     recorder.act = qblk_op_leave;
     peer.unplug_after = 9;
     start_detach();
@@ -798,6 +815,7 @@ int main(void)
     tcase_add_test(tcase, what_went_wrong_past_the_end_is_not_forgotten);
     tcase_add_test(tcase, a_guest_that_refused_is_not_asked_for_long);
     tcase_add_test(tcase, a_device_on_another_node_is_not_taken_for_gone);
+    tcase_add_loop_test(tcase, an_unplug_goes_on_where_nodes_cannot_be_asked_for, 0, 12);
     tcase_add_loop_test(tcase, an_unplug_taken_up_is_taken_up_again, 0, 2);
     suite_add_tcase(suite, tcase);
     runner = srunner_create(suite);
