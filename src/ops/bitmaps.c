@@ -82,7 +82,9 @@ static void note_image(qblk_op *op, int top, int image)
             note_lost(op, image, &bitmap, why_not(&bitmap));
         else if (!find(op->graph, top, bitmap.name, &above))
             note_lost(op, image, &bitmap, "the disk's top image has none of this name");
-        else if (!reaches(op->graph, top, image, bitmap.name) && bitmaps_counts(&above))
+        else if (!bitmaps_counts(&above))
+            note_lost(op, image, &bitmap, "that of the disk's top image is of no use");
+        else if (!reaches(op->graph, top, image, bitmap.name))
             note_lost(op, image, &bitmap, "an image above has none of this name that is of use");
     }
 }

@@ -344,6 +344,12 @@ refusals() {
     [ "$?" = 4 ] || fail "--timeout did not end it with 4"
     said err 'nowhere/? is not there: it is waited for'
     said out 'nowhere/m0 awaited'
+    "$qblk" watch "" >out 2>err
+    [ "$?" = 2 ] || fail "watch of nothing did not end with 2"
+    said err "'' cannot be a socket"
+    "$qblk" watch "$(printf '%0120d' 0)" >out 2>err
+    [ "$?" = 2 ] || fail "watch of a long path did not end with 2"
+    said err 'cannot be a socket: its path has 1 to 107 bytes; make a symbolic link'
 }
 
 run_test "watch one QEMU" of_one

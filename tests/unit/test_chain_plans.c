@@ -117,6 +117,8 @@ static const struct plan_case cases[] = {
       .has_not = "merge", .says = "bitmap b of node base is not carried on: an image above" },
     { .name = "pull with one that is not in the top image", .bitmaps = { NULL, BITMAP("b", GOOD) },
       .has_not = "merge", .says = "bitmap b of node mid is not carried on: the disk's top image" },
+    { .name = "pull with one that stopped at the top", .bitmaps = { BITMAP("b", STOPPED), BITMAP("b", GOOD) },
+      .has_not = "transaction", .says = "bitmap b of node mid is not carried on: that of the disk's top image" },
     { .name = "pull with one that stopped", .bitmaps = { BITMAP("b", GOOD), BITMAP("b", STOPPED) },
       .has_not = "merge", .says = "it is disabled and has missed writes" },
     { .name = "pull with a broken one", .bitmaps = { BITMAP("b", GOOD), BITMAP("b", BROKEN) },

@@ -101,7 +101,7 @@ static int apply(struct cli *cli, const struct opt_def *def, const char *value, 
     case OPT_LIMIT:
         r = parse_seconds(def->name, value, &ms, error);
         if (r == 0 && ms == 0 && def->kind == OPT_LIMIT)
-            r = usage_error(error, "--%s 0 would end before it began; leave it out for no limit",
+            r = usage_error(error, "--%s 0 would end before it began; leave it out for what is usual",
                             def->name);
         if (r == 0)
             memcpy(at, &ms, sizeof(ms));

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
+#include <sys/un.h>
 #include <unistd.h>
 
 #include "json.h"
@@ -11,6 +12,8 @@
 #include "report.h"
 #include "verbs.h"
 #include "watch.h"
+
+#define SOCKET_PATH_MAX ((int)sizeof(((struct sockaddr_un *)NULL)->sun_path) - 1)
 
 /* ---- sockets come and go --------------------------------------------------------------------- */
 
@@ -112,6 +115,14 @@ static int check_options(const struct cli *cli, qblk_error *error)
     if (cli->opt.socket != NULL && (cli->n_args > 0 || cli->opt.glob != NULL))
         return usage_error(error, "-s names the one socket to watch where no other is given: name '%.200s' "
                            "as an argument, beside the others", cli->opt.socket);
+    for (int i = 0; i < cli->n_args; i++) {
+        size_t len = strlen(cli->args[i]);
+
+        if (len == 0 || len > (size_t)SOCKET_PATH_MAX)
+            return usage_error(error, "'%.120s%s' cannot be a socket: its path has 1 to %d bytes; make a "
+                               "symbolic link to its directory and name it by that", cli->args[i],
+                               len > 120 ? "..." : "", SOCKET_PATH_MAX);
+    }
     return 0;
 }
 
