@@ -25,6 +25,7 @@ START_TEST(features_are_as_old_as_they_are)
         ck_assert_int_eq(json_array_append(list, entity), 0);
     ck_assert_int_eq(json_object_set_new(reply, "return", list), 0);
     text = json_dumps(reply, _i % 2 == 0 ? JSON_COMPACT : 0);
+    ck_assert_ptr_nonnull(text);
     ck_assert_msg(features_read(text, &features, &error) == 0, "%s", error.text);
     for (size_t i = 0; i < sizeof(known) / sizeof(known[0]); i++) {
         if (is_there(known[i].since))
