@@ -458,8 +458,10 @@ static bool is_new(uint64_t way)
 
     while (known[at] != 0 && known[at] != way)
         at = (at + 1) % MOST_KNOWN;
-    if (known[at] != 0 || n_known > MOST_KNOWN / 2)
+    if (known[at] != 0)
         return false;
+    if (n_known > MOST_KNOWN / 2)
+        abort(); /* rather than leave out ways in silence */
     known[at] = way;
     n_known++;
     return true;
