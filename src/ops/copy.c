@@ -90,11 +90,12 @@ static void plan_active(qblk_op *op)
 /* The images that the disk has left, or the target's nodes; drive-mirror's go by themselves. */
 static void plan_clean(qblk_op *op)
 {
-    if (op->ending == QBLK_END_PIVOT)
+    if (op->ending == QBLK_END_PIVOT) {
         plan_delete_old(op);
-    else
-        plan_keep_old(op);
-    if (op->ending != QBLK_END_PIVOT && !op->legacy)
+        return;
+    }
+    plan_keep_old(op);
+    if (!op->legacy)
         target_plan_removal(op, &op->to);
 }
 

@@ -213,52 +213,6 @@ static void believe(qblk_op *op)
 
 /* ---- what becomes of them -------------------------------------------------------------------- */
 
-/* Which of the nodes that could not be removed are there at all: those that QEMU had opened by
- * itself went with their parents. */
-static int survey(void *arg, struct engine *engine, const char *reply, qblk_error *error)
-{
-    struct qapi_x_dbg_block_graph graph;
-    int r = codec_reply(&qapi_cmd_x_debug_query_block_graph, reply, &graph, error);
-
-    (void)arg;
-    if (r < 0)
-        return r;
-    for (size_t i = 0; i < engine->n; i++) {
-        const char *node = engine->steps[i].node;
-        bool is_there = false;
-
-        if (node == NULL)
-            continue;
-        for (size_t k = 0; k < graph.nodes.n; k++)
-            is_there = is_there || strcmp(graph.nodes.v[k].name, node) == 0;
-        if (!is_there)
-            engine_unnote(engine, node);
-    }
-    codec_reply_clear(&qapi_cmd_x_debug_query_block_graph, &graph);
-    return 0;
-}
-
-void plan_survey(qblk_op *op)
-{
-    struct step *step = plan_step(op, STEP_SURVEY, "see which nodes are left");
-
-    step->check = survey;
-    step_command(&op->engine, step, &qapi_cmd_x_debug_query_block_graph, NULL);
-}
-
-struct step *plan_delete(qblk_op *op, const char *node)
-{
-    struct qapi_blockdev_del_args del = { .node_name = node };
-    AUTO_FREE char *name = mem_printf("remove node %s", node);
-    struct step *step = plan_step(op, STEP_CLEAN, name != NULL ? name : "remove a node");
-
-    step_command(&op->engine, step, &qapi_cmd_blockdev_del, &del);
-    step->node = mem_strdup(node);
-    if (step->node == NULL)
-        op->engine.failed_alloc = true;
-    return step;
-}
-
 void plan_delete_old(qblk_op *op)
 {
     const struct journal_nodes *old = &op->journal.old_nodes;

@@ -276,7 +276,11 @@ int plan_open_journal(qblk_op *op, const char *intent, qblk_error *error);
 struct step *plan_end_journal(qblk_op *op);
 /* The last steps: the journal goes; and if something could not be removed, what is left is seen. */
 void plan_close_journal(qblk_op *op);
+/* A step that sees, if a node could not be removed, which of those are there at all. */
+void plan_survey(qblk_op *op);
 void plan_dismiss(qblk_op *op);
+/* A step that removes a node; that it cannot go is only a note. */
+struct step *plan_delete(qblk_op *op, const char *node);
 /* A step that ends the READY main job as op->ending says. */
 void plan_end_job(qblk_op *op);
 /* A step that sees, after a pivot, that the disk uses op->landing. */
@@ -306,10 +310,6 @@ void old_plan_marked(qblk_op *op);
  * marks off, as the nodes are to stay. */
 void plan_delete_old(qblk_op *op);
 void plan_keep_old(qblk_op *op);
-/* A step that removes a node; that it cannot go is only a note. */
-struct step *plan_delete(qblk_op *op, const char *node);
-/* A step that sees, if a node could not be removed, which of those are there at all. */
-void plan_survey(qblk_op *op);
 
 /* busy.c: refuses with QBLK_E_BUSY, naming who is in the way and what frees the disk. */
 /* Jobs on the disk's nodes from the uppermost, or that one, down to above stop (-1: all), and on

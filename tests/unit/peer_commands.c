@@ -124,30 +124,21 @@ static const char *do_snapshot(struct peer *peer, json_t *args)
     return NULL;
 }
 
-/* Those that the client sends here cannot fail half-way: names were just made, or just seen. */
+/* Those that the client sends here cannot fail half-way: names were just made. */
 static const char *do_transaction(struct peer *peer, json_t *args)
 {
-    bool is_snapshot = false;
     json_t *action;
     size_t i;
 
     json_array_foreach (json_object_get(args, "actions"), i, action) {
-        const char *type = peer_text_of(action, "type"), *why;
         json_t *data = json_object_get(action, "data");
+        const char *why = strcmp(peer_text_of(action, "type"), "blockdev-snapshot") == 0
+                              ? do_snapshot(peer, data) : do_bitmap(peer, data);
 
-        if (strcmp(type, "blockdev-snapshot") == 0) {
-            is_snapshot = true;
-            why = do_snapshot(peer, data);
-        } else if (strcmp(type, "block-dirty-bitmap-remove") == 0) {
-            why = undo_bitmap(peer, data);
-        } else {
-            why = do_bitmap(peer, data);
-        }
         if (why != NULL)
             return why;
     }
-    if (is_snapshot)
-        peer->n_started++;
+    peer->n_started++;
     return NULL;
 }
 
