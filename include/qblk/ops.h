@@ -144,8 +144,8 @@ typedef struct qblk_copy_options {
     bool no_bitmaps;      /* at a pivot the disk's dirty bitmaps are not carried on to the target */
     const char *quiesce;  /* FINISH: the guest agent's socket, an absolute path; the guest's file
                            * systems are frozen around the end, for a group once around all of
-                           * them */
-    bool quiesce_optional; /* go on if the guest cannot be frozen */
+                           * them. It is asked first whether it would (guest-info) */
+    bool quiesce_optional; /* go on if the guest cannot be frozen; nothing is asked first */
     bool relative;         /* shallow, to a new file: record the image below by its name relative to
                             * the target's directory */
 } qblk_copy_options;

@@ -23,6 +23,7 @@ struct agent;
 enum agent_errand {
     AGENT_PING,   /* whether somebody answers */
     AGENT_LOOK,   /* what the agent is, and whether the guest is frozen */
+    AGENT_HAIL,   /* whether a freeze would be refused, as far as can be told without one */
     AGENT_FREEZE, /* refused if the guest is frozen already: that is somebody else's */
     AGENT_THAW,   /* whatever the state is */
     AGENT_MEND    /* thaws the guest if it is frozen */
@@ -46,7 +47,7 @@ struct agent_found {
 
 /* The end of an errand, exactly once, inside agent_turn() and as the last thing in it: the agent
  * may be freed, or sent on another errand. error is NULL if all went well; QBLK_E_NO_AGENT,
- * QBLK_E_AGENT, QBLK_E_BUSY (FREEZE: frozen already), QBLK_E_TIMEOUT, QBLK_E_CANCELLED, or, in
+ * QBLK_E_AGENT, QBLK_E_BUSY (FREEZE, HAIL: frozen already), QBLK_E_TIMEOUT, QBLK_E_CANCELLED, or, in
  * capitals in its text, QBLK_E_FROZEN: the guest may be frozen and could not be thawed. */
 typedef void agent_done_fn(void *arg, const struct agent_found *found, const qblk_error *error);
 

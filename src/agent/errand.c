@@ -2,7 +2,7 @@
  *
  *   every one    sync
  *   PING         guest-ping
- *   LOOK         guest-info, guest-fsfreeze-status
+ *   LOOK, HAIL   guest-info, guest-fsfreeze-status
  *   FREEZE       status (frozen: refused), freeze; refused: status, and a thaw unless it says thawed;
  *                not answered: a thaw
  *   MEND         status; a thaw unless it says thawed
@@ -107,7 +107,7 @@ void agent_synced(struct agent *agent, int64_t now)
         wait_for(agent, ASK_THAW, now);
     else if (agent->errand == AGENT_PING)
         ask(agent, ASK_PING, &qapi_cmd_guest_ping, now);
-    else if (agent->errand == AGENT_LOOK)
+    else if (agent->errand == AGENT_LOOK || agent->errand == AGENT_HAIL)
         ask(agent, ASK_INFO, &qapi_cmd_guest_info, now);
     else
         ask(agent, ASK_STATUS, &qapi_cmd_guest_fsfreeze_status, now);
@@ -249,6 +249,8 @@ static void info_came(struct agent *agent, const char *reply, int64_t now)
     } else if (error.code != QBLK_E_QEMU) { /* that an agent does not tell is no mistake */
         nonsense(agent, &error, now);
         return;
+    } else {
+        agent->found.can_freeze = agent->errand == AGENT_HAIL;
     }
     ask(agent, ASK_STATUS, &qapi_cmd_guest_fsfreeze_status, now);
 }
@@ -319,6 +321,16 @@ static void already_frozen(struct agent *agent)
     agent_finish(agent, &error);
 }
 
+static void may_not_freeze(struct agent *agent)
+{
+    qblk_error error;
+
+    (void)err_set(&error, QBLK_E_AGENT, "the guest agent at %s may not freeze: %s is not allowed by the "
+                  "configuration of qemu-ga in the guest", agent->path,
+                  qapi_cmd_guest_fsfreeze_freeze.name);
+    agent_finish(agent, &error);
+}
+
 static void status_came(struct agent *agent, const char *reply, int64_t now)
 {
     char word[16] = "";
@@ -342,11 +354,13 @@ static void status_came(struct agent *agent, const char *reply, int64_t now)
     } else if (r < 0 && agent->errand != AGENT_MEND) {
         refused(agent, &qapi_cmd_guest_fsfreeze_status, &error);
         agent_finish(agent, &error);
+    } else if (is_frozen && (agent->errand == AGENT_FREEZE || agent->errand == AGENT_HAIL)) {
+        already_frozen(agent);
+    } else if (agent->errand == AGENT_HAIL && !agent->found.can_freeze) {
+        may_not_freeze(agent);
     } else if (agent->errand != AGENT_FREEZE) {
         agent_finish(agent, NULL);
         agent->found.is_frozen = is_frozen;
-    } else if (is_frozen) {
-        already_frozen(agent);
     } else {
         agent->is_frozen = true; /* from here on that cannot be known */
         ask(agent, ASK_FREEZE, &qapi_cmd_guest_fsfreeze_freeze, now);

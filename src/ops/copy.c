@@ -186,6 +186,7 @@ static int plan_steps(qblk_op *op, int backing, qblk_error *error)
     int r;
 
     group_plan_barrier(op, GROUP_PLANNED, "wait until the other disks have been looked at");
+    plan_hail(op);
     target_plan_look(op, &op->to);
     if (op->kind->plan_look != NULL)
         op->kind->plan_look(op);

@@ -174,6 +174,7 @@ static bool is_left_out(const struct engine *engine, const struct step *step)
         return step->retires > 0 && !engine->steps[step->retires - 1].is_done;
     case STEP_FREEZE:
         return engine->main.is_ending;
+    case STEP_HAIL:
     case STEP_MEND:
     case STEP_CALL:
     case STEP_ABSENT:
@@ -194,7 +195,8 @@ static bool is_left_out(const struct engine *engine, const struct step *step)
 
 bool engine_is_agents(const struct step *step)
 {
-    return step->kind == STEP_FREEZE || step->kind == STEP_THAW || step->kind == STEP_MEND;
+    return step->kind == STEP_HAIL || step->kind == STEP_FREEZE || step->kind == STEP_THAW ||
+           step->kind == STEP_MEND;
 }
 
 /* Passes over the step. Nothing is to be undone of a freeze that came too late. */

@@ -37,6 +37,7 @@ enum step_kind {
     STEP_URGE,     /* a command, given again and again until what it asks for has come about, which is
                     * told by engine_come(); nothing is undone after it */
     /* What goes to the guest agent instead of QEMU: */
+    STEP_HAIL,     /* sees that the guest could be frozen, before anything is changed */
     STEP_FREEZE,   /* freezes the guest; its undo is to thaw it */
     STEP_THAW,     /* thaws it, if the STEP_FREEZE that this retires is in effect; failure is a note */
     STEP_MEND      /* thaws it if an earlier client has left it frozen; failure is a note */

@@ -152,6 +152,7 @@ static void reply_forward(struct engine *engine, const char *reply, const qblk_e
     case STEP_OVER:
     case STEP_UNDO:
     case STEP_MARK:
+    case STEP_HAIL:
     case STEP_FREEZE:
     case STEP_THAW:
     case STEP_MEND:
@@ -185,7 +186,7 @@ void engine_reply(struct engine *engine, enum act_tag tag, const char *reply,
 }
 
 /* The guest could not be frozen, or is in doubt: then it is to be thawed, by undoing or in its
- * turn. */
+ * turn. Or nobody would freeze it. */
 static void freeze_failed(struct engine *engine, const qblk_error *error, bool is_frozen)
 {
     struct step *step = &engine->steps[engine->at];
@@ -193,8 +194,9 @@ static void freeze_failed(struct engine *engine, const qblk_error *error, bool i
 
     step->is_done = is_frozen;
     if (!step->is_optional) {
-        /* It is not the monitor that was lost. */
-        if (mine.kind == QBLK_KIND_CONNECTION)
+        if (step->kind == STEP_HAIL)
+            mine.kind = QBLK_KIND_REFUSED;
+        else if (mine.kind == QBLK_KIND_CONNECTION) /* it is not the monitor that was lost */
             mine.kind = QBLK_KIND_FAILED;
         engine_fail_step(engine, &mine);
         return;
@@ -208,7 +210,8 @@ static void freeze_failed(struct engine *engine, const qblk_error *error, bool i
 void engine_agent(struct engine *engine, const qblk_error *error, bool is_frozen)
 {
     bool is_freeze = engine->mode == ENGINE_FORWARD &&
-                     engine->steps[engine->at].kind == STEP_FREEZE;
+                     (engine->steps[engine->at].kind == STEP_FREEZE ||
+                      engine->steps[engine->at].kind == STEP_HAIL);
 
     if (engine->mode == ENGINE_OVER)
         return;

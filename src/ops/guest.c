@@ -192,6 +192,8 @@ void guest_act(qblk_op *op, const struct act *act)
         errand = AGENT_FREEZE;
     else if (act->step->kind == STEP_MEND)
         errand = AGENT_MEND;
+    else if (act->step->kind == STEP_HAIL)
+        errand = AGENT_HAIL;
     if (open_agent(guest, &error) < 0) {
         engine_agent(&op->engine, &error, false);
         return;
@@ -351,6 +353,16 @@ void plan_freeze(qblk_op *op)
     step_undo(&op->engine, step, &qapi_cmd_guest_fsfreeze_thaw, NULL);
     step->is_optional = op->guest->is_optional;
     op->guest->freeze = op->engine.n;
+}
+
+void plan_hail(qblk_op *op)
+{
+    struct step *step;
+
+    if (op->guest == NULL || op->guest->is_optional)
+        return;
+    step = plan_step(op, STEP_HAIL, "see that the guest could be frozen");
+    step_command(&op->engine, step, &qapi_cmd_guest_info, NULL);
 }
 
 void plan_thaw(qblk_op *op)

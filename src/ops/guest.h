@@ -17,6 +17,9 @@ const char *guest_path(const qblk_op *op);
 /* Steps: nothing is added for an operation that does not quiesce. What must happen while the guest
  * is frozen stands between the two. */
 void plan_freeze(qblk_op *op);
+/* Sees beforehand whether the guest could be frozen, where that is not for a long while and nobody
+ * wants to go on without. */
+void plan_hail(qblk_op *op);
 void plan_thaw(qblk_op *op);
 /* Taken up again: thaws the guest if the earlier client has left it frozen. */
 void plan_mend(qblk_op *op);

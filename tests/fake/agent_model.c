@@ -73,6 +73,18 @@ static bool is_allowed_while_frozen(const char *name)
            strcmp(name, "guest-fsfreeze-thaw") == 0;
 }
 
+/* As for one that the administrator has blocked: by a rule that stands. */
+static bool is_blocked(const struct agent_model *model, const char *name)
+{
+    for (int i = 0; i < model->n_rules; i++) {
+        const char *rule = model->rules[i];
+
+        if (rule[0] == '*' && str_starts(rule + 1, name) && strcmp(rule + 1 + strlen(name), "=disabled") == 0)
+            return true;
+    }
+    return false;
+}
+
 static void list_commands(const struct agent_model *model, struct buf *out)
 {
     static const char *const names[] = { "guest-fsfreeze-thaw", "guest-fsfreeze-freeze",
@@ -82,8 +94,8 @@ static void list_commands(const struct agent_model *model, struct buf *out)
     for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++)
         (void)buf_addf(out, "%s{\"enabled\": %s, \"name\": \"%s\", \"success-response\": true}",
                        i > 0 ? ", " : "",
-                       !model->is_frozen || is_allowed_while_frozen(names[i]) ? "true" : "false",
-                       names[i]);
+                       (model->is_frozen && !is_allowed_while_frozen(names[i])) ||
+                       is_blocked(model, names[i]) ? "false" : "true", names[i]);
     (void)buf_adds(out, "]}");
 }
 

@@ -3,8 +3,8 @@
  *   cutproxy [-m MODE] [-p PID] [-c N | -r N | -x TEXT] [-i TEXT] [-t FILE] [-g] QEMU-SOCKET OWN-SOCKET
  *            REPORT COMMAND...
  *
- * Starts COMMAND, which is to connect to OWN-SOCKET once, and forwards whole messages, framed by
- * the depth of their braces. The talk ends after the N-th command to QEMU (-c), the N-th message to
+ * Starts COMMAND, which is to connect to OWN-SOCKET (once, but with -g), and forwards whole messages, framed
+ * by the depth of their braces. The talk ends after the N-th command to QEMU (-c), the N-th message to
  * the client (-r) or the first command that has TEXT in it (-x) has been forwarded; without any of
  * these it goes on to its own end. Then, by MODE:
  *
@@ -285,6 +285,12 @@ static void begin_again(struct stream *stream) {
     memset(stream, 0, sizeof *stream);
 }
 
+static void forget_half(struct stream *stream) {
+    stream->len = 0;
+    stream->depth = 0;
+    stream->in_string = stream->is_escaped = false;
+}
+
 static int talk(void);
 
 static int end_talk(void) {
@@ -333,7 +339,13 @@ static int talk(void) {
             close(to_qemu.from);
             hear_out(); /* so that the next client finds the monitor free, and done */
             close(to_client.from);
-            return client_status();
+            if (!is_agents)
+                return client_status();
+            /* An agent is spoken with more than once; its messages are counted on. */
+            forget_half(&to_qemu);
+            forget_half(&to_client);
+            if (!meet())
+                return client_status();
         }
     }
 }
@@ -382,7 +394,7 @@ static void start(char **command) {
     alive = ends[0];
     if (!meet())
         die("the client ended without a word");
-    if (mode != MODE_BACK)
+    if (mode != MODE_BACK && !is_agents)
         close(listener);
 }
 

@@ -49,6 +49,39 @@ refused() {
     stop_agent
 }
 
+# Nothing is copied first: a guest that could not be frozen hours later is seen at once.
+hopeless() {
+    local why=$1
+    start_two
+    remember
+    q 6 copy vd0 "$dir/copy.qcow2" --finish --quiesce "$dir/agent"
+    said err "$why"
+    q 6 copy vd0="$dir/copy.qcow2" vd1="$dir/copy1.qcow2" --finish --quiesce "$dir/agent"
+    said err "$why"
+    unchanged
+    nothing_left
+    [ ! -e copy.qcow2 ] && [ ! -e copy1.qcow2 ] || fail "a target was made"
+}
+
+no_agent() {
+    hopeless 'agent does not exist'
+    q 0 copy vd0 "$dir/copy.qcow2" --quiesce "$dir/agent" --quiesce-optional
+    said err 'not quiesced'
+}
+
+may_not() {
+    start_agent '*guest-fsfreeze-freeze=disabled'
+    hopeless 'may not freeze'
+    stop_agent
+}
+
+frozen() {
+    start_agent frozen
+    hopeless 'frozen already'
+    times fsfreeze-thaw 0
+    stop_agent
+}
+
 senseless() {
     start_two
     q 2 copy vd0 "$dir/copy.qcow2" --pivot --quiesce "$dir/agent"
@@ -63,5 +96,8 @@ run_test "frozen around the end" ends vd0 copy.qcow2
 run_test "frozen once around the end of two disks" ends vd0=copy.qcow2 vd1=copy1.qcow2
 run_test "a guest that cannot be frozen" refused vd0 copy.qcow2
 run_test "a guest that cannot be frozen, two disks" refused vd0=copy.qcow2 vd1=copy1.qcow2
+run_test "no agent, seen before anything is copied" no_agent
+run_test "an agent that may not freeze" may_not
+run_test "a guest that somebody else has frozen" frozen
 run_test "quiescing where it makes no sense" senseless
 finish

@@ -170,6 +170,37 @@ START_TEST(the_agent_and_the_guest_are_looked_at)
 }
 END_TEST
 
+START_TEST(who_would_freeze_is_hailed_and_nothing_is_frozen)
+{
+    run(AGENT_HAIL);
+    ended_well();
+    asked(SYNC " info " STATUS);
+    ck_assert_int_eq(agent_fd(agent), -1);
+    rule("guest-info=disabled"); /* that it does not tell does not mean that it may not */
+    run(AGENT_HAIL);
+    ended_well();
+    is_thawed();
+}
+END_TEST
+
+START_TEST(who_would_not_freeze_says_so_when_hailed)
+{
+    if (_i == 0)
+        rule("*guest-fsfreeze-freeze=disabled");
+    else if (_i == 1)
+        host.model.is_frozen = true;
+    else
+        rule("guest-fsfreeze-status=error:no such thing here");
+    run(AGENT_HAIL);
+    if (_i == 1)
+        failed_with(QBLK_E_BUSY, "frozen already");
+    else
+        failed_with(QBLK_E_AGENT, _i == 0 ? "may not freeze" : "no such thing here");
+    ck_assert_ptr_null(strstr(agent_host_asked(&host), "thaw"));
+    ck_assert(!agent_is_frozen(agent));
+}
+END_TEST
+
 START_TEST(a_freeze_and_its_thaw)
 {
     run(AGENT_FREEZE);
@@ -565,11 +596,11 @@ END_TEST
 
 START_TEST(it_may_be_freed_at_every_moment)
 {
-    static const enum agent_errand errands[] = { AGENT_PING, AGENT_LOOK, AGENT_FREEZE, AGENT_THAW,
-                                                 AGENT_MEND };
+    static const enum agent_errand errands[] = { AGENT_PING, AGENT_LOOK, AGENT_HAIL, AGENT_FREEZE,
+                                                 AGENT_THAW, AGENT_MEND };
 
-    start(errands[_i % 5]);
-    for (int i = 0; i < _i / 5; i++) {
+    start(errands[_i % 6]);
+    for (int i = 0; i < _i / 6; i++) {
         agent_turn(agent, now);
         (void)agent_host_turn(&host);
     }
@@ -694,6 +725,8 @@ int main(void)
     tcase_set_timeout(tc, 60);
     tcase_add_test(tc, a_ping_is_answered);
     tcase_add_test(tc, the_agent_and_the_guest_are_looked_at);
+    tcase_add_test(tc, who_would_freeze_is_hailed_and_nothing_is_frozen);
+    tcase_add_loop_test(tc, who_would_not_freeze_says_so_when_hailed, 0, 3);
     tcase_add_test(tc, a_freeze_and_its_thaw);
     tcase_add_test(tc, a_guest_left_frozen_is_mended_and_another_left_alone);
     tcase_add_test(tc, a_mend_that_cannot_ask_thaws);
@@ -703,7 +736,7 @@ int main(void)
     add_failures(tc);
     tcase_add_loop_test(tc, an_agent_freed_while_the_guest_is_frozen_sends_the_thaw, 0, 3);
     tcase_add_test(tc, an_agent_freed_during_a_freeze_sends_the_thaw);
-    tcase_add_loop_test(tc, it_may_be_freed_at_every_moment, 0, 75);
+    tcase_add_loop_test(tc, it_may_be_freed_at_every_moment, 0, 90);
     tcase_add_loop_test(tc, it_may_be_freed_in_its_callback, 0, 2);
     tcase_add_loop_test(tc, a_freeze_can_be_given_up, 0, 2);
     tcase_add_test(tc, giving_up_what_is_no_freeze_does_nothing);
