@@ -72,9 +72,15 @@ of_many() {
     local other
     fake stalls <<<'! negotiate
 ! stall'
-    watch --glob "$dir/*[!12]" "$dir/named"
+    mkdir other
+    : >plain
+    watch --glob "$dir/*[!12]" --glob "$dir/other/*" "$dir/named" "$dir/plain"
     see "$dir/named awaited"
+    see "$dir/plain failed: it is not a socket"
     see "$dir/stalls connected"
+    fake other/too <<<'! negotiate
+! stall'
+    see "$dir/other/too connected"
     fake busy <<<'! nogreet
 ! stall'
     see "$dir/stalls stalled: QEMU does not answer"

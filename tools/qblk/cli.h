@@ -16,6 +16,12 @@ struct given {
 };
 
 /* The values of the options; opts_table.c says which option fills which. */
+/* Of an option that may be given more than once. The words are the command line's. */
+struct words {
+    const char **v;
+    int n;
+};
+
 struct options {
     const char *socket;
     bool json;
@@ -71,7 +77,7 @@ struct options {
     bool keep_nodes;
     uint64_t tries; /* 0: as many as usual */
     int64_t interval_ms;
-    const char *glob;
+    struct words globs;
     int64_t reconnect_ms; /* 0: not at all, or the verb's own */
 };
 

@@ -150,6 +150,7 @@ int main(int argc, char **argv)
     (void)signal(SIGPIPE, SIG_IGN);
     status = run(&cli, argc, argv);
     free(cli.args);
+    free(cli.opt.globs.v);
     if (cli.out_errno != 0) {
         (void)fprintf(stderr, "qblk: cannot write the output: %s\n", strerror(cli.out_errno));
         status = status == EXIT_DONE ? EXIT_FAILED : status;

@@ -66,6 +66,12 @@ static int apply_given(const struct opt_def *def, const char *value, struct give
                                        : parse_size(name, value, &given->value, error);
 }
 
+static void add_word(struct words *words, const char *word)
+{
+    words->v = xrealloc(words->v, (size_t)words->n + 1, sizeof(*words->v));
+    words->v[words->n++] = word;
+}
+
 static int apply(struct cli *cli, const struct opt_def *def, const char *value, qblk_error *error)
 {
     char *at = (char *)&cli->opt + def->offset;
@@ -94,8 +100,13 @@ static int apply(struct cli *cli, const struct opt_def *def, const char *value, 
         r = value == NULL ? -1 : choose(def, value, error);
         break;
     case OPT_TEXT:
+    case OPT_WORDS:
         if (value == NULL || *value == '\0')
             r = usage_error(error, "--%s was given an empty %s", def->name, def->arg);
+        if (r == 0 && def->kind == OPT_WORDS) {
+            add_word((struct words *)(void *)at, value);
+            return 0;
+        }
         break;
     case OPT_SECONDS:
     case OPT_LIMIT:

@@ -154,7 +154,7 @@ const struct opt_def opts_table[] = {
                VERB_THROTTLE | VERB_DETACH | VERB_SNAPSHOT | VERB_JOB_WAIT | VERB_JOB_WATCH |
                VERB_WATCH | VERB_RECOVER | VERB_EVENTS,
       .help = "if the connection is lost, try for S seconds to make it again" },
-    { "glob", 0, OPT_TEXT, AT(glob), "PATTERN", .verbs = VERB_WATCH,
+    { "glob", 0, OPT_WORDS, AT(globs), "PATTERN", .verbs = VERB_WATCH,
       .help = "every socket whose path matches, now or later; quote it" },
     { "dot", 0, OPT_FLAG, AT(dot), .verbs = VERB_TREE, .help = "print input for Graphviz" },
     { "follow", 0, OPT_FLAG, AT(follow), .verbs = VERB_EVENTS,

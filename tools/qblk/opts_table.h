@@ -10,6 +10,7 @@ enum opt_kind {
     OPT_FLAG,    /* bool */
     OPT_LEVEL,   /* int, one more each time */
     OPT_TEXT,    /* const char * */
+    OPT_WORDS,   /* struct words, one more each time */
     OPT_SECONDS, /* int64_t, ms */
     OPT_LIMIT,   /* the same, not 0 */
     OPT_RATE,    /* uint64_t */

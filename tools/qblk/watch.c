@@ -91,10 +91,10 @@ static int begin(struct watch *watch, qblk_error *error)
         r = places_open(&watch->places, watch->session.loop, &places_hooks, watch, error);
     for (int i = 0; r == 0 && i < cli->n_args; i++)
         r = begin_named(watch, cli->args[i], error);
-    if (r == 0 && cli->n_args == 0 && cli->opt.glob == NULL)
+    if (r == 0 && cli->n_args == 0 && cli->opt.globs.n == 0)
         r = begin_named(watch, cli->opt.socket, error);
-    if (r == 0 && cli->opt.glob != NULL)
-        r = places_add(watch->places, cli->opt.glob, true, error);
+    for (int i = 0; r == 0 && i < cli->opt.globs.n; i++)
+        r = places_add(watch->places, cli->opt.globs.v[i], true, error);
     return r;
 }
 
@@ -112,7 +112,7 @@ static int check_options(const struct cli *cli, qblk_error *error)
 {
     if (cli->opt.wait_ms > 0)
         return usage_error(error, "--wait means nothing to 'watch', which waits for sockets by itself");
-    if (cli->opt.socket != NULL && (cli->n_args > 0 || cli->opt.glob != NULL))
+    if (cli->opt.socket != NULL && (cli->n_args > 0 || cli->opt.globs.n > 0))
         return usage_error(error, "-s names the one socket to watch where no other is given: name '%.200s' "
                            "as an argument, beside the others", cli->opt.socket);
     for (int i = 0; i < cli->n_args; i++) {
@@ -136,7 +136,7 @@ int run_watch(struct cli *cli)
         return report_error(cli, &error);
     if (cli->opt.socket == NULL)
         cli->opt.socket = getenv("QBLK_SOCKET");
-    if (cli->n_args == 0 && cli->opt.glob == NULL &&
+    if (cli->n_args == 0 && cli->opt.globs.n == 0 &&
         (cli->opt.socket == NULL || *cli->opt.socket == '\0')) {
         (void)usage_error(&error, "watch needs to know where: give sockets, or --glob PATTERN");
         return report_error(cli, &error);

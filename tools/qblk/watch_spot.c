@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <qblk/ev.h>
@@ -325,6 +326,14 @@ static void failed(struct spot *spot, const qblk_error *error)
     spot_say(spot, "failed", text);
 }
 
+/* What is no socket is not going to become one: another has to take its place. */
+static bool is_no_socket(const struct spot *spot)
+{
+    struct stat st;
+
+    return stat(spot->path, &st) == 0 && !S_ISSOCK(st.st_mode);
+}
+
 static void on_again(struct ev_loop *loop, ev_timer *timer, int revents)
 {
     struct spot *spot = timer->data;
@@ -332,7 +341,11 @@ static void on_again(struct ev_loop *loop, ev_timer *timer, int revents)
 
     (void)loop;
     (void)revents;
-    if (spot->monitor == NULL && start(spot, &error) < 0 && spot->monitor == NULL)
+    if (spot->monitor != NULL)
+        return;
+    if (is_no_socket(spot))
+        spot_say(spot, "failed", "it is not a socket");
+    else if (start(spot, &error) < 0 && spot->monitor == NULL)
         failed(spot, &error);
 }
 
