@@ -26,7 +26,7 @@ typedef enum qblk_stage {
     QBLK_STAGE_UNKNOWN,  /* its record cannot be read just now, is not understood, or is not there */
     QBLK_STAGE_BEGUN,    /* it has looked at its target, or opened its journal; nothing is changed */
     QBLK_STAGE_PREPARED, /* what it means to do is recorded, its job has not started */
-    QBLK_STAGE_RUNNING,  /* its job is at work */
+    QBLK_STAGE_RUNNING,  /* its job is at work, or without one: what it asks for is asked for */
     QBLK_STAGE_READY,    /* its job is in sync and waits to be ended */
     QBLK_STAGE_ENDED,    /* its job is over, and nobody has heard how: job->outcome */
     QBLK_STAGE_CLEANING  /* it has ended well, and its job is dismissed; only cleaning is left */

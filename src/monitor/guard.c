@@ -15,7 +15,7 @@
 static const struct {
     const char *command, *harm;
 } spoilers[] = {
-    { "device_del", "would take the disk away from under its job, which goes on without one" },
+    { "device_del", "may take the disk away from under a job, which would go on without one" },
     { "migrate", "would copy the guest while its disks are being moved, and nobody brings the two "
                  "together" },
     { "quit", "ends QEMU, and the job with it, unfinished" },

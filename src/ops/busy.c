@@ -59,8 +59,9 @@ static int job_in_the_way(qblk_op *op, const char *disk, const char *id, const c
         qblk_job_get_info(job, &info);
     advise(&how, &info, is_ours);
     if (is_ours)
-        (void)buf_addf(&how, "; %stake the operation up with \"qblk recover --operation %s\"",
-                       info.state == QBLK_JOB_CONCLUDED ? "" : "or ", owner);
+        (void)buf_addf(&how, "; %stake the operation up with \"qblk recover --operation %s\"%s",
+                       info.state == QBLK_JOB_CONCLUDED ? "" : "or ", owner,
+                       info.state == QBLK_JOB_READY ? " and --pivot, --finish or --undo" : "");
     if (buf_ok(&how) < 0) {
         buf_done(&how);
         return err_nomem(error);

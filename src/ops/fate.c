@@ -92,11 +92,16 @@ static void look_for_refused_companion(const qblk_remains *remains, struct open_
 
 /* ---- what will become of it ------------------------------------------------------------------ */
 
+static bool can_go_on(const qblk_op *shadow)
+{
+    return shadow->kind->can_go_on != NULL && shadow->kind->can_go_on(shadow);
+}
+
 static qblk_stage stage_of(const struct open_op *op)
 {
     switch (op->found) {
     case GROUP_FOUND_BEGUN:
-        return QBLK_STAGE_PREPARED;
+        return can_go_on(op->shadow) ? QBLK_STAGE_RUNNING : QBLK_STAGE_PREPARED;
     case GROUP_FOUND_JOB:
         return op->job.is_ready ? QBLK_STAGE_READY : QBLK_STAGE_RUNNING;
     case GROUP_FOUND_FAILED:
@@ -117,11 +122,6 @@ static qblk_fate fate_of_job(const qblk_op *shadow, qblk_ending ending)
     return ending == QBLK_END_PIVOT  ? QBLK_FATE_PIVOT
            : ending == QBLK_END_KEEP ? QBLK_FATE_KEEP
                                      : QBLK_FATE_FINISH;
-}
-
-static bool can_go_on(const qblk_op *shadow)
-{
-    return shadow->kind->can_go_on != NULL && shadow->kind->can_go_on(shadow);
 }
 
 static qblk_fate fate_of(const qblk_remains *remains, const struct open_op *op)

@@ -109,6 +109,21 @@ ours() {
     nothing_left
 }
 
+# A copy that is kept stays so unless it is said how it is to end.
+kept() {
+    local id
+    make_chain
+    start_blockdev
+    q 0 --json copy vd0 "$dir/copy.qcow2" --keep
+    wait_job copy ready
+    id=${job#qblk.}
+    id=${id%%.*}
+    q 6 pull vd0
+    said err "job $job \\(ready\\).*\"qblk recover --operation $id\" and --pivot, --finish or --undo"
+    freed recover --operation "$id" --finish
+    nothing_left
+}
+
 # Somebody reads an image that a commit makes worth nothing.
 exported() {
     make_chain
@@ -156,6 +171,7 @@ run_test "a ready job" ready
 run_test "a job that stopped for want of space" stalled
 run_test "a job that is over and not dismissed" concluded
 run_test "a job of an operation of ours" ours
+run_test "a copy that is kept" kept
 run_test "a commit of an image that is exported" exported
 run_test "a commit of an image that another image lies on" shared
 finish

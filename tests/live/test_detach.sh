@@ -157,7 +157,11 @@ stopped() {
     exec {detaching}<&-
     [[ $last == *"\"code\": \"$2\""* ]] || fail "after SIG$1: $last"
     said err "$3"
-    [ "$1" = INT ] || q 0 recover --undo
+    if [ "$1" != INT ]; then
+        q 0 recover --list
+        said out 'under way'
+        q 0 recover --undo
+    fi
     unchanged
 }
 
