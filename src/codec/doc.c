@@ -1,5 +1,6 @@
 #include "codec/doc.h"
 
+#include <endian.h>
 #include <errno.h>
 #include <math.h>
 #include <stdlib.h>
@@ -98,35 +99,45 @@ static struct bytes bytes_of(const struct doc *doc, const struct doc_value *stri
 
 /* ---- names of members ----------------------------------------------------------------------- */
 
+/* Eight bytes as a number, so that what is behind the first len of them can be cut off. */
+static uint64_t word_at(const void *at)
+{
+    uint64_t word;
+
+    memcpy(&word, at, sizeof(word));
+    return le64toh(word);
+}
+
 /* Of the length, the first and the last bytes: names of the same hash are compared, and many of
  * them sorted. */
-static uint32_t hash_of(const struct doc *doc, const struct doc_value *name)
+static uint32_t hash_of(const struct reader *reader, const struct doc_value *name)
 {
-    struct bytes bytes = bytes_of(doc, name);
-    unsigned char edges[16] = { 0 };
+    struct bytes bytes = bytes_of(reader->doc, name);
     size_t len = name->len;
-    uint64_t words[2];
+    uint64_t first, last = 0;
 
-    if (!name->is_escaped) {
-        memcpy(edges, bytes.at, len < 8 ? len : 8);
-        if (len > 8)
-            memcpy(edges + 8, bytes.end - 8, 8);
+    if (!name->is_escaped && reader->end - bytes.at >= 8) {
+        first = word_at(bytes.at);
+        if (len < 8)
+            first &= (UINT64_C(1) << len * 8) - 1;
+        else
+            last = word_at(bytes.end - 8);
     } else {
-        unsigned char last[8] = { 0 };
+        unsigned char edges[16] = { 0 }, ring[8] = { 0 };
 
         len = 0;
         for (int c = bytes_next(&bytes); c >= 0; c = bytes_next(&bytes)) {
             if (len < 8)
                 edges[len] = (unsigned char)c;
-            last[len++ % 8] = (unsigned char)c;
+            ring[len++ % 8] = (unsigned char)c;
         }
-        for (size_t i = 0; len > 8 && i < 8; i++)
-            edges[8 + i] = last[(len + i) % 8];
+        for (size_t i = 0; len >= 8 && i < 8; i++)
+            edges[8 + i] = ring[(len + i) % 8];
+        first = word_at(edges);
+        last = word_at(edges + 8);
     }
-    memcpy(words, edges, sizeof(words));
-    words[0] = (words[0] ^ (words[1] + len) * UINT64_C(0x9e3779b97f4a7c15))
-               * UINT64_C(0xd6e8feb86659fd93);
-    return (uint32_t)(words[0] >> 32);
+    first = (first ^ (last + len) * UINT64_C(0x9e3779b97f4a7c15)) * UINT64_C(0xd6e8feb86659fd93);
+    return (uint32_t)(first >> 32);
 }
 
 static int compare_names(const void *a, const void *b, void *arg)
@@ -332,7 +343,7 @@ static int read_name(struct reader *reader)
             if (c == 0)
                 return refuse(reader, doc->text + name->at, "a NUL in a name");
     }
-    name->end = hash_of(doc, name);
+    name->end = hash_of(reader, name);
     if (peek(reader) != ':')
         return refuse(reader, reader->at, "no ':' behind a name");
     reader->at++;

@@ -33,18 +33,23 @@ enum doc_kind doc_kind(struct doc_ref ref)
     return ref.doc != NULL ? (enum doc_kind)value_of(ref)->kind : DOC_NULL;
 }
 
-static bool is_text(const struct doc *doc, const struct doc_value *string, const char *text,
-                    size_t len)
+static bool is_escaped_text(const struct doc *doc, const struct doc_value *string, const char *text,
+                            size_t len)
 {
-    struct bytes bytes;
+    struct bytes bytes = bytes_of(doc, string);
 
-    if (!string->is_escaped)
-        return string->len == len && memcmp(doc->text + string->at, text, len) == 0;
-    bytes = bytes_of(doc, string);
     for (size_t i = 0; i < len; i++)
         if (bytes_next(&bytes) != (unsigned char)text[i])
             return false;
     return bytes_next(&bytes) < 0;
+}
+
+static inline bool is_text(const struct doc *doc, const struct doc_value *string, const char *text,
+                           size_t len)
+{
+    if (string->is_escaped)
+        return is_escaped_text(doc, string, text, len);
+    return string->len == len && memcmp(doc->text + string->at, text, len) == 0;
 }
 
 bool doc_is(struct doc_ref string, const char *text)

@@ -111,6 +111,34 @@ START_TEST(a_name_that_comes_twice_is_found_among_many)
 }
 END_TEST
 
+/* Of every length, written in another way or to the end of the text; and one that is not the same. */
+START_TEST(a_name_that_comes_twice_is_found_whatever_its_length)
+{
+    static const char letters[] = "abcdefghijklmnopqrstuvwxyz";
+    int at = _i / 2; /* of the letter that is escaped */
+
+    for (int len = at + 1; len <= 26; len++) {
+        for (int other = 0; other < 2; other++) {
+            struct buf text = BUF_INIT;
+            struct doc doc;
+
+            if (_i % 2 == 0)
+                buf_addf(&text, "{\"%.*s\":1,", len, letters);
+            else
+                buf_adds(&text, "{");
+            buf_addf(&text, "\"%.*s\\u%04x%.*s%s\":1", at, letters, (unsigned char)letters[at], len - at - 1,
+                     letters + at + 1, other ? "x" : "");
+            if (_i % 2 == 1)
+                buf_addf(&text, ",\"%.*s\":1", len, letters);
+            buf_adds(&text, "}");
+            ck_assert_int_eq(doc_parse(&doc, text.data, text.len), other ? 0 : -EBADMSG);
+            doc_done(&doc);
+            buf_done(&text);
+        }
+    }
+}
+END_TEST
+
 static json_t *parse_nested(size_t depth, char open, qblk_error *error)
 {
     struct buf text = BUF_INIT;
@@ -253,6 +281,7 @@ int main(void)
     tcase_add_loop_test(tcase, what_is_not_json_by_the_policy_is_refused, 0, N_OF(bad_json));
     tcase_add_loop_test(tcase, what_is_json_by_the_policy_is_taken, 0, N_OF(good_json));
     tcase_add_loop_test(tcase, a_name_that_comes_twice_is_found_among_many, 0, 4);
+    tcase_add_loop_test(tcase, a_name_that_comes_twice_is_found_whatever_its_length, 0, 52);
     tcase_add_test(tcase, nesting_ends_at_the_limit);
     tcase_add_test(tcase, brackets_in_strings_do_not_nest);
     tcase_add_loop_test(tcase, unsigned_members_take_every_64_bit_value, 0, N_OF(larges));
