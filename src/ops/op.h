@@ -213,9 +213,6 @@ int op_start(qblk_monitor *monitor, const struct op_kind *kind, const char *disk
              const qblk_op_common *common, qblk_op **ret_op, qblk_error *error);
 /* It is of that kind, and has what that knows of it. */
 int op_set_kind(qblk_op *op, const struct op_kind *kind, qblk_error *error);
-int op_begin(qblk_op *op, qblk_error *error); /* asks for the graph; on failure op is freed */
-/* The same for one whose start call has returned long since: a failure is told by its end. */
-void op_go(qblk_op *op);
 /* Frees what was read and planned, the steps apart, and what stands for it is empty then. */
 void op_drop_plan(qblk_op *op);
 /* qblk_op_leave() for this one, whether or not it is in a group. */
@@ -228,12 +225,19 @@ void op_free_parts(qblk_op *op);
 /* Its targets by number: that of its disk, or those of its parts. */
 size_t op_n_targets(const qblk_op *op);
 struct target *op_target(qblk_op *op, size_t number);
-/* Brings the public list of steps up to date with the engine's. */
-int op_face_steps(qblk_op *op, qblk_error *error);
 void op_end(qblk_op *op, qblk_result result, const qblk_error *error);
+/* Refuses: nothing was changed. */
+void op_refuse(qblk_op *op, const qblk_error *error);
 /* Frees an operation that never began. */
 void op_drop(qblk_op *op);
+
+/* begin.c */
+int op_begin(qblk_op *op, qblk_error *error); /* asks for the graph; on failure op is freed */
+/* The same for one whose start call has returned long since: a failure is told by its end. */
+void op_go(qblk_op *op);
 int op_read_graph(qblk_op *op, qblk_error *error); /* what is planned from */
+/* Brings the public list of steps up to date with the engine's. */
+int op_face_steps(qblk_op *op, qblk_error *error);
 
 /* again.c */
 void op_lost(struct monitor_child *child, const qblk_error *why);
@@ -248,8 +252,6 @@ void op_see_cause(qblk_op *op);
 /* The engine has nothing more to do. True if the operation has begun again instead, or is ended by
  * the guest's side; else the engine's error is what is to be told. */
 bool op_over_again(qblk_op *op);
-/* Refuses: nothing was changed. */
-void op_refuse(qblk_op *op, const qblk_error *error);
 
 /* run.c: carries out what the engine says until there is nothing to do but wait. */
 void op_run(qblk_op *op);
