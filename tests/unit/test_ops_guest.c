@@ -84,7 +84,7 @@ static bool run_until(bool (*done_now)(void))
 
         (void)qblk_monitor_process(monitor, 0, NULL);
         is_moving = peer.fd >= 0 && peer_turn(&peer);
-        if (agent_host_turn(&host) || is_moving)
+        if (agent_host_turn(&host) || is_moving || monitor == NULL)
             continue;
         pfd = (struct pollfd){ .fd = qblk_monitor_fd(monitor),
                                .events = qblk_monitor_events(monitor) };
