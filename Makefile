@@ -189,8 +189,8 @@ $(B)/fsm2doc: $(FSM2DOC_C:%.c=$(B)/%.o) $(LIB_O)
 # the place of is said here.
 comma := ,
 STARVE_WRAP := $(foreach f,malloc calloc realloc free strdup strndup asprintf vasprintf realpath fork mallinfo2 mkdtemp \
-	mem_fail_after srunner_run_all srunner_ntests_failed _tcase_add_test tcase_add_checked_fixture \
-	_ck_assert_failed _mark_point,-Wl$(comma)--wrap=$(f))
+	json_real json_dumpb mem_fail_after srunner_run_all srunner_ntests_failed _tcase_add_test \
+	tcase_add_checked_fixture _ck_assert_failed _mark_point,-Wl$(comma)--wrap=$(f))
 $(UNIT_BIN): $(B)/tests/unit/%: $(B)/tests/unit/%.o $(STARVE_O) $(AID_O) $(LIB_O)
 	@echo "  LD      $@"
 	$(Q)$(CC) $(CFLAGS) $(BASE_LDFLAGS) $(LDFLAGS) $(STARVE_WRAP) -o $@ $< $(STARVE_O) $(AID_O) \
@@ -273,23 +273,23 @@ LARGE_ITEMS := 'unit/test_ops_resume=CK_INCLUDE_TAGS=large build/test/tests/unit
 LATER := $(foreach t,$(addprefix test_,frames hazard job_set job_traces msg ops outq schema),\
 	'asan/$(t)=build/asan/tests/unit/$(t)')
 # The same programs once more with the n-th allocation failing (tests/starve), on every way on which
-# memory is asked for: check has those that are quickly done, check-long the others, and the former under
-# the sanitizers. Those that are slow, or mostly wait until there is memory again, have some of their ways
-# there, and all in check-starve, as have those that make thousands of whole operations, which make memory
-# fail themselves. check-starve takes half an hour; with STARVE_WORK=50000000 some hours, for every n of each
-# test that asks for memory up to 5,000 times, which nine in ten do.
-STARVE_WORK ?= 1000
+# memory is asked for, and for every n of the shortest tests: check has those that are quickly done,
+# check-long the others, and the former under the sanitizers. Those that are slow, or mostly wait until there
+# is memory again, have some of their ways there. check-starve has all ways of all of them, and every n of each
+# test that asks for memory up to STARVE_WHOLE times, which five in six do; it takes an hour and a half. The
+# others make dozens or thousands of whole operations each, or things of which the number is the point.
+STARVE_WHOLE ?= 5000
 STARVE_TIMEOUT ?= 7200
 STARVE_QUICK := $(addprefix test_,codec codec_messages codec_parse codec_send engine frames journal \
 	monitor_connect monitor_end monitor_events msg outq watch)
 STARVE_SLOW := $(addprefix test_,client hazard hostile jobs_monitor ops ops_guest ops_small reconnect schema)
 STARVE_REST := $(filter-out $(LONG_NAMES) $(STARVE_QUICK) $(STARVE_SLOW),$(UNIT_NAMES))
-STARVE_ITEMS := $(foreach t,$(STARVE_QUICK),'starve/$(t)=STARVE=1000 build/test/tests/unit/$(t)')
+STARVE_ITEMS := $(foreach t,$(STARVE_QUICK),'starve/$(t)=STARVE=100 build/test/tests/unit/$(t)')
 STARVE_LONG := $(foreach t,$(STARVE_SLOW),'starve/$(t)=STARVE_SHARE=8 STARVE=0 build/test/tests/unit/$(t)') \
-	$(foreach t,$(STARVE_REST),'starve/$(t)=STARVE=0 build/test/tests/unit/$(t)') \
+	$(foreach t,$(STARVE_REST),'starve/$(t)=STARVE=100 build/test/tests/unit/$(t)') \
 	$(foreach t,$(STARVE_QUICK),'starve-asan/$(t)=STARVE=0 build/asan/tests/unit/$(t)')
 STARVE_ALL := $(foreach t,$(STARVE_SLOW) $(LONG_NAMES) $(STARVE_REST) $(STARVE_QUICK),\
-	'starve/$(t)=STARVE=$(STARVE_WORK) build/test/tests/unit/$(t)')
+	'starve/$(t)=STARVE=$(STARVE_WHOLE) build/test/tests/unit/$(t)')
 VALGRIND := valgrind -q --error-exitcode=9 --leak-check=full --show-leak-kinds=definite \
 	--errors-for-leak-kinds=definite --track-fds=no
 # Some run thousands of whole operations, or take each of thousands of texts at each of its bytes, which
@@ -364,7 +364,7 @@ check-matrix: ## every operation on both kinds of graph, with every way in which
 	+@$(SUBMAKE) live-bins
 	$(Q)BUILD=$(B) tests/matrix/matrix.sh -j $(NPROC)
 
-check-starve: ## every unit test with failing allocations, on every way on which it asks for memory
+check-starve: ## every unit test with failing allocations: each n up to STARVE_WHOLE, beyond that on every way
 	+@$(SUBMAKE) VARIANT=test unit-bins
 	$(Q)TEST_TIMEOUT=$(STARVE_TIMEOUT) $(RUN) $(STARVE_ALL)
 

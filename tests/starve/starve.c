@@ -1,16 +1,16 @@
-/* Every unit test program can run its tests starved: STARVE=WORK build/.../test_x runs each test
+/* Every unit test program can run its tests starved: STARVE=MOST build/.../test_x runs each test
  * again and again, each time in a process of its own with the n-th allocation of the library
- * failing, that one alone or with all after it, jansson's included.
+ * failing, that one alone or with all after it, those that jansson makes for it included.
  *
  * A test is not expected to pass then: one of its claims may fail, which ends it there. But it must
  * end, by itself, without a signal, and with nothing lost: at the failing claim every block must be
  * reachable from the test's objects; after the teardown, from static objects.
  *
- * Of each test those n are taken at which the library asks for memory on a way (a stack of calls) on
- * which it has not asked before in this program; with STARVE_EACH set, in this test. WORK adds others: so
- * many, evenly spread, that all runs of a test together ask for about so many allocations; a test that is
- * short enough has every n. STARVE_SHARE=N takes every N-th of the ways. Nothing is left to chance. What a
- * test makes fail by itself is not touched.
+ * Of a test that asks for memory up to MOST times every n is taken. Of others, those n at which the library
+ * asks on a way (a stack of calls) on which it has not asked before in this program; with STARVE_EACH set, in
+ * this test. STARVE_WORK adds some: so many, evenly spread, that all runs of a test together ask for about so
+ * many allocations. STARVE_SHARE=N takes every N-th of the ways. Nothing is left to chance. What a test makes
+ * fail by itself is not touched, nor what it does with jansson itself.
  *
  * The functions of check are replaced by the linker (--wrap), so the tests know nothing of this. */
 #include <check.h>
@@ -348,7 +348,7 @@ static void run_alone(const struct starved *starved, int pipe_fd)
 /* ---- all of them ----------------------------------------------------------------------------- */
 
 static unsigned long work, n_places, n_runs, n_claims, n_bad, n_ways;
-static unsigned long share;
+static unsigned long share, whole;
 static int n_at_once = 8;
 static const char *suite_file = "?";
 
@@ -487,7 +487,9 @@ static void starve_test(struct starved *starved)
         return;
     n_places += 2 * total;
     samples = work / total / 2;
-    step = samples == 0 ? ULONG_MAX : total <= samples ? 1 : (total + samples - 1) / samples;
+    step = total <= whole || total <= samples ? 1
+           : samples == 0                     ? ULONG_MAX
+                                              : (total + samples - 1) / samples;
     if (getenv("STARVE_EACH") != NULL)
         forget_ways();
     for (unsigned long n = 1; n <= total; n++) {
@@ -532,7 +534,8 @@ void __wrap_srunner_run_all(SRunner *runner, enum print_output mode)
         __real_srunner_run_all(runner, mode);
         return;
     }
-    work = strtoul(wish, NULL, 10);
+    whole = strtoul(wish, NULL, 10);
+    work = (unsigned long)number("STARVE_WORK", 0);
     share = (unsigned long)number("STARVE_SHARE", 1);
     ways = map(MOST_WAYS * sizeof(*ways), MAP_SHARED);
     known = map(MOST_KNOWN * sizeof(*known), MAP_PRIVATE);
