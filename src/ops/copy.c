@@ -90,13 +90,17 @@ static void plan_active(qblk_op *op)
 /* The images that the disk has left, or the target's nodes; drive-mirror's go by themselves. */
 static void plan_clean(qblk_op *op)
 {
-    if (op->ending == QBLK_END_PIVOT) {
+    size_t first;
+
+    if (op->ending == QBLK_END_PIVOT)
         plan_delete_old(op);
-        return;
-    }
-    plan_keep_old(op);
+    else
+        plan_keep_old(op);
+    first = op->engine.n;
     if (!op->legacy)
         target_plan_removal(op, &op->to);
+    for (; first < op->engine.n && op->ending == QBLK_END_PIVOT; first++)
+        op->engine.steps[first].when = &op->has_stayed;
 }
 
 /* The image of the disk's chain that the target lies on, or -1. */

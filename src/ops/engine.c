@@ -157,7 +157,7 @@ static bool is_left_out(const struct engine *engine, const struct step *step)
 
     if (step->if_completed && engine->main.outcome != QBLK_OUTCOME_COMPLETED)
         return true;
-    if (step->when != NULL && !*step->when)
+    if ((step->when != NULL && !*step->when) || (step->unless != NULL && *step->unless))
         return true;
     switch (step->kind) {
     case STEP_MARK:

@@ -66,6 +66,7 @@ struct step {
     int barrier;          /* BARRIER: its number */
     qblk_error_code fails_as; /* CALL: the code of its failure, NONE for QEMU's own */
     const bool *when;     /* left out unless this holds when its turn comes; borrowed. Or NULL */
+    const bool *unless;   /* left out if this holds; the same */
     size_t retires;       /* with this done, step number retires - 1 needs no undo any more; or 0 */
     bool if_completed;    /* only if the main job completed */
     bool keeps_job;       /* CREATE: the job stays, as a proof of what it made; undo dismisses it */
@@ -116,6 +117,7 @@ struct engine {
     qblk_error no_come;
     bool is_time;          /* it has been waited for long enough */
     bool is_in_doubt;      /* some node could not be removed, or is not there */
+    bool is_void;          /* a check has seen that the main job, though completed, has changed nothing */
     char scratch[160];     /* the text of a job verb given out last */
     void *arg;             /* for the checks */
 };

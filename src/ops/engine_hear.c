@@ -105,6 +105,11 @@ static void reply_forward(struct engine *engine, const char *reply, const qblk_e
             r = step->check(engine->arg, engine, reply, &mine);
         if (r < 0) /* it may have been about to plan the rest of the list, and no more than about to */
             engine->is_past = was_past;
+        if (r < 0 && engine->is_void) {
+            engine->is_past = false;
+            engine_turn_back(engine, &mine);
+            return;
+        }
         if (r < 0 && was_past) {
             err_prefix(&mine, "%s", engine->steps[engine->at].name);
             if (engine->error.code == QBLK_E_NONE)

@@ -219,7 +219,7 @@ void plan_delete_old(qblk_op *op)
 
     believe(op);
     for (size_t i = 0; i < old->n; i++)
-        (void)plan_delete(op, old->v[i]);
+        plan_delete(op, old->v[i])->unless = &op->has_stayed;
     for (size_t i = 0; i < old->n; i++)
         plan_unmark(op, old->v[i], &op->engine.is_in_doubt);
 }

@@ -252,10 +252,26 @@ static void tell_unplugged(const qblk_op *op, struct engine *engine)
                 op->landing);
 }
 
+/* The disk is where it was. Somebody else has ended the job so: its images stay, and what was made of them
+ * does as a file. Or we cancelled it just as it got in sync, which QEMU 5.2 takes for the wish to end it:
+ * then nobody wants what was made. */
+static void stay(qblk_op *op, struct engine *engine, qblk_error *error)
+{
+    if (engine->cancel_sent) {
+        engine->is_void = true;
+        *error = engine->cancel_error;
+        return;
+    }
+    op->has_stayed = engine->is_in_doubt = true;
+    if (op->to.path != NULL)
+        engine_note(engine, "%s is left: a copy of disk %s as it was when the job ended", op->to.path,
+                    op->disk_name);
+}
+
 /* A pivot and a soft cancel look alike in every event; only the disk's node tells them apart. */
 static int see_pivot(void *arg, struct engine *engine, const char *reply, qblk_error *error)
 {
-    const qblk_op *op = arg;
+    qblk_op *op = arg;
     const qblk_disk *disk = qblk_graph_disk(op->graph, op->disk);
     struct qapi_block_info_list list;
     int r = codec_reply(&qapi_cmd_query_block, reply, &list, error);
@@ -278,6 +294,8 @@ static int see_pivot(void *arg, struct engine *engine, const char *reply, qblk_e
     }
     if (r > 0)
         tell_unplugged(op, engine);
+    else if (r < 0)
+        stay(op, engine, error);
     codec_reply_clear(&qapi_cmd_query_block, &list);
     return r < 0 ? r : 0;
 }
@@ -344,7 +362,7 @@ find_above(const qblk_op *op, const struct qapi_x_dbg_block_graph *graph)
  * when QEMU stores its bitmaps, closing the image of another disk that has moved as well. */
 static int see_edge(void *arg, struct engine *engine, const char *reply, qblk_error *error)
 {
-    const qblk_op *op = arg;
+    qblk_op *op = arg;
     const struct qapi_x_dbg_block_graph_node *above, *landing;
     struct qapi_x_dbg_block_graph graph;
     bool has_moved = false;
@@ -364,6 +382,8 @@ static int see_edge(void *arg, struct engine *engine, const char *reply, qblk_er
                     "node %s; somebody else ended the job without a pivot", op->names.job,
                     filter_above(op) >= 0 ? "filter" : "device", above->name, op->disk_name,
                     op->landing);
+    if (r < 0)
+        stay(op, engine, error);
     codec_reply_clear(&qapi_cmd_x_debug_query_block_graph, &graph);
     return r;
 }
@@ -375,6 +395,7 @@ void plan_verify(qblk_op *op)
     bool is_under_filter = disk != NULL && filter_above(op) >= 0;
     struct step *step;
 
+    op->has_stayed = false;
     /* No backend stands for a node that no device uses; and query-block sees no further than the
      * filter. */
     if (disk == NULL || (is_under_filter && !by_edge) ||

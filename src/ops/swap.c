@@ -154,11 +154,13 @@ static void plan_grow(qblk_op *op)
     step = plan_step(op, STEP_CHECK, "the disk has moved; open the rest of its image");
     step->check = taken;
     step->when = &swap->is_bigger;
+    step->unless = &op->has_stayed;
     step_command(&op->engine, step, &qapi_cmd_blockdev_reopen, &args);
     if (op->is_resumed && size == 0)
         return;
     step = plan_step(op, STEP_CHECK, "the disk has moved; resize it");
     step->check = taken;
+    step->unless = &op->has_stayed;
     swap->size_step = op->engine.n;
     if (size != 0)
         set_size(op, step, size);

@@ -361,6 +361,18 @@ wait_job() {
     job=$(job_of)
 }
 
+# end_without_pivot WORD: somebody lets the job of the client under way get in sync, and ends it so just
+# before qblk does
+end_without_pivot() {
+    wait_job "$1" running
+    kill -STOP "$qblk_pid"
+    raw '{"execute": "block-job-set-speed", "arguments": {"device": "'"$job"'", "speed": 0}}'
+    wait_event "JOB_STATUS_CHANGE $job ready *"
+    raw '{"execute": "block-job-cancel", "arguments": {"device": "'"$job"'"}}'
+    wait_event "JOB_STATUS_CHANGE $job concluded *"
+    kill -CONT "$qblk_pid"
+}
+
 # job_of: the id of the job that $event is about
 job_of() {
     local word

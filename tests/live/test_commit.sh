@@ -134,6 +134,22 @@ refused() {
     unchanged
 }
 
+# The images that it was to make useless are those of the disk still.
+not_moved() {
+    make_long_chain
+    start_blockdev
+    q_start --json commit vd0 --speed 64K
+    end_without_pivot commit
+    q_ended 1
+    said out 'somebody else ended the job without a pivot'
+    grep -q 'could not be removed' out && fail "it tried to remove what the disk uses"
+    chain_is top.qcow2 mid.qcow2 base.qcow2
+    nothing_left
+    guest_write 0x61 2M 128k
+    stop_qemu
+    same top.qcow2 qcow2
+}
+
 refusals() {
     make_chain
     start_blockdev
@@ -171,6 +187,7 @@ run_test "Ctrl-C ends a commit of the top" interrupted ""
 run_test "Ctrl-C ends a commit below the top" interrupted "--top @1"
 run_test "a killed client's commit of the top is recovered" killed "" pivoted base.qcow2
 run_test "a killed client's commit below the top is recovered" killed "--top @1" completed top.qcow2
+run_test "a commit of the top that somebody ends without a pivot" not_moved
 run_test "commits that make no sense are refused" refusals
 run_test "a dry run says block-commit and changes nothing" dry_run
 finish

@@ -139,7 +139,26 @@ for world in blockdev drive; do
     run_test "to a bigger raw image, $world" bigger "$world"
 done
 run_test "killed, then recovered: all of a bigger image" recovered
+# Somebody ends it without a move: then it is not resized either.
+not_moved() {
+    local size
+    make_long_chain
+    start_blockdev
+    size=$("$QEMU_IMG" info --force-share --output=json top.qcow2 | grep -oE '"virtual-size": [0-9]+' | tail -n 1)
+    "$QEMU_IMG" create -q -f qcow2 new.qcow2 "${size##* }"
+    remember
+    q_start --json swap vd0 "$dir/new.qcow2" --format qcow2 --resize 1G --speed 64K
+    end_without_pivot swap
+    q_ended 1
+    said out 'somebody else ended the job without a pivot'
+    said out 'new.qcow2 is left: a copy of disk vd0'
+    size_is "${size##* }"
+    unchanged
+    nothing_left
+}
+
 run_test "killed, then recovered: grown" recovered --resize 96M
 run_test "what cannot be swapped is refused" refusals
 run_test "a disk that cannot be resized has moved" not_resized
+run_test "a disk that somebody kept from moving is not resized" not_moved
 finish
