@@ -11,6 +11,14 @@
 #include "ops/remains.h"
 #include "qapi_types.h"
 
+/* Whether it has so many targets, as far as that is known: anybody can give a node or a job any name. */
+static bool has_target(const qblk_op *op, size_t number)
+{
+    if (op->is_own || op->n_parts > 0)
+        return number < op_n_targets(op);
+    return op->journal.op == NULL || number <= op->journal.n_more;
+}
+
 /* Whether that is a name of the operation for the role, of whichever target: its number, else
  * -1. */
 static int number_of(const qblk_op *op, const char *name, const char *role)
@@ -18,6 +26,7 @@ static int number_of(const qblk_op *op, const char *name, const char *role)
     size_t len = strlen(role);
     char id[9];
     const char *rest = name != NULL ? str_our_name(name, id) : NULL;
+    long number;
 
     if (rest == NULL || strcmp(id, op->id) != 0 || strncmp(rest, role, len) != 0)
         return -1;
@@ -27,7 +36,8 @@ static int number_of(const qblk_op *op, const char *name, const char *role)
     if (rest[0] != '.' || rest[1] < '1' || rest[1] > '9' || strlen(rest + 1) > 3 ||
         strspn(rest + 1, "0123456789") != strlen(rest + 1))
         return -1;
-    return (int)strtol(rest + 1, NULL, 10);
+    number = strtol(rest + 1, NULL, 10);
+    return has_target(op, (size_t)number) ? (int)number : -1;
 }
 
 static int node_number(const qblk_op *op, const char *name)

@@ -185,6 +185,24 @@ forged() {
     same top.qcow2 qcow2
 }
 
+# A job by the name of a target that the operation has not.
+job_of_no_target() {
+    make_long_chain
+    start_blockdev
+    q_start copy vd0 "$dir/copy.qcow2" --speed 64K
+    wait_job copy running
+    kill -KILL "$qblk_pid"
+    wait "$qblk_pid"
+    raw '{"execute": "blockdev-create", "arguments": {"job-id": "'"${job%copy}"'create-file.7",
+            "options": {"driver": "file", "filename": "'"$dir"'/theirs", "size": 512}}}' >/dev/null
+    wait_event "JOB_STATUS_CHANGE ${job%copy}create-file.7 concluded *"
+    q 0 recover --undo
+    [ "$(grep -c recovered out)" = 1 ] || fail "it was taken for more: $(cat out)"
+    [ -e theirs ] || fail "the file was removed"
+    raw '{"execute": "query-jobs"}' >listing
+    said listing 'create-file.7'
+}
+
 run_test "a record of a newer version is reported and left" not_understood \
     "qblk2 1/1 op=copy disk=vd0 intent=pivot"
 run_test "a record of an unknown operation is reported and left" not_understood \
@@ -213,4 +231,5 @@ run_test "a forged record of a detach unplugs nothing" forged \
     "op=detach disk=vd0 intent=finish old=top,top-file"
 run_test "a forged record of a detach removes no idle node" forged \
     "op=detach disk=vd9 intent=finish old=spare"
+run_test "a job named for a target that there is not" job_of_no_target
 finish

@@ -203,7 +203,7 @@ static void disk_lines(struct op_run *run, const qblk_op_report *report)
         struct text text = { NULL, 0, 0 };
         struct text line = { NULL, 0, 0 };
 
-        text_addf(&text, "%s %s to %s: %s", run->past, disk->disk,
+        text_addf(&text, "%s %s to %s: %s", run->past, disk->disk != NULL ? disk->disk : "?",
                   disk->target != NULL ? disk->target : disk->node,
                   qblk_result_name(report->result));
         text_add_plain(&line, text.s, false);
