@@ -364,9 +364,11 @@ void agent_give_up(struct agent *agent, int64_t now)
 {
     qblk_error error;
 
-    if (!agent->is_busy || agent->is_over || agent->is_thawing || agent->errand != AGENT_FREEZE)
+    if (!agent->is_busy || agent->is_over || agent->is_thawing ||
+        (agent->errand != AGENT_FREEZE && agent->errand != AGENT_HAIL))
         return;
-    (void)err_set(&error, QBLK_E_CANCELLED, "the freeze was given up");
+    (void)err_set(&error, QBLK_E_CANCELLED, agent->errand == AGENT_HAIL
+                  ? "the guest agent was not waited for" : "the freeze was given up");
     if (agent->is_frozen)
         agent_thaw(agent, &error, now);
     else

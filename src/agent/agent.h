@@ -65,7 +65,8 @@ void agent_on_close(struct agent *agent, void (*fn)(void *arg), void *arg);
 void agent_start(struct agent *agent, enum agent_errand errand, int64_t now, agent_done_fn *fn,
                  void *arg);
 bool agent_is_busy(const struct agent *agent);
-/* A freeze under way is not wanted any more: it ends at once, as QBLK_E_CANCELLED, by a thaw. */
+/* A freeze under way is not wanted any more: it ends at once, as QBLK_E_CANCELLED, by a thaw. A HAIL
+ * ends so too. */
 void agent_give_up(struct agent *agent, int64_t now);
 /* Whether the guest is frozen by us, or may be. */
 bool agent_is_frozen(const struct agent *agent);

@@ -78,9 +78,15 @@ bool op_plans_again(const qblk_op *op)
 /* Forgets what was planned and what was seen, but not what was said. */
 static void forget_plan(qblk_op *op)
 {
-    struct engine old = op->engine;
     struct journal journal = op->journal;
+    struct engine old;
 
+    /* Which of the nodes that could not be removed are there at all was not seen any more. */
+    for (size_t i = 0; i < op->engine.n && op->engine.is_in_doubt; i++) {
+        if (op->engine.steps[i].node != NULL)
+            engine_unnote(&op->engine, op->engine.steps[i].node);
+    }
+    old = op->engine;
     op->engine.notes = NULL;
     op->engine.n_notes = op->engine.notes_room = 0;
     engine_done(&op->engine);
@@ -96,6 +102,7 @@ static void forget_plan(qblk_op *op)
     memset(&op->found, 0, sizeof(op->found));
     op->disk = op->root = op->top = op->below = -1;
     op->is_planned = op->begins_again = false;
+    group_forget(op);
     op->landing = op->starting = NULL;
     target_forget(&op->to);
     forget_parts(op);
@@ -118,7 +125,7 @@ static bool is_recorded(const qblk_op *op)
         if (step->is_done && step->undo != NULL && strstr(step->undo, op->names.journal) != NULL)
             return true;
     }
-    return op->is_resumed;
+    return op->is_resumed && !op->is_own;
 }
 
 /* From its beginning, or, where its kind can do that, from what is there. */
@@ -146,7 +153,10 @@ void op_see_cause(qblk_op *op)
     op->was_past = op->was_past || engine->is_past;
     if (op->cause.code != QBLK_E_NONE)
         return;
-    op->cause = engine->error;
+    if (op->is_own && engine->is_left)
+        op->was_undoing = true;
+    else
+        op->cause = engine->error;
     if (op->was_past)
         return;
     if (op->cause.code == QBLK_E_NONE && engine->cancel_asked)
@@ -186,7 +196,7 @@ static void begin_again(qblk_op *op)
     engine_note(&op->engine, "the connection was lost before anything had come of the operation; it was "
                 "begun again");
     op->ending = op->asked;
-    op->has_returned = op->is_resumed = op->is_recorded = false;
+    op->has_returned = op->is_resumed = op->is_recorded = op->was_undoing = false;
     forget_plan(op);
     group_begins_again(op);
     read_anew(op);
@@ -213,7 +223,7 @@ static bool judge(qblk_op *op)
     bool is_gone = error->code == QBLK_E_UNKNOWN_JOB;
     bool is_undone = error->kind == QBLK_KIND_CANCELLED &&
                      op->engine.main.outcome == QBLK_OUTCOME_NONE;
-    bool is_whole = op->is_own && !op->engine.cancel_asked;
+    bool is_whole = op->is_own && !op->engine.cancel_asked, is_lost;
 
     /* Past the end only cleaning was left; if the journal is gone, that was done, and the last
      * message of it was lost. What had gone wrong by then has gone wrong. */
@@ -229,11 +239,12 @@ static bool judge(qblk_op *op)
     }
     if (!is_whole || !(is_gone || is_undone))
         return false;
-    if (is_gone && op->is_recorded)
+    is_lost = is_gone && op->is_recorded && !op->was_undoing;
+    if (is_lost)
         vanished(op);
     else if (op->was_running)
         job_vanished(op);
-    return !op->was_running && !(is_gone && op->is_recorded);
+    return !op->was_running && !is_lost;
 }
 
 bool op_over_again(qblk_op *op)

@@ -69,10 +69,12 @@ static void undo_left(struct engine *engine)
 {
     qblk_error error;
 
-    if (engine->main.outcome == QBLK_OUTCOME_NONE)
+    if (engine->main.outcome == QBLK_OUTCOME_NONE) {
         (void)err_set(&error, QBLK_E_CANCELLED, "it was left before its job started");
-    else
+        engine->is_left = engine->error.code == QBLK_E_NONE && !engine->cancel_asked;
+    } else {
         engine_job_error(&engine->main, &error);
+    }
     engine_turn_back(engine, &error);
 }
 

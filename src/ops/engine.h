@@ -101,6 +101,7 @@ struct engine {
     bool cancel_asked;
     qblk_error cancel_error; /* what the operation ends with then */
     bool cancel_sent;
+    bool is_left;          /* it is undone by a STEP_UNDO alone: nothing has failed, and nobody asked for it */
     bool is_blind;         /* what there is to undo is not known yet: a cancel waits for that */
     int passed;            /* the barriers up to this one are open */
     bool aux_busy;         /* a job-cancel is in flight beside the step's own command */

@@ -199,6 +199,10 @@ static void freeze_failed(struct engine *engine, const qblk_error *error, bool i
 
     step->is_done = is_frozen;
     if (!step->is_optional) {
+        if (mine.code == QBLK_E_CANCELLED && engine->cancel_asked) {
+            engine_turn_back(engine, &engine->cancel_error);
+            return;
+        }
         if (step->kind == STEP_HAIL)
             mine.kind = QBLK_KIND_REFUSED;
         else if (mine.kind == QBLK_KIND_CONNECTION) /* it is not the monitor that was lost */
@@ -357,11 +361,16 @@ void engine_time(struct engine *engine)
     engine->is_time = true;
 }
 
+static bool can_change(const struct step *step)
+{
+    return step->kind != STEP_HAIL && step->kind != STEP_BARRIER;
+}
+
 bool engine_has_changed(const struct engine *engine)
 {
     for (size_t i = 0; i < engine->at && i < engine->n; i++) {
-        if (engine->steps[i].is_done)
+        if (engine->steps[i].is_done && can_change(&engine->steps[i]))
             return true;
     }
-    return engine->at < engine->n && engine->phase != PHASE_IDLE;
+    return engine->at < engine->n && engine->phase != PHASE_IDLE && can_change(&engine->steps[engine->at]);
 }

@@ -6,6 +6,7 @@
 #include "base/err.h"
 #include "base/mem.h"
 #include "base/str.h"
+#include "ops/guest.h"
 #include "ops/record.h"
 
 struct member {
@@ -128,8 +129,10 @@ static void share_failure(qblk_group *group)
     for (size_t i = 0; i < group->n && group->is_given_up; i++) {
         qblk_op *op = group->members[i].op;
 
-        if (op != NULL && !op->is_over && !group->members[i].has_failed)
-            engine_give_up(&op->engine, &group->cause);
+        if (op == NULL || op->is_over || group->members[i].has_failed)
+            continue;
+        engine_give_up(&op->engine, &group->cause);
+        guest_cancelled(op);
     }
 }
 
@@ -399,6 +402,14 @@ static int judge(qblk_group *group, const qblk_op *op, qblk_error *error)
     return 0;
 }
 
+void group_forget(qblk_op *op)
+{
+    struct member *member = op->group != NULL ? find(op->group, op->id) : NULL;
+
+    if (member != NULL)
+        member->seen_barrier = -1;
+}
+
 void group_begins_again(qblk_op *op)
 {
     if (op->group != NULL && op->group->passed > GROUP_SAFE && op->group->passed < GROUP_DECIDED)
@@ -476,8 +487,10 @@ void qblk_group_cancel(qblk_group *group)
         return;
     }
     for (size_t i = 0; i < group->n; i++) {
-        if (group->members[i].op != NULL && !group->members[i].op->is_over)
-            engine_cancel(&group->members[i].op->engine);
+        if (group->members[i].op == NULL || group->members[i].op->is_over)
+            continue;
+        engine_cancel(&group->members[i].op->engine);
+        guest_cancelled(group->members[i].op);
     }
     monitor_ask_turn(group->monitor);
 }

@@ -49,6 +49,8 @@ int group_add(qblk_group *group, qblk_op *op, qblk_error *error);
 void group_remove(qblk_op *op);
 /* Something happened to the operation: the group looks at it in its next turn. */
 void group_notice(qblk_op *op);
+/* What was planned is forgotten: the barrier at which it stands is another one, also of the same number. */
+void group_forget(qblk_op *op);
 /* Whether the operation of that id is in the same group. */
 bool group_has(const qblk_op *op, const char *id);
 /* Whether it is the first of its group, or in none. */

@@ -175,7 +175,7 @@ static void done(void *arg, const struct agent_found *found, const qblk_error *e
     } else if (guest->engine_waits) {
         tell_engine(guest, found, error);
     } else {
-        if (error != NULL)
+        if (error != NULL && error->code != QBLK_E_CANCELLED)
             engine_note(&op->engine, "%s", error->text);
         guest->after = AFTER_NOTHING;
         op_run(op);

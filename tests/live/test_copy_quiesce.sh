@@ -82,6 +82,23 @@ frozen() {
     stop_agent
 }
 
+# The agent is silent: whoever does not want to wait for it need not, and nothing was changed.
+impatient() {
+    local signal=$1 status=$2
+    shift 2
+    start_agent '*guest-info=ignore'
+    start_two
+    remember
+    q_start --json copy "$@" --finish --quiesce "$dir/agent"
+    wait_said asked info
+    kill "-$signal" "$qblk_pid"
+    q_ended "$status"
+    said out 'before anything was changed|cancelled by the user|nothing was changed yet'
+    unchanged
+    nothing_left
+    stop_agent
+}
+
 senseless() {
     start_two
     q 2 copy vd0 "$dir/copy.qcow2" --pivot --quiesce "$dir/agent"
@@ -99,5 +116,7 @@ run_test "a guest that cannot be frozen, two disks" refused vd0=copy.qcow2 vd1=c
 run_test "no agent, seen before anything is copied" no_agent
 run_test "an agent that may not freeze" may_not
 run_test "a guest that somebody else has frozen" frozen
+run_test "Ctrl-C while the agent is asked" impatient INT 5 vd0 copy.qcow2
+run_test "Ctrl-C while the agent is asked, two disks" impatient INT 5 vd0=copy.qcow2 vd1=copy1.qcow2
 run_test "quiescing where it makes no sense" senseless
 finish

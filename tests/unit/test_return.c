@@ -338,6 +338,32 @@ START_TEST(whatever_is_cut_ends_as_if_nothing_had_happened)
 }
 END_TEST
 
+static size_t cut_again_after;
+
+static void cut_again(void)
+{
+    peer.hang_up_at = peer.n_sent + cut_again_after;
+    peer.hang_up_after = cut_again_after % 2 == 0;
+    peer.hang_up_late = cut_again_after % 4 == 0;
+}
+
+/* Once more, soon after it has come back: while it looks what is there, or undoes that to begin again. */
+START_TEST(whatever_is_cut_twice_ends_as_if_nothing_had_happened)
+{
+    measure(_i);
+    for (size_t n = 1; n <= n_commands; n++) {
+        for (size_t soon = 1; soon <= 12; soon++) {
+            goes_on = (n + soon) % 2 == 0;
+            cut_again_after = soon;
+            while_away = cut_again;
+            cut_at(_i, n, (enum way)((n + soon) % N_WAYS));
+            again();
+        }
+    }
+    free(done);
+}
+END_TEST
+
 /* ---- what others do meanwhile --------------------------------------------------------------- */
 
 static size_t n_ended; /* jobs that had ended well before one was failed */
@@ -806,6 +832,7 @@ int main(void)
     tcase_add_checked_fixture(tcase, setup, teardown);
     tcase_set_timeout(tcase, 120);
     tcase_add_loop_test(tcase, whatever_is_cut_ends_as_if_nothing_had_happened, 0, N_ALL);
+    tcase_add_loop_test(tcase, whatever_is_cut_twice_ends_as_if_nothing_had_happened, 0, N_ALL);
     tcase_add_test(tcase, a_failure_while_away_is_everybodys);
     tcase_add_loop_test(tcase, a_job_that_somebody_else_has_ended_is_not_started_again, 0, 2);
     tcase_add_test(tcase, a_size_that_somebody_else_has_given_is_left_alone);
