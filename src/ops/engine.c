@@ -1,6 +1,7 @@
 /* What is to be done next. */
 #include "ops/engine_priv.h"
 
+#include <errno.h>
 #include <stdio.h>
 
 #include "base/err.h"
@@ -418,6 +419,10 @@ static bool backward(struct engine *engine, struct act *act)
         return undo_job(engine, step, act);
     if (!step->is_done || (step->undo == NULL && step->unlink == NULL)) {
         engine->at--;
+        return false;
+    }
+    if (engine->phase == PHASE_IDLE && engine->keeps_files && step->unlink != NULL && !step->is_unlinked) {
+        engine_unlinked(engine, EBUSY);
         return false;
     }
     if (engine->phase == PHASE_IDLE) {

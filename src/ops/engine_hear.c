@@ -38,8 +38,14 @@ static void reply_undo(struct engine *engine, const char *reply, const qblk_erro
     const struct step *step = &engine->steps[engine->at - 1];
     qblk_error mine;
 
-    if (engine_judge(reply, error, &mine) < 0 && step->kind != STEP_START && !step->is_quiet)
+    int r = engine_judge(reply, error, &mine);
+
+    if (r < 0 && step->kind != STEP_START && !step->is_quiet)
         engine_note(engine, "could not undo \"%s\": %s", step->name, mine.text);
+    /* A node that stays has a file under it. One that is not there is no reason to keep that. */
+    if (r < 0 && step->undo != NULL && strstr(step->undo, qapi_cmd_blockdev_del.name) != NULL &&
+        strstr(mine.text, "find node") == NULL)
+        engine->keeps_files = true;
     engine->phase = PHASE_IDLE;
     engine->at--;
 }
@@ -242,7 +248,11 @@ void engine_unlinked(struct engine *engine, int err)
 {
     struct step *step = &engine->steps[engine->at - 1];
 
-    if (err != 0 && err != ENOENT)
+    if (err == EBUSY)
+        engine->keeps_files = true;
+    if (err == EBUSY)
+        engine_note(engine, "file %s is left: somebody uses it", step->unlink);
+    else if (err != 0 && err != ENOENT)
         engine_note(engine, "file %s could not be removed: %s", step->unlink, strerror(err));
     engine->phase = PHASE_IDLE;
     step->is_unlinked = true;

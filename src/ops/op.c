@@ -9,6 +9,7 @@
 
 #include "base/err.h"
 #include "base/mem.h"
+#include "monitor/claim.h"
 
 const char *qblk_result_name(qblk_result result)
 {
@@ -306,6 +307,10 @@ void op_end(qblk_op *op, qblk_result result, const qblk_error *error)
     op->is_over = true;
     monitor_timer_stop(&op->timer);
     monitor_timer_stop(&op->resend);
+    for (size_t i = 0; i < op_n_targets(op); i++) {
+        claim_drop(op_target(op, i)->claim);
+        op_target(op, i)->claim = 0;
+    }
     if (error != NULL) {
         op->error = *error;
         (void)snprintf(op->error.operation, sizeof(op->error.operation), "%s", op->id);

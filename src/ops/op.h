@@ -55,6 +55,7 @@ struct target {
     char *backing_string;  /* what it is to record for its backing image; NULL: its name */
     bool is_overlay;       /* lies on nothing until it is put above its backing image */
     size_t node_step;      /* number, from 1, of the planned step that adds its node */
+    int claim;             /* claim.h; 0: none */
     /* What else there is to be seen of an image that is reused, besides its size; or NULL. length
      * is that of its file, 0 if it is in none. */
     int (*judge)(const qblk_op *op, const struct target *to,

@@ -1,7 +1,9 @@
 /* Carries out what the step engine says, on a monitor. */
 #include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/err.h"
@@ -201,6 +203,11 @@ static void over(qblk_op *op)
             tell_moved(op);
         }
         op_end(op, success(op), NULL);
+    } else if (error->kind == QBLK_KIND_CANCELLED && op->is_resumed && !op->is_own &&
+               op->engine.keeps_files) {
+        (void)err_set(&op->engine.error, QBLK_E_QEMU, "operation %s could not be undone: somebody uses what it has made",
+                      op->id);
+        op_end(op, QBLK_RESULT_FAILED, error);
     } else if (error->kind == QBLK_KIND_CANCELLED && op->is_resumed && !op->is_own) {
         op_end(op, QBLK_RESULT_UNDONE, NULL);
     } else if (error->kind == QBLK_KIND_CANCELLED) {
@@ -224,6 +231,34 @@ static void look(qblk_op *op, const char *id)
     }
     qblk_job_get_info(job, &info);
     engine_hear_job(&op->engine, &info);
+}
+
+/* The bytes that QEMU locks of an image it has open, whoever started it. */
+#define LOCKS_AT 100
+#define LOCKS_LEN 200
+
+static bool is_held(const char *path)
+{
+    struct flock lock = { .l_type = F_WRLCK, .l_whence = SEEK_SET, .l_start = LOCKS_AT, .l_len = LOCKS_LEN };
+    int fd = open(path, O_RDONLY | O_NONBLOCK | O_NOFOLLOW | O_CLOEXEC);
+    bool is_locked = fd >= 0 && fcntl(fd, F_OFD_GETLK, &lock) == 0 && lock.l_type != F_UNLCK;
+
+    if (fd >= 0)
+        (void)close(fd);
+    return is_locked;
+}
+
+/* Our own nodes on it are gone by now: who holds it still has made it his. */
+static int unlink_unused(const char *path)
+{
+    struct stat st;
+
+    if (is_held(path))
+        return EBUSY;
+    if (unlink(path) == 0)
+        return 0;
+    /* On a file system that is read-only the reason is that, also where there is nothing. */
+    return errno == EROFS && lstat(path, &st) < 0 ? ENOENT : errno;
 }
 
 /* Says what goes on without us and how to take it up again. */
@@ -286,7 +321,7 @@ void op_run(qblk_op *op)
         else if (act.kind == ACT_LOOK)
             look(op, act.text);
         else if (act.kind == ACT_UNLINK)
-            engine_unlinked(&op->engine, unlink(act.text) < 0 ? errno : 0);
+            engine_unlinked(&op->engine, unlink_unused(act.text));
         if (act.kind != ACT_SEND && act.kind != ACT_AGENT)
             continue;
         tell_step(op, &act);

@@ -9,6 +9,7 @@
 #include "base/err.h"
 #include "base/mem.h"
 #include "base/str.h"
+#include "monitor/claim.h"
 #include "ops/op.h"
 #include "ops/overlay.h"
 #include "qapi_types.h"
@@ -49,6 +50,7 @@ void target_forget(struct target *to)
 void target_done(struct target *to)
 {
     target_forget(to);
+    claim_drop(to->claim);
     free(to->path);
     free(to->format);
     memset(to, 0, sizeof(*to));
@@ -176,6 +178,13 @@ int target_check(qblk_op *op, struct target *to, bool shallow, qblk_error *error
     if (shallow && is_raw(to) && !to->reuse)
         return err_set(error, QBLK_E_TARGET_INVALID, "a raw target cannot have a backing image, "
                        "so it cannot take the top image alone; use --format qcow2, or copy all");
+    /* Before it is looked at: what another operation is about to make is not there yet. */
+    if (to->claim == 0 && !op->common.dry_run)
+        to->claim = claim_file(to->path, error);
+    if (to->claim < 0) {
+        to->claim = 0;
+        return -EBUSY;
+    }
     if (stat(to->path, &st) == 0) {
         r = check_unused(op, to, &st, error);
         if (r == 0)

@@ -2,6 +2,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <stddef.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -150,6 +151,49 @@ int unixsock_listen(const char *path, qblk_error *error)
         return r;
     }
     return fd;
+}
+
+/* Who listens: the kernel tells those whom he lets connect. */
+static void see_owner(const struct sockaddr_un *address, socklen_t len, long *ret_pid, unsigned *ret_uid)
+{
+    int fd = socket(AF_UNIX, SOCKET_TYPE, 0);
+    struct ucred owner;
+    socklen_t size = sizeof(owner);
+
+    *ret_pid = 0;
+    *ret_uid = geteuid();
+    if (fd >= 0 && connect(fd, (const struct sockaddr *)address, len) == 0 &&
+        getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &owner, &size) == 0) {
+        *ret_pid = owner.pid;
+        *ret_uid = owner.uid;
+    }
+    if (fd >= 0)
+        (void)close(fd);
+}
+
+int unixsock_claim(const char *name, long *ret_pid, unsigned *ret_uid)
+{
+    struct sockaddr_un address;
+    size_t len = strlen(name);
+    socklen_t size = (socklen_t)(offsetof(struct sockaddr_un, sun_path) + 1 + len);
+    int fd, err;
+
+    if (len > UNIXSOCK_PATH_MAX - 1)
+        return -ENAMETOOLONG;
+    memset(&address, 0, sizeof(address));
+    address.sun_family = AF_UNIX;
+    memcpy(address.sun_path + 1, name, len);
+    fd = socket(AF_UNIX, SOCKET_TYPE, 0);
+    if (fd < 0)
+        return -errno;
+    /* Nobody is ever accepted: that he can call is enough. */
+    if (bind(fd, (const struct sockaddr *)&address, size) == 0 && listen(fd, 8) == 0)
+        return fd;
+    err = errno;
+    (void)close(fd);
+    if (err == EADDRINUSE)
+        see_owner(&address, size, ret_pid, ret_uid);
+    return -err;
 }
 
 int unixsock_accept(int listener, qblk_error *error)

@@ -82,6 +82,25 @@ legacy() {
     same backup.qcow2 qcow2
 }
 
+# Two to the same file, each through a monitor of its own: one makes it, and it stays.
+one_target() {
+    local first second
+    make_chain
+    start_blockdev -blockdev null-co,node-name=other,size=1048576,read-zeroes=on -device virtio-blk-pci,id=vd1,drive=other
+    "$qblk" -s "$dir/m0" backup vd0 "$dir/same.qcow2" >out.a 2>err.a </dev/null &
+    first=$!
+    "$qblk" -s "$dir/m1" backup vd1 "$dir/same.qcow2" --format qcow2 >out.b 2>err.b </dev/null &
+    second=$!
+    wait "$first"
+    first=$?
+    wait "$second"
+    second=$?
+    [ "$first $second" = "0 6" ] || [ "$first $second" = "6 0" ] ||
+        fail "they ended with $first and $second: $(cat err.a err.b)"
+    [ -s same.qcow2 ] || fail "the file that one of them has made is gone"
+    nothing_left
+}
+
 for world in blockdev drive qsd; do
     run_test "full backup into new qcow2, $world" full "$world" qcow2
     run_test "backup while the guest writes, $world" with_writes "$world"
@@ -93,4 +112,5 @@ for world in blockdev drive; do
     run_test "compressed backup, $world" compressed "$world"
 done
 run_test "backup by drive-backup" legacy
+run_test "two backups into the same file at once" one_target
 finish

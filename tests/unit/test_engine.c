@@ -341,6 +341,33 @@ START_TEST(what_cannot_be_undone_is_told_after_the_first_cause)
 }
 END_TEST
 
+/* One of its nodes cannot be removed: somebody uses it, and with it the file. */
+START_TEST(a_file_that_somebody_uses_is_not_removed)
+{
+    static const char gone[] = "{\"error\":{\"class\":\"GenericError\",\"desc\":\"Failed to find node\"}}";
+    struct step *step;
+    struct act act;
+
+    (void)add(STEP_CALL, "open", "close");
+    step = add(STEP_CREATE, "create", NULL);
+    step->job = SIDE;
+    step->unlink = mem_strdup("file");
+    (void)add(STEP_CALL, "node", "blockdev-del");
+    (void)add(STEP_CALL, "more", NULL);
+    ck_assert_int_eq(run(NULL), ACT_WAIT);
+    hear(SIDE, QBLK_JOB_CONCLUDED, QBLK_OUTCOME_COMPLETED, false);
+    for (act = engine_next(&engine); strcmp(act.text, "blockdev-del") != 0; act = engine_next(&engine))
+        engine_reply(&engine, act.tag, strcmp(act.text, "more") == 0 ? REFUSAL : RETURN, NULL);
+    path[0] = '\0';
+    engine_reply(&engine, act.tag, _i == 0 ? REFUSAL : gone, NULL);
+    ck_assert_int_eq(run(NULL), ACT_OVER);
+    ck_assert_str_eq(path, _i == 0 ? "close" : "file | close");
+    ck_assert_int_eq(engine.keeps_files, _i == 0);
+    ck_assert_ptr_nonnull(strstr(engine.notes[engine.n_notes - 1],
+                                 _i == 0 ? "file file is left: somebody uses it" : "could not undo"));
+}
+END_TEST
+
 static int in_the_way(void *arg, struct engine *e, const char *reply, qblk_error *error)
 {
     (void)arg;
@@ -681,6 +708,7 @@ static void add_agent(TCase *tc)
     tcase_add_test(tc, a_guest_is_frozen_and_thawed_around_what_counts);
     tcase_add_test(tc, a_guest_that_must_be_frozen_and_is_not_ends_it_with_nothing_changed);
     tcase_add_test(tc, a_guest_in_doubt_is_thawed_once_more);
+    tcase_add_loop_test(tc, a_file_that_somebody_uses_is_not_removed, 0, 2);
     tcase_add_loop_test(tc, where_freezing_is_optional_it_goes_on_without, 0, 2);
     tcase_add_loop_test(tc, what_fails_while_the_guest_is_frozen_is_undone_after_a_thaw, 0, 2);
     tcase_add_test(tc, a_failed_thaw_is_a_note_and_undoes_nothing);

@@ -270,6 +270,30 @@ START_TEST(a_copy_is_close_on_exec_and_no_standard_stream)
 }
 END_TEST
 
+START_TEST(a_name_is_one_claimants_at_a_time)
+{
+    char name[64], long_name[200];
+    long pid = 0;
+    unsigned uid = 12345;
+    int before = count_fds(), fd;
+
+    (void)snprintf(name, sizeof(name), "qblk-test/%ld", (long)getpid());
+    fd = unixsock_claim(name, &pid, &uid);
+    ck_assert_int_gt(fd, 0);
+    ck_assert_int_eq(unixsock_claim(name, &pid, &uid), -EADDRINUSE);
+    ck_assert_int_eq(pid, getpid());
+    ck_assert_uint_eq(uid, geteuid());
+    close(fd);
+    fd = unixsock_claim(name, &pid, &uid);
+    ck_assert_int_gt(fd, 0);
+    close(fd);
+    memset(long_name, 'x', sizeof(long_name));
+    long_name[sizeof(long_name) - 1] = '\0';
+    ck_assert_int_eq(unixsock_claim(long_name, &pid, &uid), -ENAMETOOLONG);
+    ck_assert_int_eq(count_fds(), before);
+}
+END_TEST
+
 int main(void)
 {
     Suite *suite = suite_create("unixsock");
@@ -279,6 +303,7 @@ int main(void)
 
     tcase_add_checked_fixture(tc, setup, teardown);
     tcase_set_timeout(tc, 30);
+    tcase_add_test(tc, a_name_is_one_claimants_at_a_time);
     tcase_add_test(tc, a_missing_path_does_not_exist);
     tcase_add_test(tc, a_left_over_socket_has_no_listener);
     tcase_add_test(tc, a_file_and_a_directory_are_no_sockets);
