@@ -375,6 +375,32 @@ find_node(const struct qapi_block_device_info_list *list, const char *name)
     return NULL;
 }
 
+/* What an image records as lying below it is what lies there at its next start, whatever it lies on now. */
+static int judge_backing(qblk_op *op, const struct target *to, const struct qapi_image_info *image,
+                         qblk_error *error)
+{
+    const char *recorded = image->full_backing_filename != NULL ? image->full_backing_filename
+                                                                : image->backing_filename;
+    int below = op->shallow ? graph_backing_image(op->graph, op->top) : -1;
+
+    if (is_raw(to) || str_equal(op->sync, "none"))
+        return 0;
+    if (below < 0 && recorded != NULL)
+        return err_set(error, QBLK_E_TARGET_INVALID, "the target %s records %s as its backing file, which "
+                       "would be read through it at its next start; for a copy of all data prepare an image "
+                       "without one (\"qemu-img rebase -u -b '' %s\")", to->path, recorded, to->path);
+    if (below >= 0 && recorded == NULL)
+        return err_set(error, QBLK_E_TARGET_INVALID, "the target %s records no backing file, so that what "
+                       "is below the top image of disk %s would be missing at its next start; record it "
+                       "with \"qemu-img rebase -u -b %s -F %s %s\"", to->path, to->disk_name,
+                       plan_file_name(op, below), overlay_backing_format(op, below), to->path);
+    if (below >= 0 && !target_is_same_file(plan_file_name(op, below), recorded))
+        engine_note(&op->engine, "the target %s records %s as its backing file, where disk %s has %s: it is "
+                    "right only if both hold the same", to->path, recorded, to->disk_name,
+                    plan_file_name(op, below));
+    return 0;
+}
+
 static int judge_look(qblk_op *op, const struct target *to,
                       const struct qapi_block_device_info_list *list, qblk_error *error)
 {
@@ -395,7 +421,7 @@ static int judge_look(qblk_op *op, const struct target *to,
                        "qemu-img resize, or let qblk create it", to->path,
                        (unsigned long long)have, to->disk_name, (unsigned long long)to->size);
     if (to->judge == NULL)
-        return 0;
+        return judge_backing(op, to, &seen->image, error);
     return to->judge(op, to, seen, is_file ? (uint64_t)file->image.virtual_size : 0, error);
 }
 

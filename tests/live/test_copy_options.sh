@@ -97,6 +97,22 @@ usage() {
     ! grep -q '"execute":"query' err || fail "QEMU was asked: $(cat err)"
 }
 
+# judged RECORDED|none STATUS WORDS ARG...: an image that is prepared, by what it records to lie on
+judged() {
+    local recorded=$1 status=$2 words=$3 args=()
+    shift 3
+    make_chain
+    cp mid.qcow2 twin.qcow2
+    [ "$recorded" = none ] || args=(-b "$dir/$recorded" -F qcow2)
+    "$QEMU_IMG" create -q -f qcow2 "${args[@]}" -u prepared.qcow2 8M
+    start_blockdev
+    remember
+    q "$status" "${@/TARGET/$dir/prepared.qcow2}" --reuse-external
+    said err "$words"
+    [ "$status" = 0 ] || unchanged
+    nothing_left
+}
+
 run_test "every option reaches blockdev-mirror" told blockdev ""
 run_test "every option reaches blockdev-mirror, drive" told drive ""
 run_test "every option reaches drive-mirror" told drive --legacy
@@ -104,4 +120,14 @@ run_test "--sync top" top
 run_test "--sync none" none
 run_test "--active-late" active_late
 run_test "what makes no sense is refused" senseless
+run_test "a prepared image for a shallow copy records nothing below it" \
+    judged none 6 'records no backing file.*rebase -u -b .*mid.qcow2' copy vd0 TARGET --shallow --pivot
+run_test "a prepared image for a shallow copy lies on another image" \
+    judged twin.qcow2 0 'right only if both hold the same' copy vd0 TARGET --shallow
+run_test "a prepared image for a full copy lies on something" \
+    judged mid.qcow2 6 'records .*mid.qcow2 as its backing file' copy vd0 TARGET --pivot
+run_test "a prepared image for a backup of the top image lies on nothing" \
+    judged none 6 'records no backing file' backup vd0 TARGET --sync top
+run_test "a prepared image for a full backup lies on something" \
+    judged mid.qcow2 6 'records .*mid.qcow2 as its backing file' backup vd0 TARGET
 finish

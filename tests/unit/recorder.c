@@ -209,7 +209,10 @@ static void make_file(const struct peer *peer, const char *name, const char *bac
     (void)snprintf(path, sizeof(path), "%s/%s", peer->dir, name);
     file = fopen(path, "w");
     ck_assert_ptr_nonnull(file);
-    ck_assert_int_gt(fprintf(file, "%s/%s", peer->dir, backing), 0);
+    if (backing != NULL)
+        ck_assert_int_gt(fprintf(file, "%s/%s", peer->dir, backing), 0);
+    else
+        ck_assert_int_gt(fprintf(file, "an image that records none"), 0);
     ck_assert_int_eq(fclose(file), 0);
 }
 
@@ -219,7 +222,7 @@ void errand_begin(const struct errand *errand, struct peer *peer, qblk_monitor *
     qblk_error error;
 
     if (errand->reuse)
-        make_file(peer, "target", "top.qcow2");
+        make_file(peer, "target", strcmp(errand->kind, "snapshot") == 0 ? "top.qcow2" : NULL);
     if (errand->reuse && errand->is_of_two)
         make_file(peer, "target2", "other.qcow2");
     ck_assert_msg(errand_start(errand, peer, monitor, is_dry, NULL, &error) == 0, "%s",
