@@ -21,25 +21,46 @@ static uint64_t hash_of(const char *name)
     return hash;
 }
 
+/* Descriptor, 0 or -EBUSY with *ret_pid. One that another user holds cannot be told from a bad joke. */
+static int take(const char *name, long *ret_pid)
+{
+    unsigned uid = 0;
+    int fd = unixsock_claim(name, ret_pid, &uid);
+
+    if (fd == -EADDRINUSE && (uid == geteuid() || uid == 0))
+        return -EBUSY;
+    return fd > 0 ? fd : 0;
+}
+
+int claim_operation(const char *id, qblk_error *error)
+{
+    char name[32];
+    long pid = 0;
+    int r;
+
+    (void)snprintf(name, sizeof(name), "qblk/op/%.8s", id);
+    r = take(name, &pid);
+    return r != -EBUSY ? r : err_set(error, QBLK_E_BUSY, "process %ld is at work on operation %s; wait for its "
+                                     "end, or end it", pid, id);
+}
+
 int claim_file(const char *path, qblk_error *error)
 {
     const char *slash = strrchr(path, '/');
     AUTO_FREE char *dir = slash != NULL ? mem_strndup(path, (size_t)(slash - path) + 1) : NULL;
     struct stat st;
     char name[80];
-    unsigned uid = 0;
     long pid = 0;
-    int fd;
+    int r;
 
     if (dir == NULL || stat(dir, &st) < 0)
         return 0;
     (void)snprintf(name, sizeof(name), "qblk/%llx/%llx/%016llx", (unsigned long long)st.st_dev,
                    (unsigned long long)st.st_ino, (unsigned long long)hash_of(slash + 1));
-    fd = unixsock_claim(name, &pid, &uid);
-    if (fd != -EADDRINUSE || (uid != geteuid() && uid != 0))
-        return fd > 0 ? fd : 0;
-    return err_set(error, QBLK_E_BUSY, "the target %s is being made or written by another operation just now "
-                   "(of process %ld); choose another name, or wait for its end", path, pid);
+    r = take(name, &pid);
+    return r != -EBUSY ? r : err_set(error, QBLK_E_BUSY, "the target %s is being made or written by another "
+                                     "operation just now (of process %ld); choose another name, or wait for "
+                                     "its end", path, pid);
 }
 
 void claim_drop(int claim)

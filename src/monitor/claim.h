@@ -1,6 +1,9 @@
-/* That two operations make the same file at once: each sees that it is not there, QEMU makes it for both,
- * and the one that fails then removes it under the other. What is told here is known to the clients of
- * this machine alone, of one network namespace; others are seen by QEMU's locks, if they come late enough. */
+/* What no two clients may be at once. Two operations that make the same file each see that it is not there,
+ * QEMU makes it for both, and the one that fails removes it under the other. One that is at work and one
+ * that recovers take an operation in its first instants from one another.
+ *
+ * It is a name of the kernel's that goes with the process, and known on this machine, in one network
+ * namespace; clients of elsewhere are not seen. */
 #ifndef QBLK_SRC_MONITOR_CLAIM_H
 #define QBLK_SRC_MONITOR_CLAIM_H
 
@@ -10,6 +13,8 @@
  * directory is not seen from here, the name is another user's, there is a shortage), or -EBUSY
  * (QBLK_E_BUSY): another operation has it, of this process or of the one that is named. */
 int claim_file(const char *path, qblk_error *error);
+/* An operation, by its id: who is at work on it. Returns the same. */
+int claim_operation(const char *id, qblk_error *error);
 /* Gives it back. 0 is fine. */
 void claim_drop(int claim);
 

@@ -4,6 +4,7 @@
 
 #include "base/err.h"
 #include "base/mem.h"
+#include "monitor/claim.h"
 #include "ops/op.h"
 
 /* Whether what is left to do is planned from what is there and what is known of it here. */
@@ -121,8 +122,12 @@ int op_read_graph(qblk_op *op, qblk_error *error)
 
 static int begin(qblk_op *op, qblk_error *error)
 {
-    int r = op_listen(op, error);
+    int r = op->common.dry_run ? 0 : claim_operation(op->id, error);
 
+    if (r >= 0) {
+        op->claim = r;
+        r = op_listen(op, error);
+    }
     if (r == 0)
         r = jobs_start(op->monitor, error);
     if (r == 0)

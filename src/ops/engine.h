@@ -119,6 +119,7 @@ struct engine {
     bool is_time;          /* it has been waited for long enough */
     bool is_in_doubt;      /* some node could not be removed, or is not there */
     bool keeps_files;      /* undoing: somebody uses what is to be undone, so no file is removed any more */
+    qblk_error frozen;     /* a STEP_MEND has failed: QBLK_E_FROZEN, and all else may have gone well */
     bool is_void;          /* a check has seen that the main job, though completed, has changed nothing */
     char scratch[160];     /* the text of a job verb given out last */
     void *arg;             /* for the checks */

@@ -222,6 +222,16 @@ static void freeze_failed(struct engine *engine, const qblk_error *error, bool i
     engine->phase = PHASE_IDLE;
 }
 
+/* What a dead client has frozen stays so, and this is the last that is known of it. */
+static void mend_failed(struct engine *engine, const qblk_error *error)
+{
+    engine->frozen = *error;
+    if (error->code != QBLK_E_FROZEN)
+        (void)err_set(&engine->frozen, QBLK_E_FROZEN, "THE GUEST MAY STILL BE FROZEN by the client that began "
+                      "the operation: %.500s; look with \"qblk agent status\", and thaw it with \"qblk agent "
+                      "thaw\"", error->text);
+}
+
 void engine_agent(struct engine *engine, const qblk_error *error, bool is_frozen)
 {
     bool is_freeze = engine->mode == ENGINE_FORWARD &&
@@ -234,7 +244,9 @@ void engine_agent(struct engine *engine, const qblk_error *error, bool is_frozen
         freeze_failed(engine, error, is_frozen);
         return;
     }
-    if (error != NULL)
+    if (error != NULL && engine->mode == ENGINE_FORWARD && engine->steps[engine->at].kind == STEP_MEND)
+        mend_failed(engine, error);
+    else if (error != NULL)
         engine_note(engine, "%s", error->text);
     if (engine->mode == ENGINE_FORWARD) {
         engine_next_step(engine);

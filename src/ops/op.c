@@ -149,6 +149,7 @@ static void destroy(qblk_op *op)
     free(op->on_source_error);
     free(op->on_target_error);
     free(op->own);
+    claim_drop(op->claim);
     free(op);
     if (release != NULL)
         release(arg);
@@ -307,6 +308,8 @@ void op_end(qblk_op *op, qblk_result result, const qblk_error *error)
     op->is_over = true;
     monitor_timer_stop(&op->timer);
     monitor_timer_stop(&op->resend);
+    claim_drop(op->claim);
+    op->claim = 0;
     for (size_t i = 0; i < op_n_targets(op); i++) {
         claim_drop(op_target(op, i)->claim);
         op_target(op, i)->claim = 0;

@@ -139,6 +139,7 @@ struct qblk_op {
     size_t n_parts;
     qblk_ending ending;
     bool shallow, legacy, compress, active, active_late;
+    int claim;           /* claim.h; 0: none */
     bool is_quiesced;    /* copy: the guest is frozen while it ends */
     bool has_stayed;     /* a pivot that was none: the disk is where it was, and all that it uses stays */
     uint64_t granularity, buf_size; /* 0: QEMU's own */

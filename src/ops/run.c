@@ -195,7 +195,15 @@ static void over(qblk_op *op)
     const qblk_error *error = &op->engine.error;
 
     name_target(op);
-    if (error->code == QBLK_E_NONE) {
+    if (op->engine.frozen.code != QBLK_E_NONE && error->code != QBLK_E_NONE &&
+        error->kind != QBLK_KIND_CANCELLED)
+        engine_note(&op->engine, "%s", op->engine.frozen.text);
+    if (op->engine.frozen.code != QBLK_E_NONE &&
+        (error->code == QBLK_E_NONE || error->kind == QBLK_KIND_CANCELLED)) {
+        engine_note(&op->engine, "the operation was %s all the same",
+                    error->code != QBLK_E_NONE ? "undone" : qblk_result_name(success(op)));
+        op_end(op, QBLK_RESULT_FAILED, &op->engine.frozen);
+    } else if (error->code == QBLK_E_NONE) {
         if (success(op) == QBLK_RESULT_KEPT) {
             op->has_job = true; /* also if it was ready before, and nothing had to be heard of it */
             tell_kept(op);
@@ -203,11 +211,6 @@ static void over(qblk_op *op)
             tell_moved(op);
         }
         op_end(op, success(op), NULL);
-    } else if (error->kind == QBLK_KIND_CANCELLED && op->is_resumed && !op->is_own &&
-               op->engine.keeps_files) {
-        (void)err_set(&op->engine.error, QBLK_E_QEMU, "operation %s could not be undone: somebody uses what it has made",
-                      op->id);
-        op_end(op, QBLK_RESULT_FAILED, error);
     } else if (error->kind == QBLK_KIND_CANCELLED && op->is_resumed && !op->is_own) {
         op_end(op, QBLK_RESULT_UNDONE, NULL);
     } else if (error->kind == QBLK_KIND_CANCELLED) {
@@ -248,17 +251,18 @@ static bool is_held(const char *path)
     return is_locked;
 }
 
-/* Our own nodes on it are gone by now: who holds it still has made it his. */
-static int unlink_unused(const char *path)
+/* Of a file that was made here all nodes are gone by now: who holds it still has made it his. That of an
+ * earlier client goes before its nodes do, while its job is there to prove whose it is. */
+static int unlink_unused(const struct act *act)
 {
     struct stat st;
 
-    if (is_held(path))
+    if (act->step->kind == STEP_CREATE && is_held(act->text))
         return EBUSY;
-    if (unlink(path) == 0)
+    if (unlink(act->text) == 0)
         return 0;
     /* On a file system that is read-only the reason is that, also where there is nothing. */
-    return errno == EROFS && lstat(path, &st) < 0 ? ENOENT : errno;
+    return errno == EROFS && lstat(act->text, &st) < 0 ? ENOENT : errno;
 }
 
 /* Says what goes on without us and how to take it up again. */
@@ -321,7 +325,7 @@ void op_run(qblk_op *op)
         else if (act.kind == ACT_LOOK)
             look(op, act.text);
         else if (act.kind == ACT_UNLINK)
-            engine_unlinked(&op->engine, unlink_unused(act.text));
+            engine_unlinked(&op->engine, unlink_unused(&act));
         if (act.kind != ACT_SEND && act.kind != ACT_AGENT)
             continue;
         tell_step(op, &act);

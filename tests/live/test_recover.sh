@@ -269,6 +269,26 @@ both_at_once() {
     finished_well "$2"
 }
 
+# Its client lives, and is at work on it: it is left to him.
+not_taken_away() {
+    make_long_chain
+    start_blockdev
+    q_start --json copy vd0 "$dir/copy.qcow2" --finish --speed 64K
+    wait_job copy running
+    for how in "" --undo; do
+        # shellcheck disable=SC2086 # no word or one
+        "$qblk" -s "$dir/m1" recover $how >out.b 2>err.b </dev/null
+        [ $? = 6 ] || fail "recover $how took it: $(cat out.b err.b)"
+        said err.b "process $qblk_pid is at work on operation"
+    done
+    speed_up
+    q_ended 0
+    result result finished
+    nothing_left
+    stop_qemu
+    same copy.qcow2 qcow2
+}
+
 # What is finished is not taken for what never began because somebody tidied up.
 not_dismissed() {
     make_chain
@@ -542,6 +562,7 @@ run_test "left by --async, then recovered" left async
 run_test "left by SIGTERM, then recovered" left TERM
 run_test "killed in mid-recovery, then recovered" killed_twice
 run_test "two operations are recovered in one go" two_at_once
+run_test "an operation whose client lives is left to him" not_taken_away
 run_test "somebody else's concluded stream in the way" others_concluded
 run_test "an operation that is not there, and wrong usage" unknown_operation
 for world in blockdev drive qsd; do

@@ -425,7 +425,12 @@ START_TEST(an_agent_that_cannot_be_asked_does_not_stop_the_recovery)
     run();
     agent_host_vanish(&host);
     resume();
-    says("does not exist");
+    ck_assert_int_eq(recorder.result, QBLK_RESULT_FAILED);
+    ck_assert_int_eq(recorder.error.code, QBLK_E_FROZEN);
+    ck_assert_ptr_nonnull(strstr(recorder.error.text, "THE GUEST MAY STILL BE FROZEN"));
+    ck_assert_ptr_nonnull(strstr(recorder.error.text, "does not exist"));
+    says("undone all the same");
+    host.model.is_frozen = false;
     is_clean();
 }
 END_TEST
