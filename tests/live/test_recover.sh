@@ -289,6 +289,25 @@ not_taken_away() {
     same copy.qcow2 qcow2
 }
 
+# recover is interrupted, and undoes what it was to finish: that is what is said.
+interrupted() {
+    make_long_chain
+    start_blockdev
+    remember
+    q_start --json copy vd0 "$dir/copy.qcow2" --pivot --speed 64K
+    wait_job copy running
+    kill_client
+    q_start --json recover
+    wait_said out '"event": "step".*read the journal'
+    kill -INT "$qblk_pid"
+    q_ended 5
+    said out 'cancelled by the user; the operation was undone'
+    tail -n 1 out | grep -q '^{"error"' || fail "the last line is no error: $(tail -n 1 out)"
+    unchanged
+    [ ! -e copy.qcow2 ] || fail "the copy is still there"
+    nothing_to_recover
+}
+
 # What is finished is not taken for what never began because somebody tidied up.
 not_dismissed() {
     make_chain
@@ -563,6 +582,7 @@ run_test "left by SIGTERM, then recovered" left TERM
 run_test "killed in mid-recovery, then recovered" killed_twice
 run_test "two operations are recovered in one go" two_at_once
 run_test "an operation whose client lives is left to him" not_taken_away
+run_test "a recover that is interrupted" interrupted
 run_test "somebody else's concluded stream in the way" others_concluded
 run_test "an operation that is not there, and wrong usage" unknown_operation
 for world in blockdev drive qsd; do

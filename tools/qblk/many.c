@@ -165,11 +165,16 @@ static int say_end(struct op_run *head, struct many *many)
 {
     struct cli *cli = head->cli;
 
-    if (many->result == QBLK_RESULT_LEFT && !many->runs[0].is_async_done &&
-        many->cause.code == QBLK_E_NONE)
+    /* Whatever became of the others, somebody has to look after what was left. */
+    if (many->left[0] != '\0' && !many->runs[0].is_async_done)
         return say_left(head, many);
     if (many->cause.code != QBLK_E_NONE)
         return say_failure(head, many);
+    if (head->is_cancelling && many->result == QBLK_RESULT_UNDONE && !cli->opt.undo) {
+        (void)own_error(&many->cause, QBLK_KIND_CANCELLED, QBLK_E_CANCELLED, "%s: cancelled by the user; the "
+                        "operations were undone", head->label);
+        return say_failure(head, many);
+    }
     if (head->is_cancelling && many->result != QBLK_RESULT_PLANNED)
         note(cli, "the cancel came too late: it was done already");
     if (cli->opt.json && many->ends_command)
@@ -215,7 +220,7 @@ int many_continue(struct op_run *head, struct many *many, op_start_fn *start, co
     head->session.is_stopped = false;
     head->is_cancelling = false;
     if (start_all(head, many, start, error) < 0) {
-        status = report_error(head->cli, error);
+        status = op_say_error(head, error);
     } else {
         progress_ask(&head->cli->progress, head->session.monitor);
         session_run(&head->session);

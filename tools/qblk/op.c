@@ -152,7 +152,7 @@ int op_continue(struct op_run *run, op_start_fn *start, const char *verb, const 
     (void)snprintf(run->label, sizeof(run->label), "%s %.60s", verb, disk);
     op_fill_common(run, &common);
     if (start(run, &common, error) < 0)
-        return report_error(run->cli, error);
+        return op_say_error(run, error);
     progress_ask(&run->cli->progress, run->session.monitor);
     session_run(&run->session);
     return run->status;

@@ -176,7 +176,7 @@ static void result_json(struct op_run *run, const qblk_op_report *report)
 }
 
 /* An error that ends this operation, and perhaps not the command. */
-static int say_error(struct op_run *run, const qblk_error *error)
+int op_say_error(struct op_run *run, const qblk_error *error)
 {
     struct text line = { NULL, 0, 0 };
 
@@ -255,19 +255,6 @@ void op_say_notes(struct op_run *run, const qblk_op_report *report)
         note(run->cli, "%s", report->notes[i]);
 }
 
-static int say_result(struct op_run *run, const qblk_op_report *report)
-{
-    if (run->is_cancelling && report->result != QBLK_RESULT_PLANNED)
-        note(run->cli, "the cancel came too late: it was done already");
-    if (run->cli->opt.json) {
-        result_json(run, report);
-    } else {
-        op_result_line(run, report);
-        op_say_notes(run, report);
-    }
-    return EXIT_DONE;
-}
-
 static void name_error(qblk_error *error, const qblk_op_report *report)
 {
     (void)snprintf(error->job, sizeof(error->job), "%s", report->job != NULL ? report->job : "");
@@ -320,6 +307,34 @@ static int say_cancelled_by_timeout(struct op_run *run, const qblk_op_report *re
     return report_error(run->cli, &error);
 }
 
+/* What was taken up was to be brought to its end, and cancelled meanwhile. */
+static int say_undone_instead(struct op_run *run, const qblk_op_report *report)
+{
+    qblk_error error;
+
+    op_say_notes(run, report);
+    (void)own_error(&error, run->is_timed_out ? QBLK_KIND_TIMEOUT : QBLK_KIND_CANCELLED,
+                    run->is_timed_out ? QBLK_E_TIMEOUT : QBLK_E_CANCELLED, "%s: %s; the operation was undone",
+                    run->label, run->is_timed_out ? "timed out" : "cancelled by the user");
+    name_error(&error, report);
+    return op_say_error(run, &error);
+}
+
+static int say_result(struct op_run *run, const qblk_op_report *report)
+{
+    if (run->is_cancelling && report->result == QBLK_RESULT_UNDONE && !run->cli->opt.undo)
+        return say_undone_instead(run, report);
+    if (run->is_cancelling && report->result != QBLK_RESULT_PLANNED)
+        note(run->cli, "the cancel came too late: it was done already");
+    if (run->cli->opt.json) {
+        result_json(run, report);
+    } else {
+        op_result_line(run, report);
+        op_say_notes(run, report);
+    }
+    return EXIT_DONE;
+}
+
 int op_say_end(struct op_run *run, const qblk_op_report *report, const qblk_error *error)
 {
     qblk_error none;
@@ -349,5 +364,5 @@ int op_say_end(struct op_run *run, const qblk_op_report *report, const qblk_erro
                         "reason", run->label, qblk_result_name(report->result));
         error = &none;
     }
-    return say_error(run, error);
+    return op_say_error(run, error);
 }
