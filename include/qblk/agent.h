@@ -24,6 +24,7 @@ typedef struct qblk_agent_options {
     /* As in qblk_monitor_options. */
     void (*on_log)(qblk_log_level level, const char *text, void *arg);
     void *arg;
+    int timeout_ms; /* for all of it: QBLK_E_TIMEOUT; 0: no limit but those above */
 } qblk_agent_options;
 
 typedef struct qblk_agent_state {
@@ -37,7 +38,7 @@ typedef struct qblk_agent_state {
 /* Whether an agent answers: sends guest-sync-delimited and guest-ping. options may be NULL. Blocks
  * for two answers at most. Returns 0; -ENOTCONN, -ENOENT, -ECONNREFUSED and the like
  * (QBLK_E_NO_AGENT: nobody listens or answers there); -EIO (QBLK_E_AGENT: it refused), -EPROTO,
- * -EINVAL. Since: 0.1. */
+ * -EINVAL, -ETIMEDOUT (timeout_ms has passed). Since: 0.1. */
 QBLK_API int qblk_agent_ping(const char *path, const qblk_agent_options *options,
                              qblk_error *error) QBLK_MUST_CHECK;
 

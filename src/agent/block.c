@@ -33,11 +33,17 @@ static int64_t now_ms(void)
 }
 
 /* Until the agent's descriptor is ready or its time has come. */
-static int wait_turn(const struct agent *agent, qblk_error *error)
+static int wait_turn(const struct agent *agent, const char *path, int timeout_ms, int64_t until,
+                     qblk_error *error)
 {
     struct pollfd pfd = { .fd = agent_fd(agent), .events = agent_events(agent) };
-    int64_t left = agent_time(agent) - now_ms();
+    int64_t now = now_ms(), left = agent_time(agent) - now;
 
+    if (until >= 0 && now >= until)
+        return err_set(error, QBLK_E_TIMEOUT, "the guest agent at %s had not answered all in %d ms: is qemu-ga "
+                       "running in the guest?", path, timeout_ms);
+    if (until >= 0 && left > until - now)
+        left = until - now;
     if (poll(&pfd, 1, left < 0 ? 0 : left > 60000 ? 60000 : (int)left) < 0 && errno != EINTR)
         return err_sys(error, errno, "poll failed");
     return 0;
@@ -51,6 +57,7 @@ static int run(const char *path, const qblk_agent_options *options, enum agent_e
     struct agent_limits limits;
     struct agent *agent;
     struct log log;
+    int64_t until;
     int r = 0;
 
     if (options != NULL && (options->size == 0 || options->size > sizeof(o)))
@@ -58,7 +65,7 @@ static int run(const char *path, const qblk_agent_options *options, enum agent_e
                        "use QBLK_INIT(qblk_agent_options)");
     if (options != NULL)
         memcpy(&o, options, options->size);
-    if (o.answer_ms < 0 || o.thaw_ms < 0)
+    if (o.answer_ms < 0 || o.thaw_ms < 0 || o.timeout_ms < 0)
         return err_set(error, QBLK_E_ARGUMENT, "a limit of the agent options is negative");
     memset(&waiting, 0, sizeof(waiting));
     limits = (struct agent_limits){ .answer_ms = o.answer_ms, .thaw_ms = o.thaw_ms };
@@ -66,11 +73,12 @@ static int run(const char *path, const qblk_agent_options *options, enum agent_e
     agent = agent_new(path, &limits, &log, &waiting.error);
     if (agent == NULL)
         return err_copy(error, &waiting.error);
+    until = o.timeout_ms > 0 ? now_ms() + o.timeout_ms : -1;
     agent_start(agent, errand, now_ms(), done, &waiting);
     while (r == 0 && !waiting.is_done) {
         agent_turn(agent, now_ms());
         if (!waiting.is_done)
-            r = wait_turn(agent, error);
+            r = wait_turn(agent, path, o.timeout_ms, until, error);
     }
     (void)agent_free(agent);
     if (r == 0 && waiting.error.code != QBLK_E_NONE)

@@ -79,9 +79,11 @@ broken() {
 
 silent() {
     start_agent frozen '*guest-sync-delimited=ignore'
-    q 3 --timeout 0.2 agent status "$dir/agent"
+    q 4 --timeout 0.2 agent status "$dir/agent"
     said err 'is qemu-ga running in the guest'
-    q 3 --json --timeout 0.2 agent ping "$dir/agent"
+    q 4 --json --timeout 0.2 agent ping "$dir/agent"
+    said out '"code": "timeout"'
+    q 3 --json --timeout 30 agent ping "$dir/agent"
     said out '"code": "no-agent"'
     stop_agent
 }

@@ -14,12 +14,15 @@ static void on_log(qblk_log_level level, const char *text, void *arg)
         log_line(cli, text);
 }
 
-static void fill_options(struct cli *cli, qblk_agent_options *options)
+/* A thaw that is given up says what the guest is then, and so has a limit of its own. */
+static void fill_options(struct cli *cli, bool is_thaw, qblk_agent_options *options)
 {
     int left = cli_left_ms(cli);
 
     if (left >= 0)
-        options->answer_ms = options->thaw_ms = left > 0 ? left : 1;
+        *(is_thaw ? &options->thaw_ms : &options->timeout_ms) = left > 0 ? left : 1;
+    if (left >= 0 && is_thaw)
+        options->answer_ms = options->thaw_ms;
     if (cli->opt.verbose > 0) {
         options->on_log = on_log;
         options->arg = cli;
@@ -118,7 +121,7 @@ int run_agent(struct cli *cli)
     qblk_error error;
     int r;
 
-    fill_options(cli, &options);
+    fill_options(cli, strcmp(verb, "thaw") == 0, &options);
     if (strcmp(verb, "ping") == 0)
         r = ping(cli, &options, &error);
     else if (strcmp(verb, "status") == 0)
