@@ -268,7 +268,8 @@ LONG_LIVE := $(addprefix tests/live/test_,bitmaps.sh dry_run.sh killed.sh lost.s
 LONG_ASAN := $(foreach t,$(LONG_NAMES),'asan/$(t)=build/asan/tests/unit/$(t)')
 LONG_ITEMS := $(foreach t,$(LONG_NAMES),'asan/$(t)=CK_EXCLUDE_TAGS=large build/asan/tests/unit/$(t)')
 LONG_TEST := $(foreach t,$(LONG_NAMES),'unit/$(t)=build/test/tests/unit/$(t)')
-LARGE_ITEMS := 'unit/test_ops_resume=CK_INCLUDE_TAGS=large build/test/tests/unit/test_ops_resume'
+LARGE_ITEMS := $(foreach t,test_ops_resume test_return,\
+	'unit/$(t)=CK_INCLUDE_TAGS=large build/test/tests/unit/$(t)')
 # What takes the sanitizers long: check runs these plain.
 LATER := $(foreach t,$(addprefix test_,frames hazard job_set job_traces msg ops outq schema),\
 	'asan/$(t)=build/asan/tests/unit/$(t)')
@@ -284,9 +285,9 @@ STARVE_QUICK := $(addprefix test_,codec codec_messages codec_parse codec_send en
 	monitor_connect monitor_end monitor_events msg outq watch)
 STARVE_SLOW := $(addprefix test_,client hazard hostile jobs_monitor ops ops_guest ops_small reconnect schema)
 STARVE_REST := $(filter-out $(LONG_NAMES) $(STARVE_QUICK) $(STARVE_SLOW),$(UNIT_NAMES))
-STARVE_ITEMS := $(foreach t,$(STARVE_QUICK),'starve/$(t)=STARVE=100 build/test/tests/unit/$(t)')
+STARVE_ITEMS := $(foreach t,$(STARVE_QUICK),'starve/$(t)=STARVE=50 build/test/tests/unit/$(t)')
 STARVE_LONG := $(foreach t,$(STARVE_SLOW),'starve/$(t)=STARVE_SHARE=8 STARVE=0 build/test/tests/unit/$(t)') \
-	$(foreach t,$(STARVE_REST),'starve/$(t)=STARVE=100 build/test/tests/unit/$(t)') \
+	$(foreach t,$(STARVE_REST),'starve/$(t)=STARVE=50 build/test/tests/unit/$(t)') \
 	$(foreach t,$(STARVE_QUICK),'starve-asan/$(t)=STARVE=0 build/asan/tests/unit/$(t)')
 STARVE_ALL := $(foreach t,$(STARVE_SLOW) $(LONG_NAMES) $(STARVE_REST) $(STARVE_QUICK),\
 	'starve/$(t)=STARVE=$(STARVE_WHOLE) build/test/tests/unit/$(t)')

@@ -97,9 +97,9 @@ usage() {
     ! grep -q '"execute":"query' err || fail "QEMU was asked: $(cat err)"
 }
 
-# judged RECORDED|none STATUS WORDS ARG...: an image that is prepared, by what it records to lie on
+# judged RECORDED|none STATUS TEXT ARG...: an image that is prepared, by what it records to lie on
 judged() {
-    local recorded=$1 status=$2 words=$3 args=()
+    local recorded=$1 status=$2 says=$3 args=()
     shift 3
     make_chain
     cp mid.qcow2 twin.qcow2
@@ -108,7 +108,7 @@ judged() {
     start_blockdev
     remember
     q "$status" "${@/TARGET/$dir/prepared.qcow2}" --reuse-external
-    said err "$words"
+    said err "$says"
     [ "$status" = 0 ] || unchanged
     nothing_left
 }

@@ -826,13 +826,13 @@ int main(void)
 {
     Suite *suite = suite_create("return");
     TCase *tcase = tcase_create("return");
+    TCase *large = tcase_create("large");
     SRunner *runner;
     int failed;
 
     tcase_add_checked_fixture(tcase, setup, teardown);
     tcase_set_timeout(tcase, 120);
     tcase_add_loop_test(tcase, whatever_is_cut_ends_as_if_nothing_had_happened, 0, N_ALL);
-    tcase_add_loop_test(tcase, whatever_is_cut_twice_ends_as_if_nothing_had_happened, 0, N_ALL);
     tcase_add_test(tcase, a_failure_while_away_is_everybodys);
     tcase_add_loop_test(tcase, a_job_that_somebody_else_has_ended_is_not_started_again, 0, 2);
     tcase_add_test(tcase, a_size_that_somebody_else_has_given_is_left_alone);
@@ -844,7 +844,12 @@ int main(void)
     tcase_add_test(tcase, a_device_on_another_node_is_not_taken_for_gone);
     tcase_add_loop_test(tcase, an_unplug_goes_on_where_nodes_cannot_be_asked_for, 0, 12);
     tcase_add_loop_test(tcase, an_unplug_taken_up_is_taken_up_again, 0, 2);
+    tcase_set_tags(large, "large");
+    tcase_add_checked_fixture(large, setup, teardown);
+    tcase_set_timeout(large, 120);
+    tcase_add_loop_test(large, whatever_is_cut_twice_ends_as_if_nothing_had_happened, 0, N_ALL);
     suite_add_tcase(suite, tcase);
+    suite_add_tcase(suite, large);
     runner = srunner_create(suite);
     srunner_run_all(runner, CK_NORMAL);
     failed = srunner_ntests_failed(runner);
