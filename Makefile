@@ -271,23 +271,23 @@ LONG_TEST := $(foreach t,$(LONG_NAMES),'unit/$(t)=build/test/tests/unit/$(t)')
 LARGE_ITEMS := $(foreach t,test_ops_resume test_return,\
 	'unit/$(t)=CK_INCLUDE_TAGS=large build/test/tests/unit/$(t)')
 # What takes the sanitizers long: check runs these plain.
-LATER := $(foreach t,$(addprefix test_,frames hazard job_set job_traces msg ops outq schema),\
+LATER := $(foreach t,$(addprefix test_,agent client frames hazard job_set job_traces msg ops outq schema),\
 	'asan/$(t)=build/asan/tests/unit/$(t)')
 # The same programs once more with the n-th allocation failing (tests/starve), on every way on which
-# memory is asked for, and for every n of the shortest tests: check has those that are quickly done,
+# memory is asked for: check has those that are quickly done, with every n of the shortest tests,
 # check-long the others, and the former under the sanitizers. Those that are slow, or mostly wait until there
 # is memory again, have some of their ways there. check-starve has all ways of all of them, and every n of each
 # test that asks for memory up to STARVE_WHOLE times, which five in six do; it takes an hour and a half. The
 # others make dozens or thousands of whole operations each, or things of which the number is the point.
 STARVE_WHOLE ?= 5000
 STARVE_TIMEOUT ?= 7200
-STARVE_QUICK := $(addprefix test_,codec codec_messages codec_parse codec_send engine frames journal \
+STARVE_QUICK := $(addprefix test_,codec codec_messages codec_parse codec_send engine journal \
 	monitor_connect monitor_end monitor_events msg outq watch)
 STARVE_SLOW := $(addprefix test_,client hazard hostile jobs_monitor ops ops_guest ops_small reconnect schema)
 STARVE_REST := $(filter-out $(LONG_NAMES) $(STARVE_QUICK) $(STARVE_SLOW),$(UNIT_NAMES))
 STARVE_ITEMS := $(foreach t,$(STARVE_QUICK),'starve/$(t)=STARVE=50 build/test/tests/unit/$(t)')
 STARVE_LONG := $(foreach t,$(STARVE_SLOW),'starve/$(t)=STARVE_SHARE=8 STARVE=0 build/test/tests/unit/$(t)') \
-	$(foreach t,$(STARVE_REST),'starve/$(t)=STARVE=50 build/test/tests/unit/$(t)') \
+	$(foreach t,$(STARVE_REST),'starve/$(t)=STARVE=0 build/test/tests/unit/$(t)') \
 	$(foreach t,$(STARVE_QUICK),'starve-asan/$(t)=STARVE=0 build/asan/tests/unit/$(t)')
 STARVE_ALL := $(foreach t,$(STARVE_SLOW) $(LONG_NAMES) $(STARVE_REST) $(STARVE_QUICK),\
 	'starve/$(t)=STARVE=$(STARVE_WHOLE) build/test/tests/unit/$(t)')
