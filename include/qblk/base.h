@@ -99,7 +99,8 @@ typedef enum qblk_error_code {
     QBLK_E_AMBIGUOUS,      /* more than one thing answers to that name */
     QBLK_E_UNKNOWN_JOB,    /* no such job */
     QBLK_E_JOB_STATE,      /* the verb is not allowed in the job's state */
-    QBLK_E_BUSY,           /* a job or another user holds the node */
+    QBLK_E_BUSY,           /* a job or another user holds the node; another client is at work on the
+                            * operation, or makes the target */
     QBLK_E_TARGET_EXISTS,  /* the target has content and its reuse was not asked for */
     QBLK_E_TARGET_INVALID, /* the target cannot serve: format, place, or it is part of the chain */
     QBLK_E_SIZE_MISMATCH,  /* source and target differ in virtual size */

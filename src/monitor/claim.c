@@ -11,7 +11,7 @@
 #include "base/mem.h"
 #include "wire/unixsock.h"
 
-/* The last component, which may be longer than a name here: then by its hash. */
+/* The last component may be longer than such a name. */
 static uint64_t hash_of(const char *name)
 {
     uint64_t hash = UINT64_C(0xcbf29ce484222325);
@@ -19,6 +19,15 @@ static uint64_t hash_of(const char *name)
     for (; *name != '\0'; name++)
         hash = (hash ^ (unsigned char)*name) * UINT64_C(0x100000001b3);
     return hash;
+}
+
+/* Who has it, where that can still be asked: nobody is accepted there, and the line grows full. */
+static const char *who(long pid, char text[32])
+{
+    if (pid == 0)
+        return "another process";
+    (void)snprintf(text, 32, "process %ld", pid);
+    return text;
 }
 
 /* Descriptor, 0 or -EBUSY with *ret_pid. One that another user holds cannot be told from a bad joke. */
@@ -34,14 +43,14 @@ static int take(const char *name, long *ret_pid)
 
 int claim_operation(const char *id, qblk_error *error)
 {
-    char name[32];
+    char name[32], owner[32];
     long pid = 0;
     int r;
 
     (void)snprintf(name, sizeof(name), "qblk/op/%.8s", id);
     r = take(name, &pid);
-    return r != -EBUSY ? r : err_set(error, QBLK_E_BUSY, "process %ld is at work on operation %s; wait for its "
-                                     "end, or end it", pid, id);
+    return r != -EBUSY ? r : err_set(error, QBLK_E_BUSY, "%s is at work on operation %s; wait for its end, or "
+                                     "end it", who(pid, owner), id);
 }
 
 int claim_file(const char *path, qblk_error *error)
@@ -49,7 +58,7 @@ int claim_file(const char *path, qblk_error *error)
     const char *slash = strrchr(path, '/');
     AUTO_FREE char *dir = slash != NULL ? mem_strndup(path, (size_t)(slash - path) + 1) : NULL;
     struct stat st;
-    char name[80];
+    char name[80], owner[32];
     long pid = 0;
     int r;
 
@@ -59,8 +68,8 @@ int claim_file(const char *path, qblk_error *error)
                    (unsigned long long)st.st_ino, (unsigned long long)hash_of(slash + 1));
     r = take(name, &pid);
     return r != -EBUSY ? r : err_set(error, QBLK_E_BUSY, "the target %s is being made or written by another "
-                                     "operation just now (of process %ld); choose another name, or wait for "
-                                     "its end", path, pid);
+                                     "operation just now (of %s); choose another name, or wait for its end",
+                                     path, who(pid, owner));
 }
 
 void claim_drop(int claim)

@@ -2,8 +2,8 @@
  * QEMU makes it for both, and the one that fails removes it under the other. One that is at work and one
  * that recovers take an operation in its first instants from one another.
  *
- * It is a name of the kernel's that goes with the process, and known on this machine, in one network
- * namespace; clients of elsewhere are not seen. */
+ * It is a name of the kernel's that goes with the process, and with those that it has forked and that have
+ * not called exec; and known on this machine, in one network namespace: clients of elsewhere are not seen. */
 #ifndef QBLK_SRC_MONITOR_CLAIM_H
 #define QBLK_SRC_MONITOR_CLAIM_H
 

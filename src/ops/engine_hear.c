@@ -37,7 +37,6 @@ static void reply_undo(struct engine *engine, const char *reply, const qblk_erro
 {
     const struct step *step = &engine->steps[engine->at - 1];
     qblk_error mine;
-
     int r = engine_judge(reply, error, &mine);
 
     if (r < 0 && step->kind != STEP_START && !step->is_quiet)

@@ -187,8 +187,13 @@ int unixsock_claim(const char *name, long *ret_pid, unsigned *ret_uid)
     if (fd < 0)
         return -errno;
     /* Nobody is ever accepted: that he can call is enough. */
-    if (bind(fd, (const struct sockaddr *)&address, size) == 0 && listen(fd, 8) == 0)
-        return fd;
+    if (bind(fd, (const struct sockaddr *)&address, size) == 0 && listen(fd, 8) == 0) {
+        int copy = fd > 2 ? fd : unixsock_dup(fd);
+
+        if (copy != fd)
+            (void)close(fd);
+        return copy;
+    }
     err = errno;
     (void)close(fd);
     if (err == EADDRINUSE)

@@ -35,7 +35,7 @@ long unixsock_send(int fd, const void *data, size_t len, int pass);
 
 /* Takes a name that no two processes have at once, of the abstract namespace: it leaves no file, and goes
  * with the descriptor that is returned. -EADDRINUSE: somebody has it, *ret_pid and *ret_uid are his, or 0
- * and ours if he is gone again; -ENAMETOOLONG, or the errno of a shortage. */
+ * and ours if that cannot be seen; -ENAMETOOLONG, or the errno of a shortage. */
 int unixsock_claim(const char *name, long *ret_pid, unsigned *ret_uid);
 
 /* A close-on-exec copy, or a negative errno. */

@@ -271,6 +271,7 @@ both_at_once() {
 
 # Its client lives, and is at work on it: it is left to him.
 not_taken_away() {
+    local how
     make_long_chain
     start_blockdev
     q_start --json copy vd0 "$dir/copy.qcow2" --finish --speed 64K

@@ -131,14 +131,6 @@ not_resized() {
     nothing_left
 }
 
-for world in blockdev drive; do
-    run_test "to an image of the same size, $world" equal "$world" qcow2
-    run_test "to a raw image of the same size, $world" equal "$world" raw
-    run_test "and then grown, qcow2, $world" grown "$world" qcow2
-    run_test "and then grown, raw, $world" grown "$world" raw
-    run_test "to a bigger raw image, $world" bigger "$world"
-done
-run_test "killed, then recovered: all of a bigger image" recovered
 # Somebody ends it without a move: then it is not resized either.
 not_moved() {
     local size
@@ -157,6 +149,14 @@ not_moved() {
     nothing_left
 }
 
+for world in blockdev drive; do
+    run_test "to an image of the same size, $world" equal "$world" qcow2
+    run_test "to a raw image of the same size, $world" equal "$world" raw
+    run_test "and then grown, qcow2, $world" grown "$world" qcow2
+    run_test "and then grown, raw, $world" grown "$world" raw
+    run_test "to a bigger raw image, $world" bigger "$world"
+done
+run_test "killed, then recovered: all of a bigger image" recovered
 run_test "killed, then recovered: grown" recovered --resize 96M
 run_test "what cannot be swapped is refused" refusals
 run_test "a disk that cannot be resized has moved" not_resized

@@ -15,13 +15,13 @@ struct given {
     uint64_t value;
 };
 
-/* The values of the options; opts_table.c says which option fills which. */
 /* Of an option that may be given more than once. The words are the command line's. */
 struct words {
     const char **v;
     int n;
 };
 
+/* The values of the options; opts_table.c says which option fills which. */
 struct options {
     const char *socket;
     bool json;

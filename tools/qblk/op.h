@@ -92,9 +92,10 @@ void op_disk_members(struct text *line, const qblk_op_disk *disks, size_t n);
 void op_result_line(struct op_run *run, const qblk_op_report *report);
 void op_say_notes(struct op_run *run, const qblk_op_report *report);
 int op_say_left(struct op_run *run, const qblk_op_report *report);
-/* The last word; returns the exit status. */
-/* One of many that recover takes up is told as an event with --json, and the first at the end. */
+/* One of many that recover takes up is told as an event with --json, and the first at the end. Returns the
+ * exit status. */
 int op_say_error(struct op_run *run, const qblk_error *error);
+/* The last word; returns the exit status. */
 int op_say_end(struct op_run *run, const qblk_op_report *report, const qblk_error *error);
 
 #endif
