@@ -7,6 +7,7 @@
 
 #include <qblk/qblk.h>
 
+#include "out.h"
 #include "progress.h"
 
 /* A number where none and 0 are two things. */
@@ -89,7 +90,8 @@ struct cli {
     char **args;         /* what follows the verb and is no option */
     int n_args;
     int64_t deadline_ms; /* on the monotonic clock; -1: none */
-    int out_errno;       /* why stdout cannot be written, 0 if it can */
+    struct out streams[2];
+    struct out *out, *err; /* of these, one if stdout and stderr are the same */
     struct progress progress;
 };
 

@@ -50,7 +50,7 @@ static void on_event(struct session *session, const char *name, const char *json
         text_add(&line, json);
     out_line(listener->cli, &line);
     listener->seen++;
-    if (is_enough(listener) || listener->cli->out_errno != 0)
+    if (is_enough(listener))
         session_stop(session);
 }
 
@@ -119,8 +119,6 @@ static void say_job(struct listener *listener, const qblk_job_info *info)
     json_job(&line, info);
     json_close(&line, '}');
     out_line(listener->cli, &line);
-    if (listener->cli->out_errno != 0)
-        session_stop(&listener->session);
 }
 
 static void on_job(qblk_job *job, void *arg)
@@ -165,6 +163,7 @@ static const struct session_ops hooks = {
     .on_event = on_event,
     .on_signal = on_signal,
     .on_lost = on_lost,
+    .ends_with_output = true,
 };
 
 static int say_end(struct session *session, const struct listener *listener)

@@ -115,9 +115,13 @@ static void on_lost(struct session *session, const qblk_error *error, void *arg)
 }
 
 static const struct session_ops hooks = { .on_lost = on_lost };
-static const struct session_ops hooks_with_sigint = { .on_lost = on_lost, .on_signal = on_signal };
+static const struct session_ops hooks_of_watcher = {
+    .on_lost = on_lost,
+    .on_signal = on_signal,
+    .ends_with_output = true,
+};
 
-int follow_open(struct follow *follow, struct cli *cli, bool is_sigint_end, qblk_error *error)
+int follow_open(struct follow *follow, struct cli *cli, bool is_watcher, qblk_error *error)
 {
     qblk_jobs_ops ops = QBLK_INIT(qblk_jobs_ops);
     int r;
@@ -128,7 +132,7 @@ int follow_open(struct follow *follow, struct cli *cli, bool is_sigint_end, qblk
     ops.on_end = on_job;
     ops.on_gone = on_gone;
     ops.on_synced = on_synced;
-    r = session_open(&follow->session, cli, is_sigint_end ? &hooks_with_sigint : &hooks, follow,
+    r = session_open(&follow->session, cli, is_watcher ? &hooks_of_watcher : &hooks, follow,
                      error);
     if (r == 0 && follow->on_open != NULL)
         r = follow->on_open(follow, error);

@@ -216,8 +216,7 @@ static void watch_change(struct follow *follow, struct followed *job, const qblk
             watch_line(follow, info, job->is_gone && job->is_end_told);
         job->is_end_told = job->is_ended;
     }
-    if (follow->cli->out_errno != 0 ||
-        (follow->is_synced && !follow->is_all && all_ended(follow)))
+    if (follow->is_synced && !follow->is_all && all_ended(follow))
         session_stop(&follow->session);
 }
 

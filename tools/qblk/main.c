@@ -1,4 +1,5 @@
 /* qblk: the command. The table of its verbs, and what comes before and after each of them. */
+#include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
 #include <stdio.h>
@@ -11,6 +12,9 @@
 #include "opts.h"
 #include "report.h"
 #include "verbs.h"
+
+/* For the output when --timeout has passed. */
+#define LAST_WORDS_MS 1000
 
 #define DISK_IS "DISK is a device id, QOM path, drive name, node name or image file name."
 
@@ -121,7 +125,7 @@ static int run(struct cli *cli, int argc, char **argv)
         return print_version(cli);
     if (cli->opt.help)
         return help_print(cli, cli->verb);
-    progress_init(&cli->progress, !cli->opt.quiet && cli->opt.verbose == 0);
+    progress_init(&cli->progress, cli->err, !cli->opt.quiet && cli->opt.verbose == 0);
     return cli->verb->run(cli);
 }
 
@@ -138,6 +142,39 @@ static void hold_standard_files(void)
         (void)close(fd);
 }
 
+static void begin_output(struct cli *cli)
+{
+    out_init(&cli->streams[0], STDOUT_FILENO);
+    out_init(&cli->streams[1], STDERR_FILENO);
+    cli->out = &cli->streams[0];
+    cli->err = out_is_same(&cli->streams[0], &cli->streams[1]) ? cli->out : &cli->streams[1];
+}
+
+/* All is done, and its reader may take his time, but for --timeout. */
+static int end_output(struct cli *cli, int status)
+{
+    int left = cli_left_ms(cli);
+    struct text line = { NULL, 0, 0 };
+
+    if (left >= 0 && left < LAST_WORDS_MS)
+        left = LAST_WORDS_MS;
+    out_drain(cli->out, left);
+    out_drain(cli->err, left);
+    if (cli->out->err != 0) {
+        text_addf(&line, "qblk: cannot write the output: %s\n",
+                  cli->out->err == ETIMEDOUT || cli->out->err == ENOBUFS ? "nobody reads it"
+                                                                         : strerror(cli->out->err));
+        out_put(cli->err, line.s);
+        out_drain(cli->err, LAST_WORDS_MS);
+        text_free(&line);
+        if (status == EXIT_DONE)
+            status = cli->out->err == ETIMEDOUT ? EXIT_TIMEOUT : EXIT_FAILED;
+    }
+    out_close(&cli->streams[0]);
+    out_close(&cli->streams[1]);
+    return status;
+}
+
 int main(int argc, char **argv)
 {
     struct cli cli;
@@ -146,14 +183,11 @@ int main(int argc, char **argv)
     hold_standard_files();
     memset(&cli, 0, sizeof(cli));
     cli.deadline_ms = -1;
+    begin_output(&cli);
     /* A reader of ours who goes away must not end an operation in its middle. */
     (void)signal(SIGPIPE, SIG_IGN);
     status = run(&cli, argc, argv);
     free(cli.args);
     free(cli.opt.globs.v);
-    if (cli.out_errno != 0) {
-        (void)fprintf(stderr, "qblk: cannot write the output: %s\n", strerror(cli.out_errno));
-        status = status == EXIT_DONE ? EXIT_FAILED : status;
-    }
-    return status;
+    return end_output(&cli, status);
 }

@@ -14,13 +14,14 @@
 #define BAR_MAX 40
 #define BAR_MIN 10
 
-void progress_init(struct progress *progress, bool is_wanted)
+void progress_init(struct progress *progress, struct out *to, bool is_wanted)
 {
     const char *term = getenv("TERM");
     bool is_dumb = term != NULL && strcmp(term, "dumb") == 0;
 
     progress->is_enabled = is_wanted && !is_dumb && isatty(STDERR_FILENO) == 1;
     progress->is_shown = false;
+    progress->to = to;
 }
 
 void progress_ask(const struct progress *progress, qblk_monitor *monitor)
@@ -110,13 +111,14 @@ void progress_show(struct progress *progress, const char *label, const qblk_job_
     char line[512];
     int columns = 80;
 
-    if (!progress->is_enabled)
+    /* Where nobody reads what was said before, there will be a newer one when he does. */
+    if (!progress->is_enabled || out_is_waiting(progress->to))
         return;
     if (ioctl(STDERR_FILENO, TIOCGWINSZ, &window) == 0 && window.ws_col > 0)
         columns = window.ws_col;
     progress_format(label, job, columns, line, sizeof(line));
-    (void)fprintf(stderr, "\r\033[K%s", line);
-    (void)fflush(stderr);
+    out_put(progress->to, "\r\033[K");
+    out_put(progress->to, line);
     progress->is_shown = true;
 }
 
@@ -124,7 +126,6 @@ void progress_clear(struct progress *progress)
 {
     if (!progress->is_shown)
         return;
-    (void)fputs("\r\033[K", stderr);
-    (void)fflush(stderr);
     progress->is_shown = false;
+    out_put(progress->to, "\r\033[K");
 }

@@ -6,13 +6,16 @@
 
 #include <qblk/job.h>
 
+#include "out.h"
+
 struct progress {
+    struct out *to;
     bool is_enabled;
     bool is_shown;
 };
 
-/* Whether to show it at all: a terminal, and the user did not ask for silence or a log. */
-void progress_init(struct progress *progress, bool is_wanted);
+/* Whether to show it at all: a terminal, and the user did not ask for silence or a log. to is stderr. */
+void progress_init(struct progress *progress, struct out *to, bool is_wanted);
 /* Has the library ask QEMU for progress, if it will be shown. */
 void progress_ask(const struct progress *progress, qblk_monitor *monitor);
 /* Draws the line anew. label says what is being done, "copy vd0". */

@@ -131,6 +131,7 @@ static int print_reply(struct cli *cli, const char *reply)
     size_t n = strlen(reply);
     const char *value = reply;
     size_t len = n;
+    struct text line = { NULL, 0, 0 };
     qblk_error error;
 
     if (rawjson_check(reply, n, NULL)) {
@@ -146,9 +147,10 @@ static int print_reply(struct cli *cli, const char *reply)
         return EXIT_DONE;
     }
     /* Deeper than we look, but the library let it pass: hand it on whole. */
-    out_text(cli, cli->opt.json ? "{\"result\": " : "");
-    out_text(cli, reply);
-    out_text(cli, cli->opt.json ? "}\n" : "\n");
+    text_add(&line, cli->opt.json ? "{\"result\": " : "");
+    text_add(&line, reply);
+    text_add(&line, cli->opt.json ? "}" : "");
+    out_line(cli, &line);
     return EXIT_DONE;
 }
 

@@ -4,7 +4,6 @@
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "json.h"
 
@@ -42,19 +41,8 @@ int own_error(qblk_error *error, qblk_error_kind kind, qblk_error_code code, con
 
 void out_text(struct cli *cli, const char *s)
 {
-    size_t left = strlen(s);
-
     progress_clear(&cli->progress);
-    while (left > 0 && cli->out_errno == 0) {
-        ssize_t n = write(STDOUT_FILENO, s, left);
-
-        if (n >= 0) {
-            s += n;
-            left -= (size_t)n;
-        } else if (errno != EINTR) {
-            cli->out_errno = errno;
-        }
-    }
+    out_put(cli->out, s);
 }
 
 void out_line(struct cli *cli, struct text *line)
@@ -81,7 +69,7 @@ static void err_line(struct cli *cli, const char *s)
     text_add(&line, "qblk: ");
     text_add_plain(&line, s, true);
     text_add(&line, "\n");
-    (void)fputs(line.s, stderr);
+    out_put(cli->err, line.s);
     text_free(&line);
 }
 

@@ -12,8 +12,7 @@ int usage_error(qblk_error *error, const char *format, ...) __attribute__((forma
 int own_error(qblk_error *error, qblk_error_kind kind, qblk_error_code code, const char *format,
               ...) __attribute__((format(printf, 4, 5)));
 
-/* Writes to stdout at once. A failure is remembered in cli->out_errno, and nothing more is
- * written. */
+/* To stdout, without waiting for its reader (out.h). */
 void out_text(struct cli *cli, const char *s);
 /* The same with a newline behind it; the text is freed. */
 void out_line(struct cli *cli, struct text *line);

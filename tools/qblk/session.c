@@ -11,6 +11,9 @@
 
 #include "report.h"
 
+/* Who is told to end waits no longer than this for a reader. */
+#define DYING_MS 500
+
 int64_t clock_ms(void)
 {
     struct timespec now = { 0, 0 };
@@ -142,6 +145,11 @@ static void on_deadline(struct ev_loop *loop, ev_timer *watcher, int revents)
     session_stop(session);
 }
 
+static void on_output_failed(void *arg)
+{
+    session_stop(arg);
+}
+
 int session_loop(struct session *session, qblk_error *error)
 {
     static const int numbers[3] = { SIGINT, SIGTERM, SIGHUP };
@@ -154,6 +162,10 @@ int session_loop(struct session *session, qblk_error *error)
         r = qblk_monitor_attach_ev(session->monitor, session->loop, error);
     if (r < 0)
         return r;
+    out_attach(session->cli->out, session->loop,
+               session->ops->ends_with_output ? on_output_failed : NULL, session);
+    if (session->cli->err != session->cli->out)
+        out_attach(session->cli->err, session->loop, NULL, NULL);
     for (int i = 0; i < 3; i++) {
         struct sigaction old;
 
@@ -220,10 +232,14 @@ int session_end(struct session *session, int status)
         for (int i = 0; i < 3; i++)
             ev_signal_stop(session->loop, &session->signals[i]);
         ev_timer_stop(session->loop, &session->deadline);
+        out_detach(session->cli->out);
+        out_detach(session->cli->err);
         ev_loop_destroy(session->loop);
         session->loop = NULL;
     }
     if (session->die_of != 0) {
+        out_drain(session->cli->out, DYING_MS);
+        out_drain(session->cli->err, DYING_MS);
         die_of(session->die_of);
         return 128 + session->die_of;
     }

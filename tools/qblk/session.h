@@ -21,6 +21,8 @@ struct session_ops {
     void (*on_back)(struct session *session, void *arg);
     /* The connection ended. NULL: the verb hears of it in another way. */
     void (*on_lost)(struct session *session, const qblk_error *error, void *arg);
+    /* Nothing is done here but to tell: the loop ends when nobody can hear it. */
+    bool ends_with_output;
 };
 
 struct session {

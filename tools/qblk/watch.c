@@ -55,7 +55,7 @@ static void on_signal(struct session *session, int signo, void *arg)
     session_stop(session);
 }
 
-static const struct session_ops hooks = { .on_signal = on_signal };
+static const struct session_ops hooks = { .on_signal = on_signal, .ends_with_output = true };
 
 /* A descriptor a monitor: as many as the system gives. */
 static void raise_limit(void)

@@ -43,12 +43,6 @@ static int by_job(const void *a, const void *b)
 
 /* ---- what is said ---------------------------------------------------------------------------- */
 
-static void check_output(struct watch *watch)
-{
-    if (watch->cli->out_errno != 0)
-        session_stop(&watch->session);
-}
-
 void spot_say(struct spot *spot, const char *word, const char *why)
 {
     struct text line = { NULL, 0, 0 };
@@ -70,7 +64,6 @@ void spot_say(struct spot *spot, const char *word, const char *why)
                   why != NULL ? why : "");
         out_plain(cli, &line);
     }
-    check_output(spot->watch);
 }
 
 static void say_job(struct spot *spot, const qblk_job_info *info, bool is_gone)
@@ -93,7 +86,6 @@ static void say_job(struct spot *spot, const qblk_job_info *info, bool is_gone)
         add_job_change(&line, info, is_gone);
         out_plain(cli, &line);
     }
-    check_output(spot->watch);
 }
 
 /* ---- jobs ------------------------------------------------------------------------------------ */
