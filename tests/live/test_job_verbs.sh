@@ -199,6 +199,8 @@ stalled() {
     q 0 job resume m
     q 4 --timeout 0.3 job wait m
     q 0 job wait m --ready
+    q 4 --timeout 0.3 job wait m
+    said err "job m is in sync, and ends when it is told to: .*'qblk job pivot m'"
     q 0 job cancel m
     dismissed m
 }

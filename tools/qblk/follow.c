@@ -224,6 +224,16 @@ int follow_end(struct follow *follow, int status)
     return status;
 }
 
+void follow_say_waiting(struct follow *follow, const qblk_job_info *info)
+{
+    if (info->state == QBLK_JOB_READY)
+        note(follow->cli, "job %s is in sync, and ends when it is told to: by its owner, by 'qblk job pivot %s' "
+             "or by 'qblk job finish %s'", info->id, info->id, info->id);
+    else if (info->state == QBLK_JOB_PENDING)
+        note(follow->cli, "job %s is pending, and ends when it is told to: by its owner, or by 'qblk job "
+             "finalize %s'", info->id, info->id);
+}
+
 void follow_outcome_error(const struct followed *job, qblk_error *error)
 {
     const char *why = job->error != NULL ? job->error : "QEMU gave no reason";

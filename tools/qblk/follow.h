@@ -53,6 +53,9 @@ void follow_fail(struct follow *follow, const qblk_error *error);
 int follow_trouble(struct follow *follow, const char *what);
 int follow_end(struct follow *follow, int status);
 
+/* A note of what a job waits for that comes to no end by itself: ready or pending. */
+void follow_say_waiting(struct follow *follow, const qblk_job_info *info);
+
 /* Fills *error for a job that ended, but not by completing. */
 void follow_outcome_error(const struct followed *job, qblk_error *error);
 /* The error for a job that QEMU does not know. */
