@@ -343,7 +343,8 @@ typedef enum qblk_resume_how {
     QBLK_RESUME_INTENT, /* what its owner intended, as recorded */
     QBLK_RESUME_FINISH, /* of a copy: end it without a pivot; else as intended */
     QBLK_RESUME_PIVOT,  /* of a copy: pivot; else as intended */
-    QBLK_RESUME_UNDO    /* cancel its job and undo it; not possible once the job has ended well */
+    QBLK_RESUME_UNDO    /* cancel its job and undo it; not possible once the job has ended well. Of one
+                         * that has failed a note tells the reason */
 } qblk_resume_how;
 
 typedef struct qblk_resume_options {

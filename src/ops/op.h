@@ -147,6 +147,7 @@ struct qblk_op {
 
     bool is_resumed;     /* an operation of an earlier client, or of a connection that was lost */
     qblk_resume_how how;
+    bool is_to_undo;     /* resumed: its user wants it undone */
     qblk_group *group;   /* with which it starts and ends; or NULL */
     enum group_found found; /* resumed: how far it was */
     struct qapi_block_device_info_list *nodes; /* resumed: what was there; NULL before */

@@ -270,10 +270,12 @@ static int read_one(qblk_remains *remains, struct open_op *op)
 
 static const char *target_of(const qblk_remains *remains, const struct open_op *op, size_t number)
 {
-    qblk_op *shadow = op->shadow;
-    const char *file = journal_file(&shadow->journal, number);
-    int node = qblk_graph_find_node(remains->graph, op_target(shadow, number)->names.node);
+    const struct target_names *names = &op_target(op->shadow, number)->names;
+    const char *file = journal_file(&op->shadow->journal, number);
+    int node = qblk_graph_find_node(remains->graph, names->file);
 
+    if (node < 0)
+        node = qblk_graph_find_node(remains->graph, names->node);
     if (file == NULL && node >= 0)
         file = qblk_graph_node(remains->graph, node)->filename;
     return file != NULL && file[0] != '\0' ? file : NULL;

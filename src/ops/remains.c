@@ -102,18 +102,30 @@ static size_t count_targets(const qblk_op *op, const struct qapi_block_device_in
     return (size_t)most + 1;
 }
 
+/* The file's own node says it best: a raw image of a part of its file has a description for a name. */
+static const char *target_file(qblk_op *op, size_t number, const struct qapi_block_device_info_list *list)
+{
+    const struct target_names *names = &op_target(op, number)->names;
+    const char *path = journal_file(&op->journal, number);
+    const struct qapi_block_device_info *node;
+
+    if (path != NULL)
+        return path;
+    node = remains_find_node(list, names->file);
+    if (node == NULL)
+        node = remains_find_node(list, names->node);
+    return node != NULL ? node->image.filename : NULL;
+}
+
 /* What is known of it without asking for it again. */
 static int fill_part(qblk_op *op, size_t number, const struct qapi_block_device_info_list *list)
 {
     struct op_part *part = &op->parts[number];
-    const struct qapi_block_device_info *node = remains_find_node(list, part->to.names.node);
     const char *disk = number == 0 ? op->journal.disk : NULL;
-    const char *path = journal_file(&op->journal, number);
+    const char *path = target_file(op, number, list);
 
     if (number > 0 && number <= op->journal.n_more)
         disk = op->journal.more[number - 1].disk;
-    if (path == NULL && node != NULL)
-        path = node->image.filename;
     part->disk_name = mem_strdup(disk);
     part->to.path = mem_strdup(path);
     return (disk != NULL && part->disk_name == NULL) || (path != NULL && part->to.path == NULL)
@@ -124,12 +136,16 @@ int remains_make_parts(qblk_op *op, const struct qapi_block_device_info_list *li
                        qblk_error *error)
 {
     size_t n = count_targets(op, list);
+    const char *path;
     int r;
 
     if (op->n_parts > 0)
         return 0; /* this client's own, over a new connection */
-    if (n == 1 && op->kind != &op_snapshot)
-        return 0;
+    if (n == 1 && op->kind != &op_snapshot) {
+        path = op->to.path == NULL ? target_file(op, 0, list) : NULL;
+        op->to.path = path != NULL ? mem_strdup(path) : op->to.path;
+        return path != NULL && op->to.path == NULL ? err_nomem(error) : 0;
+    }
     r = op_make_parts(op, n, error);
     for (size_t i = 0; i < op->n_parts && r == 0; i++) {
         if (fill_part(op, i, list) < 0)

@@ -392,6 +392,7 @@ int qblk_resume(qblk_monitor *monitor, const char *id, const qblk_resume_options
     engine_init(&op->engine, op->names.job, op);
     op->is_resumed = true;
     op->how = o.how;
+    op->is_to_undo = o.how == QBLK_RESUME_UNDO;
     if (o.group != NULL && (r = group_add(o.group, op, error)) < 0) {
         op_drop(op);
         return r;

@@ -203,6 +203,10 @@ static void over(qblk_op *op)
         engine_note(&op->engine, "the operation was %s all the same",
                     error->code != QBLK_E_NONE ? "undone" : qblk_result_name(success(op)));
         op_end(op, QBLK_RESULT_FAILED, &op->engine.frozen);
+    } else if (op->is_to_undo && error->code == QBLK_E_JOB_FAILED) {
+        /* That was asked for; why there was nothing else to be done is news all the same. */
+        engine_note(&op->engine, "%s", error->text);
+        op_end(op, QBLK_RESULT_UNDONE, NULL);
     } else if (error->code == QBLK_E_NONE) {
         if (success(op) == QBLK_RESULT_KEPT) {
             op->has_job = true; /* also if it was ready before, and nothing had to be heard of it */

@@ -233,6 +233,21 @@ start_drive() {
         -device virtio-blk-pci,id=vd0,drive=drive0
 }
 
+# start_broken [ERRNO]: the disk is over.qcow2 on base.qcow2, which cannot be read
+start_broken() {
+    make_chain
+    "$QEMU_IMG" create -q -f qcow2 -F qcow2 -b "$dir/base.qcow2" over.qcow2
+    world=blockdev disk=vd0
+    start_qemu \
+        -blockdev "file,node-name=base-file,filename=$dir/base.qcow2" \
+        -blockdev '{"driver": "blkdebug", "node-name": "base-broken", "image": "base-file",
+            "inject-error": [{"event": "read_aio", "errno": '"${1-5}"', "once": false}]}' \
+        -blockdev "qcow2,node-name=base,file=base-broken,read-only=on" \
+        -blockdev "file,node-name=top-file,filename=$dir/over.qcow2" \
+        -blockdev "qcow2,node-name=top,file=top-file,backing=base" \
+        -device virtio-blk-pci,id=vd0,drive=top
+}
+
 # start_daemon ARG...: a storage daemon; the arguments bring the disks
 start_daemon() {
     local sockets

@@ -88,22 +88,7 @@ timed_out_cancel() {
     same top.qcow2 qcow2
 }
 
-# A base image whose bytes cannot be read at one place.
-start_broken() {
-    world=blockdev disk=vd0
-    start_qemu \
-        -blockdev "file,node-name=base-file,filename=$dir/base.qcow2" \
-        -blockdev '{"driver": "blkdebug", "node-name": "base-broken", "image": "base-file",
-            "inject-error": [{"event": "read_aio", "errno": 5, "once": false}]}' \
-        -blockdev "qcow2,node-name=base,file=base-broken,read-only=on" \
-        -blockdev "file,node-name=top-file,filename=$dir/over.qcow2" \
-        -blockdev "qcow2,node-name=top,file=top-file,backing=base" \
-        -device virtio-blk-pci,id=vd0,drive=top
-}
-
 io_error() {
-    make_chain
-    "$QEMU_IMG" create -q -f qcow2 -F qcow2 -b "$dir/base.qcow2" over.qcow2
     start_broken
     remember
     case $1 in
@@ -121,8 +106,6 @@ io_error() {
 }
 
 stalled() {
-    make_chain
-    "$QEMU_IMG" create -q -f qcow2 -F qcow2 -b "$dir/base.qcow2" over.qcow2
     start_broken
     remember
     q_start --json pull vd0 --on-error stop

@@ -72,6 +72,7 @@ in_mid_job() {
     [ "$2" = pull ] || grep -qE '"intent": ?null' out || said out "makes $dir/copy.qcow2"
     speed_up
     q 0 --json recover
+    [ "$2" = pull ] || result target "$dir/copy.qcow2"
     nothing_to_recover
     finished_well "$2"
 }
@@ -408,6 +409,51 @@ left() {
     finished_well pull
 }
 
+# Somebody has ended it in the other way: whoever asks for a pivot must not take it for one.
+other_end() {
+    make_chain
+    start_blockdev
+    q 0 --json copy vd0 "$dir/copy.qcow2" --keep
+    wait_event "BLOCK_JOB_READY *"
+    job=$(job_of)
+    raw '{"execute": "block-job-cancel", "arguments": {"device": "'"$job"'"}}' >/dev/null
+    wait_event "JOB_STATUS_CHANGE $job concluded *"
+    q 1 --json recover --pivot
+    said out "\"job-state\".*$(operation): it has ended as 'finished' and is closed; the disk has not moved"
+    nothing_to_recover
+    finished_well finish
+}
+
+# Its job has failed, and it is undone as it was asked to be; why it failed is told.
+failed_undone() {
+    start_broken
+    remember
+    cp before untouched
+    "$cutproxy" -m kill -x '"block-stream"' "$dir/m0" "$dir/own" report \
+        "$qblk" -s "$dir/own" pull vd0 >out 2>err </dev/null
+    wait_job pull concluded
+    q 0 --json recover --undo
+    result result undone
+    said out 'failed: Input/output error'
+    nothing_to_recover
+    cp untouched before
+    unchanged
+}
+
+# Its job is stopped by an error, which is told before anything is decided.
+stalled() {
+    start_broken
+    q_start pull vd0 --on-error stop
+    wait_job pull paused
+    kill_client
+    listed_if_read running wait
+    said out '"stalled": ?true'
+    q 0 recover --list
+    said out 'paused.*, stopped on an I/O error'
+    q 0 recover --undo
+    nothing_to_recover
+}
+
 # Whoever recovers may be killed, too.
 killed_twice() {
     make_long_chain
@@ -544,6 +590,9 @@ for kind in pull finish backup; do
 done
 run_test "killed in mid-job, then recovered: drive-mirror" in_mid_job drive legacy
 run_test "killed in mid-job, then undone: drive-mirror" undone drive legacy
+run_test "what was to pivot has ended otherwise" other_end
+run_test "its job has failed, and it is undone" failed_undone
+run_test "its job is stopped by an error" stalled
 for kind in pull backup; do
     run_test "what has ended well is finished, not undone: $kind" undo_too_late "$kind"
 done

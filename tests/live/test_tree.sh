@@ -139,17 +139,7 @@ working() {
 }
 
 stalled() {
-    make_chain
-    "$QEMU_IMG" create -q -f qcow2 -F qcow2 -b "$dir/base.qcow2" over.qcow2
-    world=blockdev disk=vd0
-    start_qemu \
-        -blockdev "file,node-name=base-file,filename=$dir/base.qcow2" \
-        -blockdev '{"driver": "blkdebug", "node-name": "base-broken", "image": "base-file",
-            "inject-error": [{"event": "read_aio", "errno": 28, "once": false}]}' \
-        -blockdev "qcow2,node-name=base,file=base-broken,read-only=on" \
-        -blockdev "file,node-name=top-file,filename=$dir/over.qcow2" \
-        -blockdev "qcow2,node-name=top,file=top-file,backing=base" \
-        -device virtio-blk-pci,id=vd0,drive=top
+    start_broken 28
     q_start pull vd0 --on-error stop
     wait_job pull paused
     kill -KILL "$qblk_pid"

@@ -69,13 +69,13 @@ static void add_result(struct many *many, const qblk_op_report *report, const qb
 }
 
 /* The cause is the one that was not given up for the sake of another. */
-static void take_error(struct many *many, const struct op_run *run, const qblk_error *error)
+static void take_error(struct many *many, const char *disk, const qblk_error *error)
 {
     if (many->cause.code != QBLK_E_NONE &&
         (many->cause.kind != QBLK_KIND_CANCELLED || error->kind == QBLK_KIND_CANCELLED))
         return;
     many->cause = *error;
-    (void)snprintf(many->cause.text, sizeof(many->cause.text), "disk %.60s: %.700s", run->disk,
+    (void)snprintf(many->cause.text, sizeof(many->cause.text), "disk %.60s: %.700s", disk,
                    error->text);
 }
 
@@ -83,14 +83,16 @@ void many_end(struct op_run *run, const qblk_op_report *report, const qblk_error
 {
     struct many *many = run->many;
     struct op_run *head = many->runs[0].many_head;
+    /* What recover takes up goes by its id until its record was read. */
+    const char *disk = report->disk != NULL ? report->disk : run->disk;
 
     if (report->result == QBLK_RESULT_LEFT && report->operation != NULL)
         (void)snprintf(many->left, sizeof(many->left), "%s", report->operation);
-    text_addf(&many->summary, "%s%.60s: %s", many->summary.len > 0 ? ", " : "", run->disk,
+    text_addf(&many->summary, "%s%.60s: %s", many->summary.len > 0 ? ", " : "", disk,
               qblk_result_name(report->result));
     add_result(many, report, error);
     if (error != NULL)
-        take_error(many, run, error);
+        take_error(many, disk, error);
     else if (many->result == QBLK_RESULT_NONE || report->result != QBLK_RESULT_UNDONE)
         many->result = report->result;
     if (error == NULL && !run->cli->opt.json &&
@@ -164,6 +166,7 @@ static int say_failure(struct op_run *head, struct many *many)
 static int say_end(struct op_run *head, struct many *many)
 {
     struct cli *cli = head->cli;
+    qblk_op_report report = QBLK_INIT(qblk_op_report);
 
     /* Whatever became of the others, somebody has to look after what was left. */
     if (many->left[0] != '\0' && !many->runs[0].is_async_done)
@@ -174,6 +177,10 @@ static int say_end(struct op_run *head, struct many *many)
         (void)own_error(&many->cause, QBLK_KIND_CANCELLED, QBLK_E_CANCELLED, "%s: cancelled by the user; the "
                         "operations were undone", head->label);
         return say_failure(head, many);
+    }
+    if (op_is_other_end(head, many->result)) {
+        report.result = many->result;
+        return op_say_other_end(head, &report);
     }
     if (head->is_cancelling && many->result != QBLK_RESULT_PLANNED)
         note(cli, "the cancel came too late: it was done already");

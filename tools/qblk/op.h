@@ -95,6 +95,10 @@ int op_say_left(struct op_run *run, const qblk_op_report *report);
 /* One of many that recover takes up is told as an event with --json, and the first at the end. Returns the
  * exit status. */
 int op_say_error(struct op_run *run, const qblk_error *error);
+/* Whether what recover was told to pivot, or to finish, has ended otherwise: mostly, somebody was faster. And
+ * that error. */
+bool op_is_other_end(const struct op_run *run, qblk_result result);
+int op_say_other_end(struct op_run *run, const qblk_op_report *report);
 /* The last word; returns the exit status. */
 int op_say_end(struct op_run *run, const qblk_op_report *report, const qblk_error *error);
 

@@ -7,12 +7,24 @@
 #include "report.h"
 #include "sizes.h"
 #include "stall.h"
+#include "verbs.h"
+
+/* Where several are under way, the one that an event is about: the disk as it was named, or the operation
+ * that is taken up. */
+static void add_whose(struct text *line, const struct op_run *run)
+{
+    if (run->cli->verb->bit == VERB_RECOVER)
+        json_str(line, "operation", run->disk);
+    else if (run->many != NULL)
+        json_str(line, "disk", run->disk);
+}
 
 static void plan_json(struct op_run *run, const qblk_plan *plan)
 {
     struct text line = { NULL, 0, 0 };
 
     json_event(&line, "plan");
+    add_whose(&line, run);
     json_bool(&line, "dry_run", run->cli->opt.dry_run);
     json_str(&line, "chain_before", plan->chain_before);
     json_str(&line, "chain_after", plan->chain_after);
@@ -82,6 +94,7 @@ void op_say_step(struct op_run *run, const qblk_step *step, bool is_undoing)
 
     if (run->cli->opt.json) {
         json_event(&line, "step");
+        add_whose(&line, run);
         json_str(&line, "name", step->name);
         json_bool(&line, "undoing", is_undoing);
         json_raw(&line, "command", is_undoing ? step->undo : step->command);
@@ -320,8 +333,32 @@ static int say_undone_instead(struct op_run *run, const qblk_op_report *report)
     return op_say_error(run, &error);
 }
 
+bool op_is_other_end(const struct op_run *run, qblk_result result)
+{
+    qblk_ending ending = run->cli->verb->bit == VERB_RECOVER && !run->is_cancelling ? run->cli->opt.ending
+                                                                                    : QBLK_END_DEFAULT;
+
+    return (ending == QBLK_END_PIVOT && (result == QBLK_RESULT_FINISHED || result == QBLK_RESULT_UNDONE)) ||
+           (ending == QBLK_END_FINISH && (result == QBLK_RESULT_PIVOTED || result == QBLK_RESULT_UNDONE));
+}
+
+int op_say_other_end(struct op_run *run, const qblk_op_report *report)
+{
+    qblk_error error;
+
+    (void)own_error(&error, QBLK_KIND_FAILED, QBLK_E_JOB_STATE, "%s: it has ended as '%s' and is closed; the "
+                    "disk has %s", run->label, qblk_result_name(report->result),
+                    report->result == QBLK_RESULT_PIVOTED ? "moved" : "not moved");
+    name_error(&error, report);
+    return op_say_error(run, &error);
+}
+
 static int say_result(struct op_run *run, const qblk_op_report *report)
 {
+    if (op_is_other_end(run, report->result)) {
+        op_say_notes(run, report);
+        return op_say_other_end(run, report);
+    }
     if (run->is_cancelling && report->result == QBLK_RESULT_UNDONE && !run->cli->opt.undo)
         return say_undone_instead(run, report);
     if (run->is_cancelling && report->result != QBLK_RESULT_PLANNED)

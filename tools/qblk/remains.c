@@ -48,9 +48,11 @@ static void op_json(struct text *line, const qblk_open_op *op)
     if (job != NULL) {
         json_u64(line, "current", job->current);
         json_u64(line, "total", job->total);
+        json_bool(line, "stalled", job->is_stalled);
     } else {
         json_null(line, "current");
         json_null(line, "total");
+        json_bool(line, "stalled", false);
     }
     json_str(line, "fate", qblk_fate_name(op->fate));
     json_str(line, "why", op->why.code != QBLK_E_NONE ? op->why.text : NULL);
@@ -140,6 +142,8 @@ static void add_job(struct text *line, const qblk_job_info *job)
     else if (job->total > 0)
         text_addf(line, ", %d %% of %s", (int)((double)job->current * 100 / (double)job->total),
                   format_size(job->total, size));
+    if (job->is_stalled)
+        text_add(line, ", stopped on an I/O error");
     if (job->error != NULL) {
         text_add(line, " (");
         text_add_plain(line, job->error, false);
