@@ -199,10 +199,14 @@ static void leave(int status)
     _exit(status);
 }
 
-/* check writes these into a pipe that only its own runner opens. */
+/* The last one that check has heard of is where it says that a test has crashed. It moves all of them once for
+ * each of them, which takes minutes where there are 100,000: then it hears of some. They go to a pipe that only
+ * its own runner opens. */
 void __wrap__mark_point(const char *file, int line)
 {
-    if (!is_wanted())
+    static unsigned n;
+
+    if (!is_wanted() && (n++ < 1000 || n % 64 == 0))
         __real__mark_point(file, line);
 }
 
