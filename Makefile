@@ -37,7 +37,8 @@ WARN += -Werror
 endif
 
 # Small before fast: most of this waits for QEMU. What reads each byte that QEMU sends is the exception.
-CFLAGS ?= -Os -g
+# The sanitizers name lines; all else there is of debugging makes their programs twice as slow to link.
+CFLAGS ?= -Os $(if $(filter asan,$(VARIANT)),-g1,-g)
 # The tests are left as they are written: tests/starve looks into their local objects.
 HOT := src/base/buf.c src/base/mem.c src/base/str.c src/codec/decode.c src/codec/doc.c src/codec/doc_look.c \
 	src/wire/frames.c src/qmp/msg.c src/qmp/scan.c \
