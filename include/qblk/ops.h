@@ -195,10 +195,12 @@ typedef struct qblk_snapshot_options {
                             * empty */
     bool no_bitmaps;       /* do not let dirty bitmaps go on in the overlays */
     const char *quiesce;   /* socket of the guest agent, an absolute path: the guest's file systems
-                            * are frozen while the snapshots are taken; NULL: they are not */
+                            * are frozen while the snapshots are taken; NULL: they are not. It is
+                            * asked before anything else whether it would (guest-info) */
     bool relative;         /* record the image below by its name relative to the overlay's
                             * directory */
-    bool quiesce_optional; /* if the guest cannot be frozen, go on without, with a note */
+    bool quiesce_optional; /* if the guest cannot be frozen, go on without, with a note; nothing is
+                            * asked first */
 } qblk_snapshot_options;
 
 /* Pulls the data of a disk's backing images into its top image (block-stream), or into another of

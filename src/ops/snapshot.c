@@ -219,6 +219,7 @@ static int plan_steps(qblk_op *op, qblk_error *error)
 {
     int r;
 
+    plan_hail(op);
     for (size_t i = 0; i < op->n_parts; i++)
         target_plan_look(op, &op->parts[i].to);
     r = plan_open_journal(op, "finish", error);

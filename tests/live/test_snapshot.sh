@@ -485,7 +485,8 @@ no_agent() {
     start_blockdev
     remember
     q 2 snapshot vd0=snap.qcow2 --quiesce-optional
-    q 1 snapshot vd0=snap.qcow2 --quiesce agent
+    q 6 snapshot vd0=snap.qcow2 --quiesce agent
+    said err 'does not exist'
     unchanged
     nothing_left
     [ ! -e snap.qcow2 ] || fail "a file was left"
@@ -525,7 +526,7 @@ run_test "a file for two disks is refused" same_file_for_two
 run_test "a disk that a job holds is refused" busy_disk
 run_test "a transaction that QEMU refuses leaves nothing" transaction_refused
 run_test "a guest is frozen for the transaction alone" quiesced
-run_test "a guest that cannot be frozen is not snapshot" not_quiesced 1 '*guest-fsfreeze-freeze=disabled'
+run_test "a guest that cannot be frozen is not snapshot" not_quiesced 6 '*guest-fsfreeze-freeze=disabled'
 run_test "a guest that cannot be frozen is snapshot all the same" not_quiesced 0 \
     '*guest-fsfreeze-freeze=disabled' --quiesce-optional
 run_test "a transaction that fails leaves no guest frozen" frozen_in_vain
