@@ -69,7 +69,8 @@ static void turn(struct guest *guest)
     if (is_gone)
         return;
     guest->ret_is_gone = NULL;
-    follow(guest);
+    if (guest->agent != NULL) /* the end of an operation that goes on without it */
+        follow(guest);
 }
 
 static void ready(struct monitor_watch *watch)

@@ -182,6 +182,7 @@ void follow_name_job(struct session *session, qblk_error *error)
     qblk_error ignored;
     int disk = -1;
 
+    session_deafen(session, true);
     if (qblk_graph_read(session->monitor, cli_left_ms(session->cli), &graph, &ignored) == 0)
         disk = qblk_graph_find_disk(graph, id, &ignored);
     if (disk >= 0)

@@ -37,8 +37,10 @@ static void on_signal(struct session *session, int signo, void *arg)
     struct op_run *run = arg;
 
     (void)session;
-    if (!is_live(run))
-        return; /* it ended in this very turn of the loop */
+    if (!is_live(run)) { /* it ended in this very turn of the loop */
+        run->late_signal = signo;
+        return;
+    }
     if (signo == SIGINT && !run->is_cancelling) {
         note(run->cli, "cancelling; press Ctrl-C again to leave it as it is");
         cancel(run);

@@ -36,6 +36,7 @@ struct op_run {
     bool is_running;     /* its job has been seen at work */
     uint64_t current, total; /* of its job, as last heard */
     int leave_signal;   /* the signal for which it was left, 0 if none */
+    int late_signal;    /* one that came between two operations */
     int status;
 };
 

@@ -295,10 +295,10 @@ int op_say_left(struct op_run *run, const qblk_op_report *report)
     else
         (void)own_error(&error, is_signal ? QBLK_KIND_CANCELLED : QBLK_KIND_TIMEOUT,
                         is_signal ? QBLK_E_CANCELLED : QBLK_E_TIMEOUT,
-                        "%s: %s; operation %s was left as it is%s%s, and QEMU goes on with it",
-                        run->label, why, report->operation,
-                        report->job != NULL ? ", with its job " : "",
-                        report->job != NULL ? report->job : "");
+                        "%s: %s; operation %s was left as it is%s%s, %s", run->label, why,
+                        report->operation, report->job != NULL ? ", with its job " : "",
+                        report->job != NULL ? report->job : "",
+                        run->was_stalled ? "which is stopped by an I/O error" : "and QEMU goes on with it");
     name_error(&error, report);
     /* Somebody has to look after what was left, so people are told as well. */
     if (run->cli->opt.json)

@@ -1,4 +1,5 @@
 /* The verb recover: finishes or undoes what clients have left open in QEMU. */
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -130,6 +131,17 @@ static int report_unknown(struct cli *cli)
     return report_error(cli, &error);
 }
 
+/* A signal or the deadline found no operation under way, and more to be taken up. */
+static int stop_between(struct op_run *run)
+{
+    run->is_to_try_again = false;
+    if (run->late_signal == 0)
+        return session_report_timeout(&run->session, "the next operation");
+    if (run->late_signal != SIGINT)
+        run->session.die_of = run->late_signal;
+    return session_report_signal(&run->session, "the next operation");
+}
+
 /* *found is whether something has been said of an operation, in this pass or the one before. */
 static int recover_all(struct op_run *run, struct open_ops *ops, bool *found)
 {
@@ -143,13 +155,15 @@ static int recover_all(struct op_run *run, struct open_ops *ops, bool *found)
 
         if (ops->is_done[i] || !is_wanted(cli, op))
             continue;
+        if (run->late_signal != 0 || run->is_timed_out)
+            return stop_between(run);
         ops->is_done[i] = true;
         run->is_to_try_again = false;
         r = op->n_with > 0 ? recover_together(run, op, ops) : recover_one(run, op);
         is_put_off = is_put_off || run->is_to_try_again;
         *found = *found || !run->is_to_try_again;
         status = status == EXIT_DONE ? r : status;
-        if (run->session.die_of != 0 || run->is_timed_out)
+        if (run->session.die_of != 0 || (run->is_timed_out && r != EXIT_DONE))
             return status;
     }
     run->is_to_try_again = is_put_off;
@@ -182,8 +196,10 @@ static int recover_twice(struct op_run *run, struct open_ops *ops)
     if (!run->is_to_try_again || run->session.die_of != 0 || run->is_timed_out)
         return status;
     forget(ops);
+    session_deafen(&run->session, true);
     if (find_all(&run->session, ops, &error) < 0)
         return report_error(run->cli, &error);
+    session_deafen(&run->session, false);
     again = recover_all(run, ops, &found);
     return status != EXIT_DONE ? status : again;
 }

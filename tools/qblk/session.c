@@ -145,6 +145,22 @@ static void on_deadline(struct ev_loop *loop, ev_timer *watcher, int revents)
     session_stop(session);
 }
 
+static void hear_signals(struct session *session)
+{
+    static const int numbers[3] = { SIGINT, SIGTERM, SIGHUP };
+
+    for (int i = 0; i < 3; i++) {
+        struct sigaction old;
+
+        /* nohup(1) has said that a hangup is to be ignored. */
+        if (numbers[i] == SIGHUP && sigaction(SIGHUP, NULL, &old) == 0 && old.sa_handler == SIG_IGN)
+            continue;
+        ev_signal_init(&session->signals[i], on_signal, numbers[i]);
+        session->signals[i].data = session;
+        ev_signal_start(session->loop, &session->signals[i]);
+    }
+}
+
 static void on_output_failed(void *arg)
 {
     session_stop(arg);
@@ -152,7 +168,6 @@ static void on_output_failed(void *arg)
 
 int session_loop(struct session *session, qblk_error *error)
 {
-    static const int numbers[3] = { SIGINT, SIGTERM, SIGHUP };
     int r = 0;
 
     session->loop = ev_loop_new(EVFLAG_AUTO);
@@ -166,21 +181,21 @@ int session_loop(struct session *session, qblk_error *error)
                session->ops->ends_with_output ? on_output_failed : NULL, session);
     if (session->cli->err != session->cli->out)
         out_attach(session->cli->err, session->loop, NULL, NULL);
-    for (int i = 0; i < 3; i++) {
-        struct sigaction old;
-
-        /* nohup(1) has said that a hangup is to be ignored. */
-        if (numbers[i] == SIGHUP && sigaction(SIGHUP, NULL, &old) == 0 && old.sa_handler == SIG_IGN)
-            continue;
-        ev_signal_init(&session->signals[i], on_signal, numbers[i]);
-        session->signals[i].data = session;
-        ev_signal_start(session->loop, &session->signals[i]);
-    }
+    hear_signals(session);
     ev_timer_init(&session->deadline, on_deadline, 0., 0.);
     session->deadline.data = session;
     if (cli_left_ms(session->cli) >= 0)
         session_rearm(session, cli_left_ms(session->cli));
     return 0;
+}
+
+void session_deafen(struct session *session, bool is_deaf)
+{
+    if (is_deaf && session->loop != NULL)
+        for (int i = 0; i < 3; i++)
+            ev_signal_stop(session->loop, &session->signals[i]);
+    else if (session->loop != NULL)
+        hear_signals(session);
 }
 
 void session_rearm(struct session *session, int64_t ms)

@@ -53,6 +53,8 @@ int session_loop(struct session *session, qblk_error *error);
 /* Turns it until session_stop(). */
 void session_run(struct session *session);
 void session_stop(struct session *session);
+/* Before a call that blocks, in which nobody would hear a signal: it ends the process meanwhile. */
+void session_deafen(struct session *session, bool is_deaf);
 /* The deadline again, in ms from now. */
 void session_rearm(struct session *session, int64_t ms);
 
