@@ -203,6 +203,9 @@ option_words() {
     ! grep -q 'default' out || fail "recover has no default: $(grep default out)"
     ! "$qblk" job dismiss --help | grep -q 'a job that runs' || fail "job dismiss --force"
     ! "$qblk" qmp --help | grep -q 'open operation' || fail "qmp --force"
+    "$qblk" --json help recover >out
+    [ "$(wc -l <out)" = 1 ] || fail "help is not one line of JSON"
+    said out '^\{"result": ?\{"text": ?"usage: qblk .*\}\}$'
     # Each row of it is known where it belongs, and nowhere else.
     q 2 detach vd0 --pivot
     said err "--pivot means nothing to 'detach'"

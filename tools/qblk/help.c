@@ -2,6 +2,7 @@
 
 #include <string.h>
 
+#include "json.h"
 #include "opts.h"
 #include "report.h"
 #include "verbs.h"
@@ -41,13 +42,22 @@ static void describe_verb(struct text *to, const struct verb *verb)
 
 int help_print(struct cli *cli, const struct verb *verb)
 {
-    struct text text = { NULL, 0, 0 };
+    struct text text = { NULL, 0, 0 }, line = { NULL, 0, 0 };
 
     if (verb != NULL)
         describe_verb(&text, verb);
     else
         describe_command(&text);
-    out_text(cli, text.s);
+    if (cli->opt.json) {
+        json_open(&line, NULL, '{');
+        json_open(&line, "result", '{');
+        json_str(&line, "text", text.s);
+        json_close(&line, '}');
+        json_close(&line, '}');
+        out_line(cli, &line);
+    } else {
+        out_text(cli, text.s);
+    }
     text_free(&text);
     return EXIT_DONE;
 }
