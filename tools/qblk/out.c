@@ -186,6 +186,8 @@ void out_attach(struct out *out, struct ev_loop *loop, void (*on_fail)(void *arg
     if (on_fail != NULL && out->err == 0 && fstat(out->fd, &st) == 0 && S_ISFIFO(st.st_mode) &&
         (fcntl(out->fd, F_GETFL) & O_ACCMODE) == O_WRONLY)
         ev_io_start(loop, &out->end);
+    if (on_fail != NULL && out->err != 0)
+        on_fail(arg);
 }
 
 void out_detach(struct out *out)

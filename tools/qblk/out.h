@@ -37,8 +37,8 @@ bool out_is_same(const struct out *a, const struct out *b);
 void out_put(struct out *out, const char *s);
 bool out_is_waiting(const struct out *out);
 
-/* From now on the loop writes what waits. on_fail is called once, when no more can be written, with a pipe
- * as soon as its reader is gone. */
+/* From now on the loop writes what waits. on_fail is called once, when no more can be written, which may be
+ * so by now; with a pipe as soon as its reader is gone. */
 void out_attach(struct out *out, struct ev_loop *loop, void (*on_fail)(void *arg), void *arg);
 void out_detach(struct out *out);
 
