@@ -84,7 +84,7 @@ finish() {
 
 # ends PID: it comes to its end by itself
 ends() {
-    timeout 10 tail -s 0.02 -f /dev/null --pid="$1"
+    timeout "${ENDS_WITHIN:-10}" tail -s 0.02 -f /dev/null --pid="$1"
 }
 
 # In the test's own shell, however it ends. QEMU is ended by its pid; whatever else was started in
@@ -130,29 +130,41 @@ io() {
     "$QEMU_IO" -f "$format" "${words[@]}" "$image" >/dev/null || fail "qemu-io on $image failed"
 }
 
-# make_chain [SIZE]: base.qcow2 <- mid.qcow2 <- top.qcow2, each with a pattern of its own that
-# partly covers those below, and reference.raw, made by the same writes on a plain file.
-make_chain() {
-    local size=${1:-8M}
-    "$QEMU_IMG" create -q -f qcow2 base.qcow2 "$size" &&
-        "$QEMU_IMG" create -q -f qcow2 -F qcow2 -b "$dir/base.qcow2" mid.qcow2 &&
-        "$QEMU_IMG" create -q -f qcow2 -F qcow2 -b "$dir/mid.qcow2" top.qcow2 &&
-        "$QEMU_IMG" create -q -f raw reference.raw "$size" || fail "qemu-img create failed"
-    io base.qcow2 qcow2 "write -P 0x11 0 3M" "write -P 0x12 5M 64k"
+# Images are made once for all tests of a file, which are copied for each.
+images=${TMPDIR:-/tmp}/qblk-images.$$
+trap 'rm -rf "$images"' EXIT
+
+# draw_chain SIZE [long]: in this directory, where the chain's names are only true of the copies
+draw_chain() {
+    "$QEMU_IMG" create -q -f qcow2 base.qcow2 "$1" &&
+        "$QEMU_IMG" create -q -f qcow2 mid.qcow2 "$1" &&
+        "$QEMU_IMG" create -q -f qcow2 top.qcow2 "$1" &&
+        "$QEMU_IMG" create -q -f raw reference.raw "$1" || fail "qemu-img create failed"
+    io base.qcow2 qcow2 "write -P 0x11 0 3M" "write -P 0x12 5M 64k" ${2:+"write -P 0x44 8M 48M"}
     io mid.qcow2 qcow2 "write -P 0x22 1M 1M" "write -P 0x23 4M 512k"
     io top.qcow2 qcow2 "write -P 0x33 1536k 256k" "write -P 0x34 7M 192k"
     io reference.raw raw "write -P 0x11 0 3M" "write -P 0x12 5M 64k" \
         "write -P 0x22 1M 1M" "write -P 0x23 4M 512k" "write -P 0x33 1536k 256k" \
-        "write -P 0x34 7M 192k"
+        "write -P 0x34 7M 192k" ${2:+"write -P 0x44 8M 48M"}
+}
+
+# make_chain [SIZE [long]]: base.qcow2 <- mid.qcow2 <- top.qcow2, each with a pattern of its own that
+# partly covers those below, and reference.raw, made by the same writes on a plain file.
+make_chain() {
+    local made=$images/${1:-8M}${2-}
+    if [ ! -d "$made" ]; then
+        mkdir -p "$made" && (cd "$made" && draw_chain "${1:-8M}" ${2+"$2"}) || exit 1
+    fi
+    cp --sparse=always "$made"/* . &&
+        "$QEMU_IMG" rebase -q -u -f qcow2 -F qcow2 -b "$dir/base.qcow2" mid.qcow2 &&
+        "$QEMU_IMG" rebase -q -u -f qcow2 -F qcow2 -b "$dir/mid.qcow2" top.qcow2 || fail "no images"
 }
 
 # make_long_chain: the same, and so much data in the lowest image that a job with --speed 64K is
 # still at work when the test is done with it. (A mirror has 16 MiB in flight before it heeds its
 # speed.)
 make_long_chain() {
-    make_chain 64M
-    io base.qcow2 qcow2 "write -P 0x44 8M 48M"
-    io reference.raw raw "write -P 0x44 8M 48M"
+    make_chain 64M long
 }
 
 # same IMAGE FORMAT [REFERENCE]: the image holds what the guest should see, and is sound.
@@ -374,6 +386,12 @@ wait_event() {
 wait_job() {
     wait_event "JOB_STATUS_CHANGE qblk.????????.$1 $2 *"
     job=$(job_of)
+}
+
+# speed_up: the job $job gets no more brake
+speed_up() {
+    raw '{"execute": "block-job-set-speed", "arguments": {"device": "'"$job"'", "speed": 0}}' \
+        >/dev/null || fail "cannot speed $job up"
 }
 
 # end_without_pivot WORD: somebody lets the job of the client under way get in sync, and ends it so just

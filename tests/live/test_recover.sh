@@ -20,12 +20,6 @@ start_kind() {
     wait_job "$kind" running
 }
 
-# speed_up: the job that was left gets no more brake
-speed_up() {
-    raw '{"execute": "block-job-set-speed", "arguments": {"device": "'"$job"'", "speed": 0}}' \
-        >/dev/null || fail "cannot speed $job up"
-}
-
 # listed_if_read STAGE FATE: the same of one whose record this QEMU cannot be asked for while its job is there
 listed_if_read() {
     case "$("$QEMU" --version) $job" in
