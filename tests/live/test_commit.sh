@@ -88,7 +88,6 @@ with_writes() {
     for n in 1 2 3 4 5 6 7 8; do
         guest_write "0x5$n" "$((n * 5))M" 192k
     done
-    speed_up
     q_ended 0
     nothing_left
     stop_qemu
