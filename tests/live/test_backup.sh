@@ -22,7 +22,7 @@ with_writes() {
     make_long_chain
     cp reference.raw then.raw
     start "$1"
-    q_start --json backup "$disk" "$dir/backup.qcow2" --speed 16M
+    q_start --json backup "$disk" "$dir/backup.qcow2" --speed 2M
     # Until the job runs a write belongs to the backup; from then on it does not.
     wait_job backup running
     for n in 1 2 3 4 5 6 7 8; do

@@ -33,7 +33,7 @@ with_writes() {
     local n
     make_long_chain
     start "$1"
-    q_start --json copy "$disk" "$dir/copy.qcow2" --pivot --speed 24M
+    q_start --json copy "$disk" "$dir/copy.qcow2" --pivot --speed 2M
     wait_job copy running
     for n in 1 2 3 4 5 6 7 8; do
         guest_write "0x5$n" "$((n * 6))M" 192k

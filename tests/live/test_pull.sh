@@ -43,7 +43,7 @@ with_writes() {
     local n
     make_long_chain
     start "$1"
-    q_start --json pull "$disk" --speed 8M
+    q_start --json pull "$disk" --speed 2M
     wait_job pull running
     for n in 1 2 3 4 5 6 7 8; do
         guest_write "0x5$n" "$((n * 5))M" 192k
