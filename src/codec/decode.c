@@ -124,7 +124,7 @@ static int decode_value(const struct codec_member *member, struct doc_ref json, 
     int64_t integer;
     bool flag;
 
-    switch (member->kind) {
+    switch ((enum codec_kind)member->kind) {
     case CODEC_STR_OR_NULL:
         return doc_kind(json) == DOC_NULL ? 0 : decode_string(json, at, path, error);
     case CODEC_STR:
@@ -163,7 +163,7 @@ static int decode_value(const struct codec_member *member, struct doc_ref json, 
 
 size_t codec_value_size(const struct codec_member *member)
 {
-    switch (member->kind) {
+    switch ((enum codec_kind)member->kind) {
     case CODEC_STR:
     case CODEC_STR_OR_NULL:
         return sizeof(char *);

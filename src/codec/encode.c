@@ -137,7 +137,7 @@ static int encode_value(const struct codec_member *member, const void *at, struc
     double number;
     bool flag;
 
-    switch (member->kind) {
+    switch ((enum codec_kind)member->kind) {
     case CODEC_STR:
     case CODEC_STR_OR_NULL:
         return encode_text(member, at, out, path, error);

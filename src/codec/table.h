@@ -5,6 +5,7 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 
 #include "codec/engine.h"
 
@@ -32,18 +33,21 @@ struct codec_enum {
     size_t n_values;
 };
 
+/* There are hundreds: narrow, so that they are not a tenth of the library. */
 struct codec_member {
     const char *name;
     const char *since;
-    enum codec_kind kind;
+    uint8_t kind;  /* enum codec_kind */
     bool is_optional;
     bool is_list;  /* struct { T *v; size_t n; } */
     bool has_flag; /* a bool at flag says whether the member is there; without it a null pointer
                     * says that an optional member is not */
-    size_t flag;
-    size_t offset;
-    const struct codec_enum *values; /* CODEC_ENUM */
-    const struct codec_type *type;   /* CODEC_OBJECT */
+    uint16_t flag;
+    uint16_t offset;
+    union {
+        const struct codec_enum *values; /* CODEC_ENUM */
+        const struct codec_type *type;   /* CODEC_OBJECT */
+    };
 };
 
 /* What a union holds for one value of its tag. */

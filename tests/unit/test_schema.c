@@ -67,7 +67,7 @@ static void fill_value(const struct codec_type *type, const struct codec_member 
     char *text;
     unsigned value;
 
-    switch (member->kind) {
+    switch ((enum codec_kind)member->kind) {
     case CODEC_STR_OR_NULL:
     case CODEC_STR:
         text = member->kind == CODEC_STR || dice(2) == 0 ? strdup("some-name") : NULL;
