@@ -262,7 +262,7 @@ if [ -z "${TMPDIR-}" ] && [ -w /dev/shm ] &&
     scratch=/dev/shm
 fi
 template=$(mktemp -d "$scratch/qblk-kill.XXXXXX") || exit 1
-trap 'rm -rf "$template"' EXIT
+trap 'rm -rf "$template" "$images"' EXIT
 mkdir -p "$(dirname "$table")"
 dir=$template
 (cd "$template" && make_template) || { cat "$template/why"; echo "0 passed, 1 failed"; exit 1; }

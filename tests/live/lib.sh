@@ -131,7 +131,7 @@ io() {
 }
 
 # Images are made once for all tests of a file, which are copied for each.
-images=${TMPDIR:-/tmp}/qblk-images.$$
+images=$(mktemp -d "${TMPDIR:-/tmp}/qblk-images.XXXXXX") || exit 1
 trap 'rm -rf "$images"' EXIT
 
 # draw_chain SIZE [long]: in this directory, where the chain's names are only true of the copies
@@ -153,7 +153,9 @@ draw_chain() {
 make_chain() {
     local made=$images/${1:-8M}${2-}
     if [ ! -d "$made" ]; then
-        mkdir -p "$made" && (cd "$made" && draw_chain "${1:-8M}" ${2+"$2"}) || exit 1
+        rm -rf "$made.new" # of a test that could not make them
+        mkdir "$made.new" && (cd "$made.new" && draw_chain "${1:-8M}" ${2+"$2"}) || exit 1
+        mv "$made.new" "$made"
     fi
     cp --sparse=always "$made"/* . &&
         "$QEMU_IMG" rebase -q -u -f qcow2 -F qcow2 -b "$dir/base.qcow2" mid.qcow2 &&

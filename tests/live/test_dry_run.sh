@@ -14,7 +14,7 @@
 . "$root/tests/matrix/outcomes.sh"
 
 template=$(mktemp -d "${TMPDIR:-/tmp}/qblk.XXXXXX") || exit 1
-trap 'rm -rf "$template"' EXIT
+trap 'rm -rf "$template" "$images"' EXIT
 dir=$template
 (cd "$template" && make_images) >/dev/null || { echo "not ok setup: $(cat "$template/why")"; exit 1; }
 

@@ -46,9 +46,31 @@ waits() {
     raw '{"execute": "block-job-set-speed", "arguments": {"device": "theirs", "speed": 0}}'
     wait "$waiting" || fail "job wait: $(cat err)"
     said out '"completed"'
+    # It was pending for an instant, and waited for nobody.
+    [ ! -s err ] || fail "more was said: $(cat err)"
     q 0 --json job info theirs
     said out '"concluded"'
     q 0 job dismiss theirs
+    nothing_left
+}
+
+# One that is to be finalized comes to no end by itself, and that is said.
+waits_for_its_owner() {
+    make_chain
+    start_blockdev
+    raw '{"execute": "blockdev-add", "arguments": {"driver": "null-co", "node-name": "target", "size": 8388608}}' \
+        '{"execute": "blockdev-mirror", "arguments": {"job-id": "m", "device": "top", "target": "target",
+            "sync": "full", "auto-finalize": false}}' >/dev/null
+    wait_event "JOB_STATUS_CHANGE m ready *"
+    q 4 --timeout 0.3 job wait m
+    said err "job m is in sync, and ends when it is told to: .*'qblk job pivot m'"
+    q 4 --timeout 0.3 job finish m
+    said err "job m is pending, and ends when it is told to: .*'qblk job finalize m'"
+    q 4 --timeout 0.3 -q job wait m
+    ! grep -q pending err || fail "not silent: $(cat err)"
+    q 4 --timeout 0.3 job wait m
+    [ "$(grep -c 'job m is pending' err)" = 1 ] || fail "not said once: $(cat err)"
+    q 0 job finalize m
     nothing_left
 }
 
@@ -137,6 +159,7 @@ out_is_gone() {
 
 run_test "somebody else's job can be seen, paused, resumed, slowed, cancelled" seen_and_ended
 run_test "job wait ends with the job and tells its outcome" waits
+run_test "job wait says what a job waits for" waits_for_its_owner
 run_test "job wait can be given a deadline" wait_times_out
 run_test "events come as they happen" events_stream
 run_test "raw commands give QEMU's replies" raw_commands

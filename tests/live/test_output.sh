@@ -103,6 +103,25 @@ not_blocking() {
     [ "$(wc -c <out)" -gt 100000 ] || fail "only $(wc -c <out) bytes came"
 }
 
+# Beyond what is kept all is dropped, from the beginning of a line on, and that is said. What was kept is not.
+overflow() {
+    cat >script <<'S'
+! negotiate
+! pour {"event": "NOISE", "data": {"x": "0123456789"}}
+S
+    "$build/tests/fake/qmp_server" "$dir/m0" script >server.log 2>&1 &
+    server_pid=$!
+    started="${started-} $server_pid"
+    unread pipe --wait "$patience" events
+    wait "$server_pid" || fail "the peer complains: $(cat server.log)"
+    read_it
+    unread_ended 1
+    [ "$(wc -c <out)" -gt $((16 << 20)) ] || fail "only $(wc -c <out) bytes were kept"
+    [ "$(tail -n 1 out)" = "qblk: cannot write the output: nobody reads it" ] ||
+        fail "the last line is $(tail -n 1 out)"
+    [ "$(sed '$d' out | grep -cv '^{"event": "NOISE".*}}$')" = 0 ] || fail "there are torn lines"
+}
+
 # Who only tells ends with his reader, before there is more to tell.
 reader_gone() {
     local reader
@@ -127,6 +146,7 @@ for kind in pipe terminal socket; do
 done
 run_test "SIGHUP is heeded, terminal" ends_by HUP terminal
 run_test "a pipe that does not block" not_blocking
+run_test "more than is kept" overflow
 run_test "events ends with its reader" reader_gone events
 run_test "events --reconnect ends with its reader" reader_gone events --reconnect 60
 run_test "job watch ends with its reader" reader_gone job watch

@@ -418,6 +418,19 @@ other_end() {
     finished_well finish
 }
 
+# What has no such endings ends as it always does, and is no failure of who asked for a pivot of the rest.
+no_other_end() {
+    make_long_chain
+    start_blockdev
+    start_kind backup
+    kill_client
+    raw '{"execute": "job-cancel", "arguments": {"id": "'"$job"'"}}' >/dev/null
+    wait_event "JOB_STATUS_CHANGE $job concluded *"
+    q 0 --json recover --pivot
+    result result undone
+    nothing_to_recover
+}
+
 # Its job has failed, and it is undone as it was asked to be; why it failed is told.
 failed_undone() {
     start_broken
@@ -585,6 +598,7 @@ done
 run_test "killed in mid-job, then recovered: drive-mirror" in_mid_job drive legacy
 run_test "killed in mid-job, then undone: drive-mirror" undone drive legacy
 run_test "what was to pivot has ended otherwise" other_end
+run_test "what cannot pivot is recovered beside" no_other_end
 run_test "its job has failed, and it is undone" failed_undone
 run_test "its job is stopped by an error" stalled
 for kind in pull backup; do

@@ -73,6 +73,7 @@ static pid_t run(const char *pid_file, char **command, int fd, int other)
         must(dup2(fd, STDOUT_FILENO) >= 0 && dup2(fd, STDERR_FILENO) >= 0, "dup2");
         (void)close(fd);
         (void)close(other);
+        (void)signal(SIGHUP, SIG_DFL); /* as if nohup had not been before all */
         (void)sigemptyset(&none);
         (void)sigprocmask(SIG_SETMASK, &none, NULL);
         (void)execvp(command[0], command);

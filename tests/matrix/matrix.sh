@@ -130,7 +130,7 @@ print_results() {
 }
 
 template=$(mktemp -d "${TMPDIR:-/tmp}/qblk-matrix.XXXXXX") || exit 1
-trap 'rm -rf "$template"' EXIT
+trap 'rm -rf "$template" "$images"' EXIT
 mkdir -p "$(dirname "$table")"
 dir=$template
 (cd "$template" && make_images) || { cat "$template/why"; echo "0 passed, 1 failed"; exit 1; }

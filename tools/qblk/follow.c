@@ -225,12 +225,24 @@ int follow_end(struct follow *follow, int status)
     return status;
 }
 
-void follow_say_waiting(struct follow *follow, const qblk_job_info *info)
+/* Each job that completes is pending for an instant; one that stays so was started without auto-finalize. */
+static bool is_to_be_finalized(const qblk_job_info *info)
 {
-    if (info->state == QBLK_JOB_READY)
+    return info->state == QBLK_JOB_PENDING && info->is_listed && !info->auto_finalize;
+}
+
+void follow_say_waiting(struct follow *follow, struct followed *job, const qblk_job_info *info, bool is_told)
+{
+    bool is_ready = info->state == QBLK_JOB_READY && !is_told;
+    bool is_waiting = is_ready || is_to_be_finalized(info);
+
+    if (is_waiting == job->is_waiting)
+        return;
+    job->is_waiting = is_waiting;
+    if (is_ready)
         note(follow->cli, "job %s is in sync, and ends when it is told to: by its owner, by 'qblk job pivot %s' "
              "or by 'qblk job finish %s'", info->id, info->id, info->id);
-    else if (info->state == QBLK_JOB_PENDING)
+    else if (is_waiting)
         note(follow->cli, "job %s is pending, and ends when it is told to: by its owner, or by 'qblk job "
              "finalize %s'", info->id, info->id);
 }

@@ -15,6 +15,7 @@ struct followed {
     bool is_ready;
     bool is_stalled;        /* and it is known where and why */
     bool is_end_told;       /* the verb's own mark */
+    bool is_waiting;        /* as follow_say_waiting() has told */
     int state;              /* the last qblk_job_state, -1 at first */
     qblk_job_outcome outcome;
     char *error; /* QEMU's words, or NULL */
@@ -41,9 +42,9 @@ struct follow {
     void *arg;
 };
 
-/* Opens the session and starts tracking. SIGINT stops the loop if is_sigint_end, and otherwise
- * ends the command like the other signals. Returns 0 or negative with the error. */
-int follow_open(struct follow *follow, struct cli *cli, bool is_sigint_end, qblk_error *error);
+/* Opens the session and starts tracking. Of a watcher SIGINT stops the loop, and so does an output
+ * that fails; otherwise it ends the command like the other signals. Returns 0 or negative with the error. */
+int follow_open(struct follow *follow, struct cli *cli, bool is_watcher, qblk_error *error);
 /* Adds a job to be followed; before follow_open(). A name given twice is followed once. */
 void follow_add(struct follow *follow, const char *id);
 /* Ends the loop with an error. */
@@ -53,8 +54,9 @@ void follow_fail(struct follow *follow, const qblk_error *error);
 int follow_trouble(struct follow *follow, const char *what);
 int follow_end(struct follow *follow, int status);
 
-/* A note of what a job waits for that comes to no end by itself: ready or pending. */
-void follow_say_waiting(struct follow *follow, const qblk_job_info *info);
+/* A note, once, of what a job waits for that comes to no end by itself: ready, or to be finalized. is_told: it
+ * has been told to end as it is ready. */
+void follow_say_waiting(struct follow *follow, struct followed *job, const qblk_job_info *info, bool is_told);
 
 /* Fills *error for a job that ended, but not by completing. */
 void follow_outcome_error(const struct followed *job, qblk_error *error);

@@ -87,8 +87,8 @@ static void on_change(struct follow *follow, struct followed *job, const qblk_jo
         progress_show(&follow->cli->progress, job->id, info);
     if (act->is_accepted && is_effective(act, (int)info->state))
         session_stop(&follow->session);
-    else if (act->is_accepted && (int)info->state != job->state)
-        follow_say_waiting(follow, info);
+    else if (act->is_accepted)
+        follow_say_waiting(follow, job, info, true);
 }
 
 /* What happened, in a few words. */

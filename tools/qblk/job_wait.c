@@ -105,8 +105,8 @@ static void wait_change(struct follow *follow, struct followed *job, const qblk_
          job->is_ended != job->is_end_told))
         say_job(follow, info);
     job->is_end_told = job->is_ended;
-    if ((int)info->state != job->state && !is_done(follow, job))
-        follow_say_waiting(follow, info);
+    if (!is_done(follow, job))
+        follow_say_waiting(follow, job, info, false);
     if (follow->n_jobs == 1)
         progress_show(&follow->cli->progress, job->id, info);
     if (follow->is_synced && is_enough(follow))

@@ -153,22 +153,23 @@ static void begin_output(struct cli *cli)
 /* All is done, and its reader may take his time, but for --timeout. */
 static int end_output(struct cli *cli, int status)
 {
-    int left = cli_left_ms(cli);
+    int64_t until = clock_ms() + LAST_WORDS_MS;
     struct text line = { NULL, 0, 0 };
+    int failure;
 
-    if (left >= 0 && left < LAST_WORDS_MS)
-        left = LAST_WORDS_MS;
-    out_drain(cli->out, left);
-    out_drain(cli->err, left);
-    if (cli->out->err != 0) {
+    until = cli->deadline_ms > until ? cli->deadline_ms : until;
+    out_drain(cli->out, cli->deadline_ms < 0 ? -1 : (int)(until - clock_ms()));
+    out_drain(cli->err, cli->deadline_ms < 0 ? -1 : clock_ms() < until ? (int)(until - clock_ms()) : 0);
+    failure = out_failure(cli->out);
+    if (failure != 0) {
         text_addf(&line, "qblk: cannot write the output: %s\n",
-                  cli->out->err == ETIMEDOUT || cli->out->err == ENOBUFS ? "nobody reads it"
-                                                                         : strerror(cli->out->err));
+                  failure == ETIMEDOUT || failure == ENOBUFS ? "nobody reads it" : strerror(failure));
+        out_take_again(cli->err);
         out_put(cli->err, line.s);
         out_drain(cli->err, LAST_WORDS_MS);
         text_free(&line);
         if (status == EXIT_DONE)
-            status = cli->out->err == ETIMEDOUT ? EXIT_TIMEOUT : EXIT_FAILED;
+            status = failure == ETIMEDOUT ? EXIT_TIMEOUT : EXIT_FAILED;
     }
     out_close(&cli->streams[0]);
     out_close(&cli->streams[1]);

@@ -86,6 +86,7 @@ void many_end(struct op_run *run, const qblk_op_report *report, const qblk_error
     /* What recover takes up goes by its id until its record was read. */
     const char *disk = report->disk != NULL ? report->disk : run->disk;
 
+    head->was_stalled = head->was_stalled || run->was_stalled;
     if (report->result == QBLK_RESULT_LEFT && report->operation != NULL)
         (void)snprintf(many->left, sizeof(many->left), "%s", report->operation);
     text_addf(&many->summary, "%s%.60s: %s", many->summary.len > 0 ? ", " : "", disk,
@@ -93,6 +94,8 @@ void many_end(struct op_run *run, const qblk_op_report *report, const qblk_error
     add_result(many, report, error);
     if (error != NULL)
         take_error(many, disk, error);
+    else if (op_is_other_end(run, report->result))
+        many->other_end = report->result;
     else if (many->result == QBLK_RESULT_NONE || report->result != QBLK_RESULT_UNDONE)
         many->result = report->result;
     if (error == NULL && !run->cli->opt.json &&
@@ -178,8 +181,8 @@ static int say_end(struct op_run *head, struct many *many)
                         "operations were undone", head->label);
         return say_failure(head, many);
     }
-    if (op_is_other_end(head, many->result)) {
-        report.result = many->result;
+    if (many->other_end != QBLK_RESULT_NONE && !head->is_cancelling) {
+        report.result = many->other_end;
         return op_say_other_end(head, &report);
     }
     if (head->is_cancelling && many->result != QBLK_RESULT_PLANNED)
@@ -225,7 +228,7 @@ int many_continue(struct op_run *head, struct many *many, op_start_fn *start, co
     text_free(&label);
     head->many = many;
     head->session.is_stopped = false;
-    head->is_cancelling = false;
+    head->is_cancelling = head->was_stalled = false;
     if (start_all(head, many, start, error) < 0) {
         status = op_say_error(head, error);
     } else {

@@ -304,6 +304,7 @@ int op_say_left(struct op_run *run, const qblk_op_report *report)
     if (run->cli->opt.json)
         log_line(run->cli, error.text);
     run->session.die_of = run->leave_signal;
+    run->is_last_said = true;
     return is_signal && report->operation != NULL
                ? report_error_as(run->cli, "left-open", &error)
                : report_error(run->cli, &error);
@@ -335,8 +336,7 @@ static int say_undone_instead(struct op_run *run, const qblk_op_report *report)
 
 bool op_is_other_end(const struct op_run *run, qblk_result result)
 {
-    qblk_ending ending = run->cli->verb->bit == VERB_RECOVER && !run->is_cancelling ? run->cli->opt.ending
-                                                                                    : QBLK_END_DEFAULT;
+    qblk_ending ending = run->has_endings && !run->is_cancelling ? run->cli->opt.ending : QBLK_END_DEFAULT;
 
     return (ending == QBLK_END_PIVOT && (result == QBLK_RESULT_FINISHED || result == QBLK_RESULT_UNDONE)) ||
            (ending == QBLK_END_FINISH && (result == QBLK_RESULT_PIVOTED || result == QBLK_RESULT_UNDONE));

@@ -77,6 +77,15 @@ static ssize_t write_some(const struct out *out, const char *s, size_t n)
     return write(out->fd, s, n < A_LITTLE ? n : A_LITTLE);
 }
 
+static void tell_failure(struct out *out)
+{
+    void (*on_fail)(void *arg) = out->on_fail;
+
+    out->on_fail = NULL;
+    if (on_fail != NULL)
+        on_fail(out->arg);
+}
+
 static void fail(struct out *out, int err)
 {
     out->err = err;
@@ -86,8 +95,7 @@ static void fail(struct out *out, int err)
         ev_io_stop(out->loop, &out->room);
         ev_io_stop(out->loop, &out->end);
     }
-    if (out->on_fail != NULL)
-        out->on_fail(out->arg);
+    tell_failure(out);
 }
 
 /* Bytes of s that are written. */
@@ -98,9 +106,9 @@ static size_t write_now(struct out *out, const char *s, size_t n)
     while (done < n) {
         ssize_t r = write_some(out, s + done, n - done);
 
-        if (r >= 0)
+        if (r > 0)
             done += (size_t)r;
-        else if (errno == EAGAIN)
+        else if (r == 0 || errno == EAGAIN)
             break;
         else if (errno != EINTR)
             return fail(out, errno), done;
@@ -128,14 +136,17 @@ void out_put(struct out *out, const char *s)
 {
     size_t n = strlen(s), done = 0;
 
-    if (out->err != 0 || n == 0)
+    if (out->err != 0 || out->is_full || n == 0)
         return;
     if (out->fd < 0)
         open_own(out);
+    if (out->waiting.len - out->at > OUT_LIMIT) {
+        out->is_full = true;
+        tell_failure(out);
+        return;
+    }
     if (!out_is_waiting(out))
         done = write_now(out, s, n);
-    else if (out->waiting.len - out->at > OUT_LIMIT)
-        fail(out, ENOBUFS);
     if (out->err != 0 || done == n)
         return;
     /* What has gone is dropped now and then, not with each line. */
@@ -186,8 +197,8 @@ void out_attach(struct out *out, struct ev_loop *loop, void (*on_fail)(void *arg
     if (on_fail != NULL && out->err == 0 && fstat(out->fd, &st) == 0 && S_ISFIFO(st.st_mode) &&
         (fcntl(out->fd, F_GETFL) & O_ACCMODE) == O_WRONLY)
         ev_io_start(loop, &out->end);
-    if (on_fail != NULL && out->err != 0)
-        on_fail(arg);
+    if (out->err != 0 || out->is_full)
+        tell_failure(out);
 }
 
 void out_detach(struct out *out)
@@ -216,4 +227,14 @@ void out_drain(struct out *out, int ms)
         else if (errno != EINTR)
             fail(out, errno);
     }
+}
+
+int out_failure(const struct out *out)
+{
+    return out->err == 0 && out->is_full ? ENOBUFS : out->err;
+}
+
+void out_take_again(struct out *out)
+{
+    out->is_full = false;
 }

@@ -53,10 +53,20 @@ static bool is_nobodys(const qblk_open_op *op)
     return op->fate == QBLK_FATE_LEAVE && !op->has_journal;
 }
 
+/* As far as its record was read. */
+static bool has_endings(const qblk_open_op *op)
+{
+    const char *kind = op->kind != NULL ? op->kind : "";
+
+    return strcmp(kind, "copy") == 0 || strcmp(kind, "swap") == 0 ||
+           (strcmp(kind, "commit") == 0 && op->intent != NULL && strcmp(op->intent, "merge") != 0);
+}
+
 static int recover_one(struct op_run *run, const qblk_open_op *op)
 {
     qblk_error error;
 
+    run->has_endings = has_endings(op);
     if (is_nobodys(op)) {
         note(run->cli, "%s", op->why.text);
         return EXIT_DONE;
@@ -87,6 +97,7 @@ static int recover_together(struct op_run *run, const qblk_open_op *op, struct o
         if (!belongs(op, other) || (ops->is_done[i] && other != op))
             continue;
         ops->is_done[i] = true;
+        many.runs[many.n].has_endings = has_endings(other);
         many.runs[many.n++].disk = other->operation;
     }
     status = many_continue(run, &many, start_resume, "recover", &error);
@@ -135,6 +146,7 @@ static int report_unknown(struct cli *cli)
 static int stop_between(struct op_run *run)
 {
     run->is_to_try_again = false;
+    run->is_last_said = true;
     if (run->late_signal == 0)
         return session_report_timeout(&run->session, "the next operation");
     if (run->late_signal != SIGINT)
@@ -163,8 +175,11 @@ static int recover_all(struct op_run *run, struct open_ops *ops, bool *found)
         is_put_off = is_put_off || run->is_to_try_again;
         *found = *found || !run->is_to_try_again;
         status = status == EXIT_DONE ? r : status;
-        if (run->session.die_of != 0 || (run->is_timed_out && r != EXIT_DONE))
+        if (run->session.die_of != 0 || (run->is_timed_out && r != EXIT_DONE)) {
+            if (!run->is_last_said)
+                say_end(run, true);
             return status;
+        }
     }
     run->is_to_try_again = is_put_off;
     if (is_put_off)
@@ -193,6 +208,8 @@ static int recover_twice(struct op_run *run, struct open_ops *ops)
     run->may_try_again = true;
     status = recover_all(run, ops, &found);
     run->may_try_again = false;
+    if (run->is_to_try_again && run->is_timed_out && run->session.die_of == 0 && status == EXIT_DONE)
+        return stop_between(run);
     if (!run->is_to_try_again || run->session.die_of != 0 || run->is_timed_out)
         return status;
     forget(ops);
