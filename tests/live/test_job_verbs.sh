@@ -133,14 +133,17 @@ pivot_and_complete() {
 }
 
 change() {
+    local began=$SECONDS
     ready_mirror
     q 2 job change m
     said err 'say what is to be changed'
     if offered block-job-change; then
         q 0 job change m --active
         said out "active: the guest's writes now wait"
-        raw '{"execute": "query-block-jobs"}' >listing
-        said listing '"actively-synced": ?true'
+        # QEMU sees that it is in sync when it comes to look, of which no event tells.
+        until raw '{"execute": "query-block-jobs"}' | grep -qE '"actively-synced": ?true'; do
+            [ $((SECONDS - began)) -lt "$patience" ] || fail "it never is in sync"
+        done
         guest_write 0x71 3M 64k
         raw '{"execute": "query-block-jobs"}' >listing
         said listing '"actively-synced": ?true'

@@ -33,7 +33,7 @@ unread_ended() {
 goes_on() {
     make_long_chain
     start_blockdev
-    unread "$1" --json copy vd0 "$dir/copy.qcow2" --pivot
+    unread "$1" -q --json copy vd0 "$dir/copy.qcow2" --pivot
     wait_event "BLOCK_JOB_COMPLETED *"
     wait_event "JOB_STATUS_CHANGE qblk.????????.copy null *"
     read_it

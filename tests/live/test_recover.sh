@@ -454,6 +454,7 @@ stalled() {
     wait_job pull paused
     kill_client
     listed_if_read running wait
+    q 0 --json recover --list
     said out '"stalled": ?true'
     q 0 recover --list
     said out 'paused.*, stopped on an I/O error'
