@@ -278,13 +278,14 @@ LATER := $(foreach t,$(addprefix test_,agent client frames hazard job_set job_tr
 # memory is asked for: check has those that are quickly done, with every n of the shortest tests,
 # check-long the others, and the former under the sanitizers. Those that are slow, or mostly wait until there
 # is memory again, have some of their ways there. check-starve has all ways of all of them, and every n of each
-# test that asks for memory up to STARVE_WHOLE times, which five in six do, and takes hours. The
+# test that asks for memory up to STARVE_WHOLE times, which five in six do, and takes hours. (Those that wait
+# the longest are begun first: at the end of check-long all else would wait for them.) The
 # others make dozens or thousands of whole operations each, or things of which the number is the point.
 STARVE_WHOLE ?= 5000
 STARVE_TIMEOUT ?= 7200
 STARVE_QUICK := $(addprefix test_,codec codec_messages codec_parse codec_send engine journal \
 	monitor_connect monitor_end monitor_events msg outq watch)
-STARVE_SLOW := $(addprefix test_,client hazard hostile jobs_monitor ops ops_guest ops_small reconnect schema)
+STARVE_SLOW := $(addprefix test_,reconnect ops_guest client hazard hostile jobs_monitor ops ops_small schema)
 STARVE_REST := $(filter-out $(LONG_NAMES) $(STARVE_QUICK) $(STARVE_SLOW),$(UNIT_NAMES))
 STARVE_ITEMS := $(foreach t,$(STARVE_QUICK),'starve/$(t)=STARVE=50 build/test/tests/unit/$(t)')
 STARVE_LONG := $(foreach t,$(STARVE_SLOW),'starve/$(t)=STARVE_SHARE=8 STARVE=0 build/test/tests/unit/$(t)') \
@@ -339,10 +340,9 @@ check-long: ## what check leaves out because it takes long
 	+@$(SUBMAKE) VARIANT=release live-bins
 	+@$(SUBMAKE) VARIANT=test unit-bins
 	+@$(SUBMAKE) VARIANT=asan unit-bins live-bins
-	$(Q)$(RUN_MORE) $(call LIVE_ITEMS,live,build/release,$(filter-out $(GUEST),$(LIVE))) $(LONG_ITEMS) \
-		$(LARGE_ITEMS) $(LATER) $(SLOW_LINT) \
-		$(call LIVE_ITEMS,live-asan,build/asan,$(IN_MATRIX) $(GUEST) $(filter-out $(LONG_LIVE),$(LIVE))) \
-		$(STARVE_LONG)
+	$(Q)$(RUN_MORE) $(STARVE_LONG) $(call LIVE_ITEMS,live,build/release,$(filter-out $(GUEST),$(LIVE))) \
+		$(LONG_ITEMS) $(LARGE_ITEMS) $(LATER) $(SLOW_LINT) \
+		$(call LIVE_ITEMS,live-asan,build/asan,$(IN_MATRIX) $(GUEST) $(filter-out $(LONG_LIVE),$(LIVE)))
 	+@$(SUBMAKE) check-matrix
 
 check-unit: ## unit tests
