@@ -278,9 +278,9 @@ LATER := $(foreach t,$(addprefix test_,agent client frames hazard job_set job_tr
 # memory is asked for: check has those that are quickly done, with every n of the shortest tests,
 # check-long the others, and the former under the sanitizers. Those that are slow, or mostly wait until there
 # is memory again, have some of their ways there. check-starve has all ways of all of them, and every n of each
-# test that asks for memory up to STARVE_WHOLE times, which five in six do, and takes hours. (Those that wait
-# the longest are begun first: at the end of check-long all else would wait for them.) The
+# test that asks for memory up to STARVE_WHOLE times, which five in six do, and takes hours. The
 # others make dozens or thousands of whole operations each, or things of which the number is the point.
+# Those that wait the longest are begun first: at the end all else would wait for them.
 STARVE_WHOLE ?= 5000
 STARVE_TIMEOUT ?= 7200
 STARVE_QUICK := $(addprefix test_,codec codec_messages codec_parse codec_send engine journal \

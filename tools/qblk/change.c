@@ -24,11 +24,10 @@ static void add_stall(struct text *line, const qblk_job_info *info)
     stall_add_advice(line, info);
 }
 
-/* How far it is was asked for last while it worked; what it had done at its end is not told by QEMU's events. */
-static bool is_at_work(const qblk_job_info *info)
+bool job_is_at_work(qblk_job_state state)
 {
-    return info->state == QBLK_JOB_RUNNING || info->state == QBLK_JOB_PAUSED ||
-           info->state == QBLK_JOB_READY || info->state == QBLK_JOB_STANDBY;
+    return state == QBLK_JOB_RUNNING || state == QBLK_JOB_PAUSED || state == QBLK_JOB_READY ||
+           state == QBLK_JOB_STANDBY;
 }
 
 void add_job_change(struct text *line, const qblk_job_info *info, bool is_gone)
@@ -46,7 +45,7 @@ void add_job_change(struct text *line, const qblk_job_info *info, bool is_gone)
     if (info->outcome != QBLK_OUTCOME_NONE && !is_gone)
         text_addf(line, " %s%s%s", qblk_job_outcome_name(info->outcome),
                   info->error != NULL ? ": " : "", info->error != NULL ? info->error : "");
-    else if (info->total > 0 && !is_gone && !info->is_stalled && is_at_work(info))
+    else if (info->total > 0 && !is_gone && !info->is_stalled && job_is_at_work(info->state))
         text_addf(line, " %d%%", info->current >= info->total
                   ? 100 : (int)((double)info->current / (double)info->total * 100));
 }

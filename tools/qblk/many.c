@@ -3,6 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "change.h"
 #include "json.h"
 #include "op.h"
 #include "report.h"
@@ -45,7 +46,7 @@ void many_hear(struct op_run *run, const qblk_job_info *job)
     struct many *many = run->many;
     qblk_job_info all = *job;
 
-    run->is_running = run->is_running || op_has_begun(job->state);
+    run->is_running = run->is_running || job_is_at_work(job->state);
     run->current = job->current;
     run->total = job->total;
     all.current = all.total = 0;

@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "change.h"
 #include "report.h"
 
 /* How long a cancel may take that --cancel-on-timeout began, before the operation is left. */
@@ -76,19 +77,13 @@ static void on_step(qblk_op *op, const qblk_step *step, bool undoing, void *arg)
     op_say_step(arg, step, undoing);
 }
 
-bool op_has_begun(qblk_job_state state)
-{
-    return state == QBLK_JOB_RUNNING || state == QBLK_JOB_PAUSED || state == QBLK_JOB_READY ||
-           state == QBLK_JOB_STANDBY;
-}
-
 static void on_job(qblk_op *op, const qblk_job_info *job, void *arg)
 {
     struct op_run *run = arg;
 
     op_say_job(run, job);
     if (run->cli->opt.async && !run->is_async_done && !run->is_cancelling && !run->is_timed_out &&
-        run->leave_signal == 0 && run->many == NULL && op_has_begun(job->state)) {
+        run->leave_signal == 0 && run->many == NULL && job_is_at_work(job->state)) {
         run->is_async_done = true;
         qblk_op_leave(op);
     }

@@ -54,8 +54,6 @@ int op_open(struct op_run *run, qblk_error *error);
 int op_continue(struct op_run *run, op_start_fn *start, const char *verb, const char *disk,
                 qblk_error *error);
 
-/* Whether a job has begun its work, by its state. */
-bool op_has_begun(qblk_job_state state);
 /* What the library wants to know of a run. */
 void op_fill_common(struct op_run *run, qblk_op_common *common);
 
