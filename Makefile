@@ -43,7 +43,7 @@ CFLAGS ?= -Os $(if $(filter asan,$(VARIANT)),-g1,-g)
 HOT := src/base/buf.c src/base/mem.c src/base/str.c src/codec/decode.c src/codec/doc.c src/codec/doc_look.c \
 	src/wire/frames.c src/qmp/msg.c src/qmp/scan.c \
 	$(filter-out $(addprefix src/graph/,disks.c dot.c draw.c names.c words.c),$(wildcard src/graph/*.c))
-LEFT := tests/unit/% tests/starve/%
+LEFT := tests/unit/% tests/starve/% tests/lint/%
 faster = $(if $(filter $(HOT),$<),$(patsubst -Os,-O2,$(CFLAGS)),$(if \
 	$(filter $(LEFT),$<),$(patsubst -Os,-O0,$(CFLAGS)),$(CFLAGS)))
 BASE_CFLAGS := -std=gnu11 -D_GNU_SOURCE -Iinclude -Isrc -I$(GEN) $(WARN) \
@@ -109,6 +109,7 @@ GENTOOL_O := $(patsubst %.c,$(B)/%.o,$(filter-out %/main.c,$(GENTOOL_C)))
 AID_O := $(AID_C:%.c=$(B)/%.o)
 STARVE_O := $(patsubst %.c,$(B)/%.o,$(sort $(wildcard tests/starve/*.c)))
 UNIT_BIN := $(UNIT_C:%.c=$(B)/%)
+STARVED_BIN := $(B)/tests/lint/starved
 EXAMPLE_BIN := $(EXAMPLE_C:%.c=$(B)/%)
 FUZZ_BIN := $(FUZZ_C:%.c=$(B)/%)
 REPLAY_BIN := $(FUZZ_C:tests/fuzz/fuzz_%.c=$(B)/tests/fuzz/replay_%)
@@ -191,8 +192,8 @@ $(B)/fsm2doc: $(FSM2DOC_C:%.c=$(B)/%.o) $(LIB_O)
 comma := ,
 STARVE_WRAP := $(foreach f,malloc calloc realloc free strdup strndup asprintf vasprintf realpath fork mallinfo2 mkdtemp \
 	json_real json_dumpb mem_fail_after srunner_run_all srunner_ntests_failed _tcase_add_test \
-	tcase_add_checked_fixture _ck_assert_failed _mark_point,-Wl$(comma)--wrap=$(f))
-$(UNIT_BIN): $(B)/tests/unit/%: $(B)/tests/unit/%.o $(STARVE_O) $(AID_O) $(LIB_O)
+	tcase_add_checked_fixture _ck_assert_failed _mark_point peer_start peer_start_listening peer_done,-Wl$(comma)--wrap=$(f))
+$(UNIT_BIN) $(STARVED_BIN): $(B)/%: $(B)/%.o $(STARVE_O) $(AID_O) $(LIB_O)
 	@echo "  LD      $@"
 	$(Q)$(CC) $(CFLAGS) $(BASE_LDFLAGS) $(LDFLAGS) $(STARVE_WRAP) -o $@ $< $(STARVE_O) $(AID_O) \
 		$(LIB_O) $(LIBS) $(CHECK_LIBS)
@@ -231,7 +232,7 @@ $(FUZZ_BIN): $(B)/tests/fuzz/fuzz_%: $(B)/tests/fuzz/fuzz_%.o $(LIB_O)
 	@echo "  LD      $@"
 	$(Q)$(CC) -fsanitize=fuzzer $(CFLAGS) $(BASE_LDFLAGS) $(LDFLAGS) -o $@ $^ $(LIBS)
 
-unit-bins: $(UNIT_BIN) ; @:
+unit-bins: $(UNIT_BIN) $(STARVED_BIN) ; @:
 examples: $(EXAMPLE_BIN) ## the example programs
 
 .PHONY: unit-objects replay-bins fuzz-bins live-bins
@@ -279,10 +280,14 @@ LATER := $(foreach t,$(addprefix test_,agent client frames hazard job_set job_tr
 # check-long the others, and the former under the sanitizers. Those that are slow, or mostly wait until there
 # is memory again, have some of their ways there. check-starve has all ways of all of them, and every n of each
 # test that asks for memory up to STARVE_WHOLE times, which five in six do, and takes hours. The
-# others make dozens or thousands of whole operations each, or things of which the number is the point.
+# others make dozens or thousands of whole operations each, or things of which the number is the point: of
+# those operations every STARVE_CASES-th has every n, from the STARVE_FIRST-th on; nights that count it up have
+# seen them all when it comes to STARVE_CASES.
 # Those that wait the longest are begun first: at the end all else would wait for them.
 STARVE_WHOLE ?= 5000
 STARVE_TIMEOUT ?= 7200
+STARVE_CASES ?= 101
+STARVE_FIRST ?= 0
 STARVE_QUICK := $(addprefix test_,codec codec_messages codec_parse codec_send engine journal \
 	monitor_connect monitor_end monitor_events msg outq watch)
 STARVE_SLOW := $(addprefix test_,reconnect ops_guest client hazard hostile jobs_monitor ops ops_small schema)
@@ -292,7 +297,7 @@ STARVE_LONG := $(foreach t,$(STARVE_SLOW),'starve/$(t)=STARVE_SHARE=8 STARVE=0 b
 	$(foreach t,$(STARVE_REST),'starve/$(t)=STARVE=0 build/test/tests/unit/$(t)') \
 	$(foreach t,$(STARVE_QUICK),'starve-asan/$(t)=STARVE=0 build/asan/tests/unit/$(t)')
 STARVE_ALL := $(foreach t,$(STARVE_SLOW) $(LONG_NAMES) $(STARVE_REST) $(STARVE_QUICK),\
-	'starve/$(t)=STARVE=$(STARVE_WHOLE) build/test/tests/unit/$(t)')
+	'starve/$(t)=STARVE_CASES=$(STARVE_CASES) STARVE_FIRST=$(STARVE_FIRST) STARVE=$(STARVE_WHOLE) build/test/tests/unit/$(t)')
 VALGRIND := valgrind -q --error-exitcode=9 --leak-check=full --show-leak-kinds=definite \
 	--errors-for-leak-kinds=definite --track-fds=no
 # Some run thousands of whole operations, or take each of thousands of texts at each of its bytes, which
@@ -376,6 +381,7 @@ check-kill: ## the client killed at every message of every operation, and recove
 
 lint: ## layers, exported symbols, headers, scripts, manual pages
 	+@$(SUBMAKE) VARIANT=release lib
+	+@$(SUBMAKE) VARIANT=test unit-bins
 	+@$(SUBMAKE) man
 	$(Q)$(RUN) $(LINT_ITEMS)
 

@@ -398,6 +398,13 @@ size_t heap_lost(bool with_stack)
     return n;
 }
 
+/* libc compares faster than a loop here would. */
+static bool is_all_freed(const struct block *block)
+{
+    return block->size == 0 || ((unsigned char)block->p[0] == FREED &&
+                                memcmp(block->p, block->p + 1, block->size - 1) == 0);
+}
+
 bool heap_is_damaged(void)
 {
     if (HAS_ASAN)
@@ -405,15 +412,11 @@ bool heap_is_damaged(void)
     for (size_t i = 0; i < n_blocks; i++) {
         const struct block *block = &blocks[i];
 
-        if (block->state != GONE || block->size > KEPT)
+        if (block->state != GONE || block->size > KEPT || is_all_freed(block))
             continue;
-        for (size_t at = 0; at < block->size; at++) {
-            if ((unsigned char)block->p[at] != FREED) {
-                fprintf(stderr, "heap: written to after it was freed: %zu bytes at %p + %zu, "
-                        "allocated from %p\n", block->size, (void *)block->p, at, block->by);
-                return true;
-            }
-        }
+        fprintf(stderr, "heap: written to after it was freed: %zu bytes at %p, allocated from %p\n",
+                block->size, (void *)block->p, block->by);
+        return true;
     }
     return false;
 }
