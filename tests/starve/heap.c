@@ -22,6 +22,7 @@
 #endif
 
 #define FREED 0xa5
+#define FRESH 0x5a
 #define KEPT 16384 /* larger blocks are given back: some tests measure the process */
 
 void *__real_malloc(size_t size);
@@ -135,9 +136,17 @@ static void let_go(void *p)
 
 #define CALLER __builtin_return_address(0)
 
+/* What was there before could be taken for a pointer, and for what the program has not written yet. */
+static void *note_fresh(void *p, size_t size, const void *by)
+{
+    if (is_watching && p != NULL)
+        memset(p, FRESH, size);
+    return note(p, size, by);
+}
+
 void *__wrap_malloc(size_t size)
 {
-    return note(__real_malloc(size), size, CALLER);
+    return note_fresh(__real_malloc(size), size, CALLER);
 }
 
 void *__wrap_calloc(size_t n, size_t size)
@@ -154,7 +163,7 @@ void *__wrap_realloc(void *old, size_t size)
         return __real_realloc(old, size);
     if (block != NULL && block->state == GONE)
         die("grown after it was freed", block);
-    p = note(__real_malloc(size), size, CALLER);
+    p = note_fresh(__real_malloc(size), size, CALLER);
     if (p != NULL && block != NULL) {
         memcpy(p, old, block->size < size ? block->size : size);
         let_go(old);

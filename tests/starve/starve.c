@@ -206,9 +206,10 @@ static bool starve_case(unsigned long nth, struct totals *ret_totals)
 {
     struct starved starved = *walked;
     struct told one;
-    unsigned long n_cases = ret_totals->cases, total;
+    unsigned long total;
 
     starved.nth_case = nth;
+    totals.cases = nth;
     if (is_told(&starved)) {
         if (nth == number("STARVE_CASE", 0) && start(CASE, &starved))
             return true;
@@ -216,6 +217,7 @@ static bool starve_case(unsigned long nth, struct totals *ret_totals)
         *ret_totals = totals;
         return false;
     }
+    *ret_totals = totals;
     if ((cases_before + nth) % nth_cases != first_case % nth_cases)
         return false;
     if (start(CASE, &starved))
@@ -233,7 +235,6 @@ static bool starve_case(unsigned long nth, struct totals *ret_totals)
     wait_children(0, &one);
     totals.cases_begun++;
     *ret_totals = totals;
-    ret_totals->cases = n_cases;
     return false;
 }
 
