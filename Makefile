@@ -187,15 +187,16 @@ $(B)/fsm2doc: $(FSM2DOC_C:%.c=$(B)/%.o) $(LIB_O)
 	@echo "  LD      $@"
 	$(Q)$(CC) $(CFLAGS) $(BASE_LDFLAGS) $(LDFLAGS) -o $@ $^ $(LIBS)
 
-# Unit tests link the objects, not the library: they look inside. What tests/starve puts itself in
-# the place of is said here.
+# Unit tests link the objects, not the library: they look inside. What tests/starve and tests/unit/claims.c put
+# themselves in the place of is said here.
 comma := ,
-STARVE_WRAP := $(foreach f,malloc calloc realloc free strdup strndup asprintf vasprintf realpath fork mallinfo2 mkdtemp \
+TEST_WRAP := $(foreach f,malloc calloc realloc free strdup strndup asprintf vasprintf realpath fork mallinfo2 mkdtemp \
 	json_real json_dumpb mem_fail_after srunner_run_all srunner_ntests_failed _tcase_add_test \
-	tcase_add_checked_fixture _ck_assert_failed _mark_point peer_start peer_start_listening peer_done,-Wl$(comma)--wrap=$(f))
+	tcase_add_checked_fixture _ck_assert_failed _mark_point peer_start peer_start_listening peer_done \
+	unixsock_claim,-Wl$(comma)--wrap=$(f))
 $(UNIT_BIN) $(STARVED_BIN): $(B)/%: $(B)/%.o $(STARVE_O) $(AID_O) $(LIB_O)
 	@echo "  LD      $@"
-	$(Q)$(CC) $(CFLAGS) $(BASE_LDFLAGS) $(LDFLAGS) $(STARVE_WRAP) -o $@ $< $(STARVE_O) $(AID_O) \
+	$(Q)$(CC) $(CFLAGS) $(BASE_LDFLAGS) $(LDFLAGS) $(TEST_WRAP) -o $@ $< $(STARVE_O) $(AID_O) \
 		$(LIB_O) $(LIBS) $(CHECK_LIBS)
 
 # Examples see what a user sees: the public headers and the shared library.

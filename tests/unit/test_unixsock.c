@@ -294,6 +294,32 @@ START_TEST(a_name_is_one_claimants_at_a_time)
 }
 END_TEST
 
+/* 0 is no claim to those who hold it, and 1 and 2 get what others write. */
+START_TEST(a_claim_is_none_of_the_first_three_descriptors)
+{
+    char name[64];
+    long pid = 0;
+    unsigned uid = 0;
+    int kept = dup(_i), before = count_fds(), fd;
+
+    ck_assert_int_gt(kept, 2);
+    (void)snprintf(name, sizeof(name), "qblk-test/%ld", (long)getpid());
+    close(_i);
+    fd = unixsock_claim(name, &pid, &uid);
+    ck_assert_int_gt(fd, 2);
+    check_flags(fd);
+    ck_assert_int_eq(fcntl(_i, F_GETFD), -1);
+    ck_assert_int_eq(unixsock_claim(name, &pid, &uid), -EADDRINUSE);
+    close(fd);
+    ck_assert_int_eq(dup2(kept, _i), _i);
+    ck_assert_int_eq(count_fds(), before);
+    fd = unixsock_claim(name, &pid, &uid);
+    ck_assert_int_gt(fd, 2);
+    close(fd);
+    close(kept);
+}
+END_TEST
+
 int main(void)
 {
     Suite *suite = suite_create("unixsock");
@@ -304,6 +330,7 @@ int main(void)
     tcase_add_checked_fixture(tc, setup, teardown);
     tcase_set_timeout(tc, 30);
     tcase_add_test(tc, a_name_is_one_claimants_at_a_time);
+    tcase_add_loop_test(tc, a_claim_is_none_of_the_first_three_descriptors, 0, 3);
     tcase_add_test(tc, a_missing_path_does_not_exist);
     tcase_add_test(tc, a_left_over_socket_has_no_listener);
     tcase_add_test(tc, a_file_and_a_directory_are_no_sockets);
