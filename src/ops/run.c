@@ -179,22 +179,23 @@ static void tell_moved(qblk_op *op)
                     op->disk_name, op->landing);
 }
 
-/* QEMU's words for a server that is gone do not say which. */
-static void name_target(qblk_op *op)
+/* QEMU's words for a job that failed say neither whose it was nor which file or server they are about. */
+static void name_parts(qblk_op *op)
 {
     qblk_error *error = &op->engine.error;
+    const char *target = op->to.path;
     size_t len = strlen(error->text);
 
-    if (error->code == QBLK_E_JOB_FAILED && op->to.kind != TARGET_FILE)
-        (void)snprintf(error->text + len, sizeof(error->text) - len, " (its target: %s)",
-                       op->to.path);
+    if (error->code == QBLK_E_JOB_FAILED && error->job[0] != '\0' && op->disk_name != NULL)
+        (void)snprintf(error->text + len, sizeof(error->text) - len, " (disk %s%s%s)", op->disk_name,
+                       target != NULL ? ", target " : "", target != NULL ? target : "");
 }
 
 static void over(qblk_op *op)
 {
     const qblk_error *error = &op->engine.error;
 
-    name_target(op);
+    name_parts(op);
     if (op->engine.frozen.code != QBLK_E_NONE && error->code != QBLK_E_NONE &&
         error->kind != QBLK_KIND_CANCELLED)
         engine_note(&op->engine, "%s", op->engine.frozen.text);

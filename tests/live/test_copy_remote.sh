@@ -128,7 +128,7 @@ vanished() {
     raw '{"execute": "block-job-set-speed", "arguments": {"device": "'"$job"'", "speed": 0}}'
     q_ended 1
     said out '"job-failed"'
-    tail -n 1 out | grep -q "its target: $uri" || fail "the target is not named: $(tail -n 1 out)"
+    tail -n 1 out | grep -qF "(disk vd0, target $uri)" || fail "the target is not named: $(tail -n 1 out)"
     unchanged
     guest_write 0x61 2M 128k
     stop_qemu

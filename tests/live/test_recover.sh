@@ -441,7 +441,7 @@ failed_undone() {
     wait_job pull concluded
     q 0 --json recover --undo
     result result undone
-    said out 'failed: Input/output error'
+    said out 'failed: Input/output error [(]disk vd0[)]'
     nothing_to_recover
     cp untouched before
     unchanged
