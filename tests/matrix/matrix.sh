@@ -61,7 +61,7 @@ shift $((OPTIND - 1))
 patterns=("$@")
 
 cell() {
-    world=$2 with_faulty='' faulty_disk='' second_job='' guest_ignores='' guest_waits=''
+    world=$2 with_faulty='' faulty_disk='' second_job='' guest_ignores='' guest_waits='' guest_first=''
     define "$1"
     case $3 in
     read-* | write-*) "run_${3%-*}" "${3#*-}" ;;
