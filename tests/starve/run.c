@@ -19,9 +19,10 @@
 #include "heap.h"
 
 /* Where the library tries again until there is memory, there is some after a while, and what has to
- * end must end then. */
+ * end must end then: in so many times of what it takes with all its memory, and some. */
 #define HUNGRY_SECONDS 2
 #define FED_SECONDS 20
+#define FED_TIMES 10
 
 void __real_mem_fail_after(unsigned long n);
 pid_t __real_fork(void);
@@ -246,7 +247,7 @@ static void feed(int sig)
 {
     __real_mem_fail_after(0);
     (void)signal(sig, SIG_DFL);
-    (void)alarm(FED_SECONDS);
+    (void)alarm(FED_SECONDS + FED_TIMES * current.seconds);
 }
 
 static void starve(const struct starved *starved, int number, int pipe_fd)

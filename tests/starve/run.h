@@ -17,6 +17,7 @@ struct starved {
     bool is_once;
     unsigned long n;  /* 0: none fails */
     unsigned long nth_case; /* 0: of the whole test */
+    unsigned seconds; /* it takes with all its memory */
 };
 
 /* What the parent wants to know. */

@@ -26,6 +26,7 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "run.h"
@@ -184,6 +185,7 @@ static void forget_ways(void)
 /* ---- which of them --------------------------------------------------------------------------- */
 
 static unsigned long work, share, whole, nth_cases, first_case, n_ways, n_whole, n_tests;
+#define UNKNOWN_SECONDS 10
 static const struct starved *walked; /* the test whose cases are taken */
 static unsigned long cases_before;    /* of the tests before it */
 
@@ -260,11 +262,15 @@ static void starve_test(struct starved *starved)
 {
     unsigned long total, samples, step;
     struct told all, one;
+    time_t begun;
 
     starved->n = 0;
     starved->is_once = false;
+    starved->seconds = UNKNOWN_SECONDS;
+    begun = time(NULL);
     (void)start(TEST, starved);
     wait_children(0, &all);
+    starved->seconds = (unsigned)(time(NULL) - begun);
     total = all.asked;
     n_tests++;
     n_whole += total <= whole;
@@ -300,6 +306,7 @@ static void starve_one(struct starved *starved)
 {
     struct told one;
 
+    starved->seconds = UNKNOWN_SECONDS;
     if (!is_told(starved)) {
         starve_test(starved);
     } else if (getenv("STARVE_CASE") != NULL) {
