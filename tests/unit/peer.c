@@ -167,12 +167,18 @@ qblk_monitor *peer_reconnect(struct peer *peer, const qblk_monitor_options *opti
     return monitor;
 }
 
+/* Some tests start thousands of these. Where directories are made in memory that takes half as long. */
+static const char *scratch(void)
+{
+    return access("/dev/shm", W_OK | X_OK) == 0 ? "/dev/shm" : "/tmp";
+}
+
 qblk_monitor *peer_start(struct peer *peer, unsigned version, const qblk_monitor_options *options)
 {
     memset(peer, 0, sizeof(*peer));
     peer->fd = peer->listener = -1;
     peer->version = version;
-    PUT(peer->dir, "/tmp/qblk-ops.XXXXXX");
+    (void)snprintf(peer->dir, sizeof(peer->dir), "%s/qblk-ops.XXXXXX", scratch());
     ck_assert_ptr_nonnull(mkdtemp(peer->dir));
     (void)peer_add_node(peer, "base-file", "file", path(peer, "base.qcow2"), "", "");
     (void)peer_add_node(peer, "base", "qcow2", path(peer, "base.qcow2"), "base-file", "");
