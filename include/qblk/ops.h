@@ -135,7 +135,8 @@ typedef struct qblk_copy_options {
                          * now on, to a target that is there and holds the rest; not with PIVOT */
     uint64_t granularity; /* bytes of one piece, a power of two from 512 to 64 MiB; 0: QEMU's own */
     uint64_t buf_size;    /* bytes in flight; 0: QEMU's own */
-    bool active;          /* each of the guest's writes waits until the target has it too */
+    bool active;          /* each of the guest's writes waits until the target has it too. 7.2 may crash if
+                             the target fails just then */
     bool active_late;     /* the same once the copy is in sync, if QEMU can (8.2); else a note */
     const char *on_source_error; /* for reads of the disk; NULL: common.on_error */
     const char *on_target_error; /* for writes to the target; NULL: common.on_error */
