@@ -144,6 +144,10 @@ for kind in pipe terminal socket; do
     run_test "Ctrl-C cancels, $kind" cancelled "$kind"
     run_test "--timeout is heeded, $kind" timed_out "$kind"
 done
+for kind in others-pipe others-terminal; do
+    run_test "a copy goes on, $kind" goes_on "$kind"
+    run_test "--timeout is heeded, $kind" timed_out "$kind"
+done
 run_test "SIGHUP is heeded, terminal" ends_by HUP terminal
 run_test "a pipe that does not block" not_blocking
 run_test "more than is kept" overflow

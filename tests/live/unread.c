@@ -1,16 +1,19 @@
-/* unread pipe|nonblocking|terminal|socket PIDFILE COMMAND...: runs the command with its stdout and stderr
- * where nobody reads and there is no room for a byte more; "nonblocking" is a pipe with O_NONBLOCK, a
- * terminal is stopped as by Ctrl-S. When our standard input ends, what it has written is read and printed.
+/* unread [others-]pipe|nonblocking|[others-]terminal|socket PIDFILE COMMAND...: runs the command with its
+ * stdout and stderr where nobody reads and there is no room for a byte more; "nonblocking" is a pipe with
+ * O_NONBLOCK, a terminal is stopped as by Ctrl-S, what is another's the command may not open anew. When our standard input ends, what it has written is read and printed.
  * Ends as the command does, with 128 and the signal if by one. */
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/capability.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <sys/signalfd.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <termios.h>
 #include <unistd.h>
@@ -40,6 +43,13 @@ static void make(const char *kind, int ends[2])
         cfmakeraw(&termios);
         must(tcsetattr(ends[1], TCSANOW, &termios) == 0 && tcflow(ends[1], TCOOFF) == 0, "tcsetattr");
     }
+}
+
+/* Not even by root, who may do without this from here on. Whoever is not root cannot anyway. */
+static void forbid_open(int fd)
+{
+    must(fchmod(fd, 0) == 0, "fchmod");
+    must(prctl(PR_CAPBSET_DROP, CAP_DAC_OVERRIDE, 0, 0, 0) == 0 || errno == EPERM, "prctl");
 }
 
 /* Returns the bytes that fill it. */
@@ -112,17 +122,23 @@ static void print(int fd, size_t skip)
 
 int main(int argc, char **argv)
 {
-    int ends[2], child_fd, status, is_terminal;
+    static const char others[] = "others-";
+    const char *kind = argv[1];
+    int ends[2], child_fd, status, is_terminal, is_others;
     sigset_t set;
     size_t n;
     pid_t pid;
 
     if (argc < 4)
         return 2;
-    make(argv[1], ends);
+    is_others = strncmp(kind, others, strlen(others)) == 0;
+    kind += is_others ? strlen(others) : 0;
+    make(kind, ends);
     is_terminal = isatty(ends[1]);
     n = is_terminal ? 0 : fill(ends[1]);
-    if (strcmp(argv[1], "nonblocking") == 0)
+    if (is_others)
+        forbid_open(ends[1]);
+    if (strcmp(kind, "nonblocking") == 0)
         must(fcntl(ends[1], F_SETFL, fcntl(ends[1], F_GETFL) | O_NONBLOCK) == 0, "fcntl");
     (void)sigemptyset(&set);
     (void)sigaddset(&set, SIGCHLD);
