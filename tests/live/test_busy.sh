@@ -41,16 +41,18 @@ running() {
     freed job dismiss theirs
 }
 
+# (5.2 calls a paused backup running.)
 paused() {
     make_long_chain
     start_blockdev
-    theirs blockdev-backup ', "speed": 1'
+    theirs blockdev-mirror ', "speed": 1'
     raw '{"execute": "job-pause", "arguments": {"id": "theirs"}}'
     wait_event "JOB_STATUS_CHANGE theirs paused *"
     named 'theirs \(paused\).*it is paused: let it go on with "qblk job resume theirs"' commit vd0
     q 0 job speed theirs 0
     q 0 job resume theirs
-    q 0 job wait theirs
+    q 0 job wait --ready theirs
+    q 0 job finish theirs
     freed job dismiss theirs
 }
 

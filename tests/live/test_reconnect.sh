@@ -83,10 +83,13 @@ commit_once() {
     same base.qcow2 qcow2
 }
 
+# Bigger, where this QEMU can open the rest.
 swap_once() {
+    local size=8M more=()
     fresh
-    "$QEMU_IMG" create -q -f raw new.raw 12M || fail "no target"
-    through "$1" swap vd0 new.raw --format raw --resize 16M --reconnect 20
+    ! offered blockdev-reopen || size=12M more=(--resize 16M)
+    "$QEMU_IMG" create -q -f raw new.raw "$size" || fail "no target"
+    through "$1" swap vd0 new.raw --format raw "${more[@]}" --reconnect 20
     done_well "$1" blockdev-mirror
     result result pivoted
     stop_qemu
