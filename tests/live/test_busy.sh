@@ -45,7 +45,7 @@ running() {
 paused() {
     make_long_chain
     start_blockdev
-    theirs blockdev-mirror ', "speed": 1'
+    theirs blockdev-mirror ', "speed": 1048576'
     raw '{"execute": "job-pause", "arguments": {"id": "theirs"}}'
     wait_event "JOB_STATUS_CHANGE theirs paused *"
     named 'theirs \(paused\).*it is paused: let it go on with "qblk job resume theirs"' commit vd0
