@@ -70,8 +70,9 @@ typedef struct qblk_op_report {
     size_t size;
     qblk_result result;
     const char *operation;   /* its id, 8 hex digits; NULL if it was left before it began */
-    const char *kind;        /* "pull", "copy", "backup", "commit", "snapshot", "resize", ... */
-    const char *disk;        /* as resolved; of several the first */
+    const char *kind;        /* "pull", "copy", "backup", "commit", "snapshot", "resize", ...; NULL if it was
+                              * resumed and its record could not be read */
+    const char *disk;        /* as resolved; of several the first; NULL likewise */
     const char *target;      /* or NULL; of several the first */
     const char *job;         /* id of its main job, or NULL if none was started */
     uint64_t bytes;          /* what the job did */

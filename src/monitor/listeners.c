@@ -112,6 +112,9 @@ static void tell_synced(void *arg)
     qblk_monitor *monitor = arg;
 
     monitor->is_synced = true;
+    /* What was asked of one that stands still went with the last connection. */
+    for (qblk_job *job = job_set_next(monitor->jobs, NULL); job != NULL; job = job_set_next(monitor->jobs, job))
+        stall_look(monitor, job);
     introduce_all(monitor);
     monitor->listening_depth++;
     LIST_FOR_EACH(link, &monitor->job_listeners) {

@@ -29,10 +29,10 @@ void op_lost(struct monitor_child *child, const qblk_error *why)
     qblk_op *op = LIST_ENTRY(child, qblk_op, child);
 
     (void)why;
+    op->is_read_anew = false;
     if (op->is_over || op->is_away || op->listener == NULL) /* it has not even begun */
         return;
     op->is_away = true;
-    op->is_read_anew = false;
     op->was_running = op->was_running || is_running(op);
     monitor_timer_stop(&op->timer);
     monitor_timer_stop(&op->resend);
@@ -237,6 +237,8 @@ static bool judge(qblk_op *op)
         *error = op->cause;
         return false;
     }
+    if (is_gone && !op->is_own) /* it was there when it was taken up */
+        vanished(op);
     if (!is_whole || !(is_gone || is_undone))
         return false;
     is_lost = is_gone && op->is_recorded && !op->was_undoing;

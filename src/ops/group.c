@@ -109,8 +109,9 @@ static void give_up(qblk_group *group, const qblk_op *cause)
     const qblk_error *why = cause->error.code != QBLK_E_NONE ? &cause->error : &cause->engine.error;
 
     group->is_given_up = true;
-    (void)err_set(&group->cause, QBLK_E_CANCELLED, "given up together with disk %s: %s",
-                  cause->disk_name, why->text);
+    (void)err_set(&group->cause, QBLK_E_CANCELLED, "given up together with %s %s: %s",
+                  cause->is_nameless ? "operation" : "disk",
+                  cause->is_nameless ? cause->id : cause->disk_name, why->text);
 }
 
 /* A failure before the decision is everybody's. Of those that are taken up each has to be asked
@@ -182,8 +183,8 @@ static void turn(struct monitor_child *child)
 
         if (op != NULL && !op->is_over && op->graph != NULL)
             op_run(op);
-        else if (op != NULL && !op->is_over && op->engine.cancel_asked)
-            monitor_ask_turn(group->monitor);
+        else if (op != NULL && !op->is_over && op->engine.cancel_asked && !op->has_returned)
+            monitor_ask_turn(group->monitor); /* one that has returned heeds it when it is planned */
     }
     group->is_turning = false;
     free_if_idle(group);

@@ -323,8 +323,8 @@ void op_end(qblk_op *op, qblk_result result, const qblk_error *error)
     op->report.size = sizeof(op->report);
     op->report.result = result;
     op->report.operation = op->is_idle ? NULL : op->id;
-    op->report.kind = op->kind->name;
-    op->report.disk = op->disk_name;
+    op->report.kind = op->is_nameless ? NULL : op->kind->name;
+    op->report.disk = op->is_nameless ? NULL : op->disk_name;
     op->report.target = op_target(op, 0)->path;
     op->report.job = op->has_job ? op->names.job : NULL;
     op->report.bytes = op->bytes;
@@ -340,12 +340,34 @@ void op_end(qblk_op *op, qblk_result result, const qblk_error *error)
                               op->common.arg);
 }
 
+/* Taken up again here, and not to be gone on with for now. That was not refused: "nothing was changed" would
+ * be untrue of it. */
+static void leave_open(qblk_op *op, const qblk_error *error)
+{
+    qblk_error why = *error;
+
+    if (why.kind == QBLK_KIND_REFUSED)
+        why.kind = QBLK_KIND_FAILED;
+    if (op->cause.code != QBLK_E_NONE)
+        engine_note(&op->engine, "it was being undone: %s", op->cause.text);
+    if (op->kind->tell_left != NULL)
+        op->kind->tell_left(op);
+    else
+        engine_note(&op->engine, "operation %s is left open as it was when the connection was lost; \"qblk "
+                    "recover --operation %s\" takes it up again", op->id, op->id);
+    op_end(op, QBLK_RESULT_FAILED, &why);
+}
+
 void op_refuse(qblk_op *op, const qblk_error *error)
 {
     if (op->has_returned && guest_outlives(op, error))
         return;
-    op_end(op, error->kind == QBLK_KIND_CONNECTION ? QBLK_RESULT_LOST : QBLK_RESULT_FAILED,
-           error);
+    if (error->kind == QBLK_KIND_CONNECTION)
+        op_end(op, QBLK_RESULT_LOST, error);
+    else if (op->has_returned)
+        leave_open(op, error);
+    else
+        op_end(op, QBLK_RESULT_FAILED, error);
 }
 
 /* ---- public --------------------------------------------------------------------------------- */

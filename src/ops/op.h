@@ -179,6 +179,7 @@ struct qblk_op {
     bool is_read_anew;   /* they have */
     bool has_returned;   /* it was taken up again */
     bool is_own;         /* ...and begun by this client */
+    bool is_nameless;    /* ...and its record, which names its kind and its disk, is not read yet */
     bool was_undoing;    /* ...and was being undone then, to begin again */
     bool is_recorded;    /* ...and had its journal by then */
     bool was_past;       /* ...and the point of no return behind it */

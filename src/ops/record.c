@@ -107,6 +107,7 @@ int record_take(qblk_op *op, char *const *names, size_t n, qblk_error *error)
     op->disk_name = mem_strdup(journal->disk);
     if (op->disk_name == NULL)
         return err_nomem(error);
+    op->is_nameless = false;
     (void)plan_find_disk(op, NULL); /* it may have been unplugged */
     return 0;
 }

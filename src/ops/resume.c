@@ -390,7 +390,7 @@ int qblk_resume(qblk_monitor *monitor, const char *id, const qblk_resume_options
     op_name(op);
     engine_done(&op->engine);
     engine_init(&op->engine, op->names.job, op);
-    op->is_resumed = true;
+    op->is_resumed = op->is_nameless = true;
     op->how = o.how;
     op->is_to_undo = o.how == QBLK_RESUME_UNDO;
     if (o.group != NULL && (r = group_add(o.group, op, error)) < 0) {

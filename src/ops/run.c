@@ -186,7 +186,7 @@ static void name_parts(qblk_op *op)
     const char *target = op->to.path;
     size_t len = strlen(error->text);
 
-    if (error->code == QBLK_E_JOB_FAILED && error->job[0] != '\0' && op->disk_name != NULL)
+    if (error->code == QBLK_E_JOB_FAILED && error->job[0] != '\0' && !op->is_nameless)
         (void)snprintf(error->text + len, sizeof(error->text) - len, " (disk %s%s%s)", op->disk_name,
                        target != NULL ? ", target " : "", target != NULL ? target : "");
 }

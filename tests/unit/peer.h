@@ -36,7 +36,7 @@ struct peer_job {
     char holds[6][40];
     size_t n_holds;
     char device[40], target[40], filter[40], base[40];
-    bool is_ready, is_pivot, drops_target;
+    bool is_ready, is_pivot, drops_target, is_stalled;
 };
 
 enum peer_order {

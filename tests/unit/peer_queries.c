@@ -16,11 +16,12 @@ void peer_add_jobs(const struct peer *peer, char **to, bool is_block)
         if (is_block && strcmp(job->type, "create") == 0)
             continue;
         if (is_block)
-            peer_append(to, "%s{\"auto-finalize\": true, \"io-status\": \"ok\", "
+            peer_append(to, "%s{\"auto-finalize\": true, \"io-status\": \"%s\", "
                    "\"device\": \"%s\", "
                    "\"auto-dismiss\": false, \"busy\": false, \"len\": %u, \"offset\": %u, "
-                   "\"status\": \"%s\", \"paused\": false, \"speed\": 0, \"ready\": %s, "
-                   "\"type\": \"%s\"", comma, job->id, PEER_DISK_SIZE, PEER_DISK_SIZE, job->status,
+                   "\"status\": \"%s\", \"paused\": %s, \"speed\": 0, \"ready\": %s, "
+                   "\"type\": \"%s\"", comma, job->is_stalled ? "nospace" : "ok", job->id, PEER_DISK_SIZE,
+                   PEER_DISK_SIZE, job->status, job->is_stalled ? "true" : "false",
                    strcmp(job->status, "ready") == 0 ? "true" : "false", job->type);
         else
             peer_append(to, "%s{\"current-progress\": %u, \"status\": \"%s\", "

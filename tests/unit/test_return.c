@@ -512,6 +512,15 @@ static void cancel_it(void)
     qblk_op_cancel(running);
 }
 
+/* As long as QEMU says nothing there is nothing to do. */
+static void cancel_in_silence(void)
+{
+    cancel_it();
+    for (int i = 0; i < 3; i++)
+        (void)qblk_monitor_process(monitor, 0, NULL);
+    ck_assert_int_ne(qblk_monitor_timeout(monitor), 0);
+}
+
 static const char *const cancelled[] = { "copy-pivot", "snapshot", "copy-two", "detach", "resize",
                                          "throttle" };
 #define N_CANCELLED ((int)(sizeof(cancelled) / sizeof(cancelled[0])))
@@ -541,7 +550,7 @@ START_TEST(a_cancel_while_away_undoes)
             (void)peer_turn(&peer);
         }
         if (is_late)
-            while_read = cancel_it;
+            while_read = cancel_in_silence;
         else
             while_away = running != NULL ? cancel_it : NULL;
         ck_assert_msg(run(), "%s, stuck after %zu", all[which].name, n);
@@ -632,6 +641,62 @@ START_TEST(one_lost_while_it_is_looked_at_can_be_recovered)
     }
     ck_assert_int_ge(n_lost, 1);
     free(done);
+}
+END_TEST
+
+/* A client that only watches, for a while. */
+static void watch(void)
+{
+    ck_assert_int_eq(qblk_jobs_track(monitor, NULL, NULL, NULL), 0);
+    peer_add_job(&peer, "theirs", "mirror", "paused")->is_stalled = true;
+    for (int i = 0; i < 100; i++) {
+        (void)qblk_monitor_process(monitor, 0, NULL);
+        if (qblk_monitor_get_state(monitor) == QBLK_MONITOR_AWAY)
+            monitor->retry_at = monitor_now_ms();
+        (void)peer_turn(&peer);
+    }
+}
+
+/* At which node a job stands still was asked, and the answer went with the connection. */
+START_TEST(a_place_that_was_not_told_is_asked_for_again)
+{
+    static const char command[] = "x-debug-query-block-graph";
+    qblk_job_info info = QBLK_INIT(qblk_job_info);
+    size_t at = 0;
+
+    watch();
+    while (at < peer.n_sent && strstr(peer.sent[at], command) == NULL)
+        at++;
+    again();
+    peer.hang_up_at = at + 1;
+    watch();
+    ck_assert_uint_eq(peer_count(&peer, command), 2);
+    qblk_job_get_info(qblk_job_find(monitor, "theirs"), &info);
+    ck_assert(info.is_stall_known);
+}
+END_TEST
+
+static void their_stream_ends(void)
+{
+    (void)peer_add_job(&peer, "theirs", "stream", "concluded");
+}
+
+/* What is in QEMU cannot be read for now. That is no refusal: something was changed. */
+START_TEST(one_that_cannot_be_gone_on_with_is_left_open)
+{
+    ends = 1;
+    peer.is_holding = true;
+    start(find("copy-pivot"));
+    ck_assert(peer_run(&peer, monitor, is_running));
+    while_away = their_stream_ends;
+    peer_hang_up(&peer);
+    ck_assert(run());
+    ck_assert_int_eq(recorder.result, QBLK_RESULT_FAILED);
+    ck_assert_int_eq(recorder.error.code, QBLK_E_HAZARD);
+    ck_assert_int_eq(recorder.error.kind, QBLK_KIND_FAILED);
+    ck_assert_ptr_nonnull(strstr(recorder.notes, "is left open"));
+    ck_assert_ptr_nonnull(strstr(recorder.notes, "recover --operation"));
+    ck_assert_ptr_nonnull(job_of("top"));
 }
 END_TEST
 
@@ -822,6 +887,43 @@ START_TEST(an_unplug_taken_up_is_taken_up_again)
 }
 END_TEST
 
+static void forget_journal(void)
+{
+    for (size_t i = peer.n_nodes; i-- > 0;) {
+        if (strstr(peer.nodes[i].name, ".journal") != NULL)
+            peer_del_node(&peer, &peer.nodes[i]);
+    }
+}
+
+/* Another QEMU than the one in which it was taken up. */
+START_TEST(what_was_taken_up_and_is_not_there_any_more_is_lost)
+{
+    size_t first;
+    int n_lost = 0;
+
+    for (size_t n = 1; n < 100; n++) {
+        leave_detach();
+        first = peer.n_sent;
+        peer.hang_up_at = first + n;
+        peer.unplug_after = 1;
+        while_away = forget_journal;
+        take_up(QBLK_RESUME_INTENT);
+        ck_assert(run());
+        if (while_away != NULL) /* it was done by then */
+            break;
+        if (recorder.result == QBLK_RESULT_LOST) {
+            ck_assert_int_eq(recorder.error.code, QBLK_E_LOST);
+            ck_assert_ptr_nonnull(strstr(recorder.error.text, "is not in QEMU any more"));
+            n_lost++;
+        } else if (n_lost > 0) { /* past the end */
+            ck_assert_int_eq(recorder.result, QBLK_RESULT_COMPLETED);
+        }
+        again();
+    }
+    ck_assert_int_ge(n_lost, 1);
+}
+END_TEST
+
 int main(void)
 {
     Suite *suite = suite_create("return");
@@ -839,11 +941,14 @@ int main(void)
     tcase_add_loop_test(tcase, a_cancel_while_away_undoes, 0, 2 * N_CANCELLED);
     tcase_add_loop_test(tcase, one_left_while_it_is_looked_at_is_not_called_unchanged, 0, 4);
     tcase_add_test(tcase, one_lost_while_it_is_looked_at_can_be_recovered);
+    tcase_add_test(tcase, a_place_that_was_not_told_is_asked_for_again);
+    tcase_add_test(tcase, one_that_cannot_be_gone_on_with_is_left_open);
     tcase_add_test(tcase, what_went_wrong_past_the_end_is_not_forgotten);
     tcase_add_test(tcase, a_guest_that_refused_is_not_asked_for_long);
     tcase_add_test(tcase, a_device_on_another_node_is_not_taken_for_gone);
     tcase_add_loop_test(tcase, an_unplug_goes_on_where_nodes_cannot_be_asked_for, 0, 12);
     tcase_add_loop_test(tcase, an_unplug_taken_up_is_taken_up_again, 0, 2);
+    tcase_add_test(tcase, what_was_taken_up_and_is_not_there_any_more_is_lost);
     tcase_set_tags(large, "large");
     tcase_add_checked_fixture(large, setup, teardown);
     tcase_set_timeout(large, 120);
