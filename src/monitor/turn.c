@@ -239,8 +239,8 @@ static void greeting_late(qblk_monitor *monitor)
                       "it is not a QMP monitor, or QEMU hangs", monitor->path);
     else
         (void)err_set(&error, QBLK_E_MONITOR_BUSY, "the monitor %s is busy: connected, but no "
-                      "greeting came. QEMU serves one client a monitor; end the other one, or "
-                      "give QEMU a second -qmp socket", monitor->path);
+                      "greeting came. QEMU serves one client a monitor: end the other one, or give "
+                      "QEMU a second -qmp socket. If there is no other, QEMU hangs", monitor->path);
     die_late(monitor, &error);
 }
 

@@ -304,6 +304,73 @@ interrupted() {
     nothing_to_recover
 }
 
+# start_apart: two operations on two disks, which have nothing to do with one another, without a client
+start_apart() {
+    make_long_chain
+    "$QEMU_IMG" create -q -f raw other.img 4M
+    start_blockdev -blockdev "raw,node-name=other,file.driver=file,file.filename=$dir/other.img" \
+        -device virtio-blk-pci,id=d1,drive=other
+    q 0 copy vd0 copy.qcow2 --pivot --speed 64K --async
+    q 0 copy d1 other.qcow2 --pivot --speed 64K --async
+}
+
+# Ctrl-C was not for the first alone, and no operation that is taken up after it is hit by a second one.
+interrupted_apart() {
+    start_apart
+    q_start --json recover
+    wait_said out '"event": "step".*read the journal'
+    kill -INT "$qblk_pid"
+    q_ended 5
+    said out '"event": "failed".*cancelled by the user; the operation was undone'
+    said out 'interrupted while waiting for the next operation'
+    raw '{"execute": "query-jobs"}' >jobs
+    [ "$(grep -o 'qblk[.][0-9a-f]*[.]copy' jobs | wc -l)" = 1 ] || fail "not one is left: $(cat jobs)"
+    q 0 recover --undo
+    nothing_to_recover
+}
+
+# One that is recovered, one whose record is none: the latter alone would be a refusal.
+beside_garbage() {
+    local id=0badcafe
+    make_chain
+    start_blockdev
+    q 0 copy vd0 copy.qcow2 --keep
+    raw '{"execute": "blockdev-add", "arguments": {"driver": "null-co",
+            "node-name": "qblk.'"$id"'.journal"}}' \
+        '{"execute": "block-dirty-bitmap-add", "arguments": {"node": "qblk.'"$id"'.journal",
+            "name": "garbage", "disabled": true}}' >/dev/null
+    q 6 --json recover --operation "$id"
+    q 1 --json recover --finish
+    said out '"event": "recovered".*"operations": \[\{.*"result": "finished"'
+    tail -n 1 out | grep -q '^{"error"' || fail "the last line is no error: $(tail -n 1 out)"
+    q 6 recover --operation "$id" --undo
+    q 2 recover --operation "$id" --operation 01234567
+    said err "was given as '$id' and as '01234567'"
+}
+
+# Its client died before it could say what it was about: nobody makes up a disk.
+no_record() {
+    make_chain
+    start_blockdev
+    raw '{"execute": "blockdev-add", "arguments": {"driver": "null-co",
+          "node-name": "qblk.0badcafe.journal"}}' || fail "no journal"
+    q 0 --json recover
+    result result undone
+    said out '"operation": "0badcafe", "kind": null, "disk": null'
+    nothing_to_recover
+}
+
+# A job by that name and no record: nothing is done, and the one who asked for it is told so.
+asked_for_by_name() {
+    make_long_chain
+    start_blockdev
+    raw '{"execute": "block-stream", "arguments": {"job-id": "qblk.0badcafe.pull", "device": "top",
+          "speed": 65536}}' || fail "no job"
+    q 0 recover
+    q 6 recover --operation 0badcafe --undo
+    said err '0badcafe'
+}
+
 # What is finished is not taken for what never began because somebody tidied up.
 not_dismissed() {
     make_chain
@@ -637,6 +704,10 @@ for kind in finish backup; do
     run_test "two recover at once: $kind" both_at_once drive "$kind"
 done
 run_test "left by --async, then recovered" left async
+run_test "Ctrl-C leaves the next operation" interrupted_apart
+run_test "recovered beside one that cannot be" beside_garbage
+run_test "a journal without a record" no_record
+run_test "asked for by name, without a record" asked_for_by_name
 run_test "left by SIGTERM, then recovered" left TERM
 run_test "killed in mid-recovery, then recovered" killed_twice
 run_test "two operations are recovered in one go" two_at_once

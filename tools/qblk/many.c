@@ -7,6 +7,7 @@
 #include "json.h"
 #include "op.h"
 #include "report.h"
+#include "verbs.h"
 
 void many_cancel(struct op_run *head)
 {
@@ -70,14 +71,14 @@ static void add_result(struct many *many, const qblk_op_report *report, const qb
 }
 
 /* The cause is the one that was not given up for the sake of another. */
-static void take_error(struct many *many, const char *disk, const qblk_error *error)
+static void take_error(struct many *many, bool is_disk, const char *name, const qblk_error *error)
 {
     if (many->cause.code != QBLK_E_NONE &&
         (many->cause.kind != QBLK_KIND_CANCELLED || error->kind == QBLK_KIND_CANCELLED))
         return;
     many->cause = *error;
-    (void)snprintf(many->cause.text, sizeof(many->cause.text), "disk %.60s: %.700s", disk,
-                   error->text);
+    (void)snprintf(many->cause.text, sizeof(many->cause.text), "%s %.60s: %.700s",
+                   is_disk ? "disk" : "operation", name, error->text);
 }
 
 void many_end(struct op_run *run, const qblk_op_report *report, const qblk_error *error)
@@ -94,7 +95,7 @@ void many_end(struct op_run *run, const qblk_op_report *report, const qblk_error
               qblk_result_name(report->result));
     add_result(many, report, error);
     if (error != NULL)
-        take_error(many, disk, error);
+        take_error(many, report->disk != NULL || run->cli->verb->bit != VERB_RECOVER, disk, error);
     else if (op_is_other_end(run, report->result))
         many->other_end = report->result;
     else if (many->result == QBLK_RESULT_NONE || report->result != QBLK_RESULT_UNDONE)
@@ -232,6 +233,10 @@ int many_continue(struct op_run *head, struct many *many, op_start_fn *start, co
     head->is_cancelling = head->was_stalled = false;
     if (start_all(head, many, start, error) < 0) {
         status = op_say_error(head, error);
+        if (many->live > 0) { /* nothing was sent for them yet, but they know of this */
+            qblk_group_leave(many->group);
+            session_run(&head->session);
+        }
     } else {
         progress_ask(&head->cli->progress, head->session.monitor);
         session_run(&head->session);

@@ -201,7 +201,7 @@ int op_say_error(struct op_run *run, const qblk_error *error)
         run->failure = *error;
     run->has_failed = true;
     json_event(&line, "failed");
-    json_str(&line, "operation", error->operation);
+    json_str(&line, "operation", error->operation[0] != '\0' ? error->operation : run->disk);
     json_str(&line, "message", error->text);
     json_close(&line, '}');
     out_line(run->cli, &line);

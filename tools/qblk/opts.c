@@ -75,7 +75,7 @@ static void add_word(struct words *words, const char *word)
 static int apply(struct cli *cli, const struct opt_def *def, const char *value, qblk_error *error)
 {
     char *at = (char *)&cli->opt + def->offset;
-    const char *text = value;
+    const char *text = value, *before;
     int64_t ms = 0;
     uint64_t number = 0;
     char name[32];
@@ -107,6 +107,11 @@ static int apply(struct cli *cli, const struct opt_def *def, const char *value, 
             add_word((struct words *)(void *)at, value);
             return 0;
         }
+        /* Of those of every verb the last one counts, as one may be in an alias. */
+        memcpy(&before, at, sizeof(before));
+        if (r == 0 && def->verbs != VERB_ALL && before != NULL && strcmp(before, value) != 0)
+            r = usage_error(error, "--%s was given as '%.200s' and as '%.200s': give one of them", def->name,
+                            before, value);
         break;
     case OPT_SECONDS:
     case OPT_LIMIT:

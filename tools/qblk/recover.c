@@ -67,6 +67,8 @@ static int recover_one(struct op_run *run, const qblk_open_op *op)
     qblk_error error;
 
     run->has_endings = has_endings(op);
+    if (is_nobodys(op) && run->cli->opt.operation != NULL)
+        return op_say_error(run, &op->why);
     if (is_nobodys(op)) {
         note(run->cli, "%s", op->why.text);
         return EXIT_DONE;
@@ -105,6 +107,21 @@ static int recover_together(struct op_run *run, const qblk_open_op *op, struct o
     return status;
 }
 
+/* What became of those that were recovered, where the last line is an error. */
+static void say_recovered(struct op_run *run)
+{
+    struct text line = { NULL, 0, 0 };
+
+    if (!run->cli->opt.json || run->results.len == 0)
+        return;
+    json_event(&line, "recovered");
+    json_open(&line, "operations", '[');
+    text_add(&line, text_str(&run->results));
+    json_close(&line, ']');
+    json_close(&line, '}');
+    out_line(run->cli, &line);
+}
+
 /* With --json the last line: what became of each operation, or the first reason for a failure. */
 static void say_end(struct op_run *run, bool found)
 {
@@ -116,6 +133,7 @@ static void say_end(struct op_run *run, bool found)
     if (!cli->opt.json) {
         text_add(&line, "nothing to recover");
     } else if (run->has_failed) {
+        say_recovered(run);
         (void)report_error(cli, &run->failure);
         return;
     } else {
@@ -147,6 +165,7 @@ static int stop_between(struct op_run *run)
 {
     run->is_to_try_again = false;
     run->is_last_said = true;
+    say_recovered(run);
     if (run->late_signal == 0)
         return session_report_timeout(&run->session, "the next operation");
     if (run->late_signal != SIGINT)
@@ -154,12 +173,20 @@ static int stop_between(struct op_run *run)
     return session_report_signal(&run->session, "the next operation");
 }
 
+/* "Refused" says that nothing was changed, which something was if another one is recovered. */
+static int worse(int status, int of_one, bool is_any_done)
+{
+    if (status == EXIT_DONE)
+        status = of_one;
+    return status == EXIT_REFUSED && is_any_done ? EXIT_FAILED : status;
+}
+
 /* *found is whether something has been said of an operation, in this pass or the one before. */
 static int recover_all(struct op_run *run, struct open_ops *ops, bool *found)
 {
     struct cli *cli = run->cli;
     int status = EXIT_DONE;
-    bool is_put_off = false;
+    bool is_put_off = false, is_any_done = false;
 
     for (int i = 0; i < ops->n; i++) {
         const qblk_open_op *op = qblk_remains_op(ops->remains, i);
@@ -167,6 +194,9 @@ static int recover_all(struct op_run *run, struct open_ops *ops, bool *found)
 
         if (ops->is_done[i] || !is_wanted(cli, op))
             continue;
+        /* Ctrl-C was for all of them; the second one would hit an operation that was not meant. */
+        if (run->is_cancelling && !run->is_timed_out && run->late_signal == 0)
+            run->late_signal = SIGINT;
         if (run->late_signal != 0 || run->is_timed_out)
             return stop_between(run);
         ops->is_done[i] = true;
@@ -174,7 +204,8 @@ static int recover_all(struct op_run *run, struct open_ops *ops, bool *found)
         r = op->n_with > 0 ? recover_together(run, op, ops) : recover_one(run, op);
         is_put_off = is_put_off || run->is_to_try_again;
         *found = *found || !run->is_to_try_again;
-        status = status == EXIT_DONE ? r : status;
+        is_any_done = is_any_done || (r == EXIT_DONE && !run->is_to_try_again);
+        status = worse(status, r, is_any_done);
         if (run->session.die_of != 0 || (run->is_timed_out && r != EXIT_DONE)) {
             if (!run->is_last_said)
                 say_end(run, true);
