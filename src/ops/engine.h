@@ -74,6 +74,8 @@ struct step {
     bool in_spite;        /* CLEAN: sent though the operation is to be cancelled */
     bool is_optional;     /* FREEZE: if it fails, the operation goes on without */
     bool is_unlinked;
+    bool was_seen;        /* the file, when it was made: */
+    uint64_t dev, ino;    /* which one it is; 0: not seen from here */
     bool is_done;
 };
 

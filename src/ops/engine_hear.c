@@ -263,6 +263,9 @@ void engine_unlinked(struct engine *engine, int err)
         engine->keeps_files = true;
     if (err == EBUSY)
         engine_note(engine, "file %s is left: somebody uses it", step->unlink);
+    else if (err == EEXIST)
+        engine_note(engine, "file %s is left: it is not the one that was made, which somebody has put "
+                    "elsewhere", step->unlink);
     else if (err != 0 && err != ENOENT)
         engine_note(engine, "file %s could not be removed: %s", step->unlink, strerror(err));
     engine->phase = PHASE_IDLE;

@@ -166,9 +166,20 @@ static bool is_job_there(const qblk_op *op, const char *id)
     return job != NULL && info.state != QBLK_JOB_GONE;
 }
 
+/* Whether its main job runs. One that has ended may have moved the disk to the target. */
+static bool is_at_work(const qblk_op *op)
+{
+    qblk_job *job = qblk_job_find(op->monitor, op->names.job);
+    qblk_job_info info = QBLK_INIT(qblk_job_info);
+
+    if (job != NULL)
+        qblk_job_get_info(job, &info);
+    return job != NULL && info.state < QBLK_JOB_WAITING;
+}
+
 /* Whether somebody else has put the target to use: a disk, an export, an image above it. The job
- * that makes the image in it is no somebody: it uses it without a name, or by a node that QEMU
- * named. */
+ * that makes the image in it and the main job are no somebody: they use it without a name, or by a node
+ * that QEMU named. */
 static bool is_in_use(const qblk_op *op, const struct target_names *names)
 {
     const char *const nodes[] = { names->node, names->file };
@@ -183,7 +194,8 @@ static bool is_in_use(const qblk_op *op, const struct target_names *names)
             bool is_own = str_our_name(user.name, id) != NULL && strcmp(id, op->id) == 0;
             bool is_named = user.name[0] != '\0' && user.name[0] != '#';
 
-            if (strcmp(user.kind, "job") != 0 && !is_own && (is_named || !is_formatted))
+            if (strcmp(user.kind, "job") != 0 && !is_own &&
+                (is_named || !(is_formatted || op->engine.main.is_known)))
                 return true;
         }
     }
@@ -208,9 +220,8 @@ static bool is_made_file(qblk_op *op, size_t number,
         return false;
     /* Perhaps somebody has ended and dismissed the job, and uses the target now. Without the disk
      * it cannot be seen whether it had moved there, unless the image is still being made. */
-    if (!op->engine.main.is_known &&
-        (is_in_use(op, names) || (op->kind->has_endings && op->top < 0 &&
-                                  !is_job_there(op, names->create_fmt))))
+    if (is_in_use(op, names) || (!op->engine.main.is_known && op->kind->has_endings && op->top < 0 &&
+                                 !is_job_there(op, names->create_fmt)))
         return false;
     for (size_t i = 0; i < list->n; i++) {
         const char *name = list->v[i].node_name;
@@ -310,6 +321,9 @@ static void plan_file(qblk_op *op, size_t number, bool has_job,
         struct step *step = plan_step(op, STEP_MARK, "the target's file was made");
 
         step->unlink = mem_strdup(file);
+    } else if (file != NULL && is_at_work(op) && op->how == QBLK_RESUME_UNDO &&
+               is_in_use(op, &op_target(op, number)->names)) {
+        engine_note(&op->engine, "file %s is left: somebody uses it", file);
     } else if (file != NULL && !has_job && !op->journal.has_ended && access(file, F_OK) == 0) {
         engine_note(&op->engine, "file %s is left alone: the journal names it, but nothing proves "
                     "that operation %s made it; remove it if it is not yours", file, op->id);

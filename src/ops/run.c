@@ -1,15 +1,13 @@
 /* Carries out what the step engine says, on a monitor. */
-#include <errno.h>
-#include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/err.h"
 #include "base/mem.h"
 #include "base/str.h"
 #include "ops/guest.h"
+#include "ops/made.h"
 
 /* The id of the job that the step's command starts, or NULL. */
 static const char *started_job(const qblk_op *op, const struct step *step)
@@ -241,35 +239,6 @@ static void look(qblk_op *op, const char *id)
     engine_hear_job(&op->engine, &info);
 }
 
-/* The bytes that QEMU locks of an image it has open, whoever started it. */
-#define LOCKS_AT 100
-#define LOCKS_LEN 200
-
-static bool is_held(const char *path)
-{
-    struct flock lock = { .l_type = F_WRLCK, .l_whence = SEEK_SET, .l_start = LOCKS_AT, .l_len = LOCKS_LEN };
-    int fd = open(path, O_RDONLY | O_NONBLOCK | O_NOFOLLOW | O_CLOEXEC);
-    bool is_locked = fd >= 0 && fcntl(fd, F_OFD_GETLK, &lock) == 0 && lock.l_type != F_UNLCK;
-
-    if (fd >= 0)
-        (void)close(fd);
-    return is_locked;
-}
-
-/* Of a file that was made here all nodes are gone by now: who holds it still has made it his. That of an
- * earlier client goes before its nodes do, while its job is there to prove whose it is. */
-static int unlink_unused(const struct act *act)
-{
-    struct stat st;
-
-    if (act->step->kind == STEP_CREATE && is_held(act->text))
-        return EBUSY;
-    if (unlink(act->text) == 0)
-        return 0;
-    /* On a file system that is read-only the reason is that, also where there is nothing. */
-    return errno == EROFS && lstat(act->text, &st) < 0 ? ENOENT : errno;
-}
-
 /* Says what goes on without us and how to take it up again. */
 static void leave(qblk_op *op)
 {
@@ -330,9 +299,10 @@ void op_run(qblk_op *op)
         else if (act.kind == ACT_LOOK)
             look(op, act.text);
         else if (act.kind == ACT_UNLINK)
-            engine_unlinked(&op->engine, unlink_unused(&act));
+            engine_unlinked(&op->engine, made_remove(act.step));
         if (act.kind != ACT_SEND && act.kind != ACT_AGENT)
             continue;
+        made_see(&op->engine);
         tell_step(op, &act);
         if (act.kind == ACT_AGENT)
             guest_act(op, &act);

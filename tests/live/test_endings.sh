@@ -197,7 +197,22 @@ appears_later() {
 
 for world in blockdev drive qsd; do
     for kind in pull copy finish backup; do
-        run_test "Ctrl-C undoes a $kind, $world" interrupted "$world" "$kind"
+        # Undone is what was made, not what somebody has put in its place.
+exchanged() {
+    make_long_chain
+    start_blockdev
+    q_start copy vd0 copy.qcow2 --pivot --speed 64K
+    wait_job copy running
+    mv copy.qcow2 moved.qcow2
+    echo precious >copy.qcow2
+    kill -INT "$qblk_pid"
+    q_ended 5
+    said err 'copy.qcow2 is left: it is not the one that was made'
+    [ "$(cat copy.qcow2)" = precious ] || fail "it is gone"
+    nothing_left
+}
+
+run_test "Ctrl-C undoes a $kind, $world" interrupted "$world" "$kind"
     done
 done
 for kind in pull finish backup; do
@@ -219,4 +234,5 @@ run_test "QEMU ended during a copy is lost" qemu_quit blockdev copy
 run_test "a busy monitor is named within two seconds" busy_monitor
 run_test "a socket that nobody listens at" no_monitor
 run_test "--wait takes a QEMU that comes later" appears_later
+run_test "a file in the place of the target" exchanged
 finish

@@ -360,6 +360,22 @@ no_record() {
     nothing_to_recover
 }
 
+# taken_over ROLE: somebody else reads what has been copied by then; it stays, undone or not, and is named
+taken_over() {
+    make_long_chain
+    start_blockdev
+    q_start --json backup vd0 copy.qcow2 --speed 64K
+    wait_job backup running
+    kill_client
+    raw '{"execute": "blockdev-add", "arguments": {"driver": "raw", "node-name": "theirs",
+          "file": "'"${job%.backup}.$1"'", "read-only": true}}' || fail "no node of theirs"
+    q 0 --json recover --undo
+    result result undone
+    said out "file $dir/copy.qcow2 is left: somebody uses it"
+    [ -s copy.qcow2 ] || fail "it is removed"
+    raw '{"execute": "blockdev-del", "arguments": {"node-name": "theirs"}}' || fail "theirs is gone"
+}
+
 # A job by that name and no record: nothing is done, and the one who asked for it is told so.
 asked_for_by_name() {
     make_long_chain
@@ -707,6 +723,8 @@ run_test "left by --async, then recovered" left async
 run_test "Ctrl-C leaves the next operation" interrupted_apart
 run_test "recovered beside one that cannot be" beside_garbage
 run_test "a journal without a record" no_record
+run_test "a target that somebody reads" taken_over target
+run_test "a target's file that somebody reads" taken_over file
 run_test "asked for by name, without a record" asked_for_by_name
 run_test "left by SIGTERM, then recovered" left TERM
 run_test "killed in mid-recovery, then recovered" killed_twice

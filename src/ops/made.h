@@ -1,0 +1,14 @@
+/* The files that an operation has made, which undoing it removes: those alone. */
+#ifndef QBLK_SRC_OPS_MADE_H
+#define QBLK_SRC_OPS_MADE_H
+
+#include "ops/engine.h"
+
+/* To be called from time to time: remembers which file it is that a step has just made, as far as it is seen
+ * from here. */
+void made_see(struct engine *engine);
+
+/* Removes it. 0; EBUSY: somebody has it open; EEXIST: another file has come in its place; or another errno. */
+int made_remove(const struct step *step);
+
+#endif
