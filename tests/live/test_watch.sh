@@ -67,6 +67,23 @@ of_one_in_json() {
     q_ended 0
 }
 
+# Another QEMU takes the name while the first one lives: that is said, and it has its turn.
+replaced() {
+    make_chain
+    start_blockdev
+    watch "$dir/m0"
+    see "$dir/m0 connected"
+    rm m0
+    fake m0 <<<'! negotiate
+! stall'
+    see "$dir/m0 replaced: another socket is there now"
+    kill -KILL "$qemu_pid" && wait "$qemu_pid" # one that quits removes what has its socket's name
+    qemu_pid=
+    see "$dir/m0 lost"
+    see "$dir/m0 connected"
+    stop
+}
+
 # m0 is QEMU's; the others are there before it, hang, are busy, are no QMP, come and go.
 of_many() {
     local other
@@ -360,6 +377,7 @@ refusals() {
 
 run_test "watch one QEMU" of_one
 run_test "watch one QEMU in JSON" of_one_in_json
+run_test "a name that another QEMU takes" replaced
 run_test "watch many monitors, good and bad" of_many
 run_test "watch directories and sockets that come later" of_places
 run_test "watch directories that are renamed" of_moved_places

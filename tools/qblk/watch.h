@@ -4,6 +4,7 @@
 #define QBLK_TOOL_WATCH_H
 
 #include <ev.h>
+#include <sys/types.h>
 
 #include "session.h"
 
@@ -30,6 +31,8 @@ struct spot {
     bool is_new;       /* made anew while there was a monitor still */
     bool is_starting;
     bool is_starved;   /* no descriptor was left for it */
+    dev_t dev;         /* of the socket that was there when the monitor got ready: */
+    ino_t ino;         /* 0: none was */
     int again_ms;
     ev_timer patience, again;
 };

@@ -181,9 +181,24 @@ static void be_patient(struct spot *spot)
     ev_timer_start(loop, &spot->patience);
 }
 
+/* Returns whether the socket by that name is another one than before. */
+static bool see_socket(struct spot *spot)
+{
+    struct stat st;
+    bool is_other;
+
+    if (stat(spot->path, &st) < 0)
+        return false;
+    is_other = spot->ino != 0 && (st.st_dev != spot->dev || st.st_ino != spot->ino);
+    spot->dev = st.st_dev;
+    spot->ino = st.st_ino;
+    return is_other;
+}
+
 static void on_ready(qblk_monitor *monitor, void *arg)
 {
     be_patient(arg);
+    (void)see_socket(arg);
     say_connected(arg, monitor);
 }
 
@@ -399,10 +414,15 @@ struct spot *spot_add(struct watch *watch, const char *path)
 
 void spot_appeared(struct spot *spot)
 {
-    if (spot->monitor == NULL)
+    if (spot->monitor == NULL) {
         start_later(spot, 0);
-    else if (qblk_monitor_get_state(spot->monitor) != QBLK_MONITOR_READY)
+    } else if (qblk_monitor_get_state(spot->monitor) != QBLK_MONITOR_READY) {
         spot->is_new = true;
+    } else if (see_socket(spot)) {
+        spot->is_new = true;
+        spot_say(spot, "replaced", "another socket is there now; the QEMU of the old one is followed until it "
+                 "ends");
+    }
 }
 
 /* A connection outlives its socket's name. */
