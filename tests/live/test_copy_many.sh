@@ -197,7 +197,8 @@ left() {
         kill -TERM "$qblk_pid"
         wait "$qblk_pid"
         ;;
-    timeout) q 4 --json --timeout 1 copy "vd0=$dir/a.qcow2" "vd1=$dir/b.qcow2" --speed 64K ;;
+    timeout) q 4 --json --timeout 1 copy "vd0=$dir/a.qcow2" "vd1=$dir/b.qcow2" --speed 64K
+        said out "2 operations were left as they are" ;;
     esac
     q 0 --json recover --undo
     nothing_left

@@ -89,6 +89,8 @@ void many_end(struct op_run *run, const qblk_op_report *report, const qblk_error
     const char *disk = report->disk != NULL ? report->disk : run->disk;
 
     head->was_stalled = head->was_stalled || run->was_stalled;
+    head->has_changed = head->has_changed || (error == NULL && report->result != QBLK_RESULT_KEPT);
+    many->n_left += report->result == QBLK_RESULT_LEFT && report->operation != NULL;
     if (report->result == QBLK_RESULT_LEFT && report->operation != NULL)
         (void)snprintf(many->left, sizeof(many->left), "%s", report->operation);
     text_addf(&many->summary, "%s%.60s: %s", many->summary.len > 0 ? ", " : "", disk,

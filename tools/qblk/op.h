@@ -30,6 +30,7 @@ struct op_run {
     bool is_one_of_many; /* the last line is somebody else's: end with an event */
     bool has_endings;    /* recover: it can end by a pivot or without one */
     bool is_last_said;   /* recover: the last line was printed, as an error */
+    bool has_changed;    /* recover: one has ended, and not by being kept as it was */
     bool has_failed;     /* one of many has, for this reason */
     qblk_error failure;
     struct text results; /* of many: their results as JSON, one behind the other */
@@ -65,6 +66,7 @@ struct many {
     qblk_group *group;
     bool ends_command;   /* its end is the command's: the last line is its */
     char left[9];        /* the id of one that was left open, or "" */
+    size_t n_left;       /* how many were */
     qblk_result result;  /* of the last one that ended well */
     qblk_result other_end; /* of one that op_is_other_end(), or NONE */
     struct text summary; /* "vd0: pivoted, vd1: failed" */

@@ -173,12 +173,13 @@ static int stop_between(struct op_run *run)
     return session_report_signal(&run->session, "the next operation");
 }
 
-/* "Refused" says that nothing was changed, which something was if another one is recovered. */
-static int worse(int status, int of_one, bool is_any_done)
+/* The first failure counts. "Refused" says that nothing was changed, which is not so if another operation was
+ * recovered. */
+static int worse(const struct op_run *run, int status, int of_one)
 {
     if (status == EXIT_DONE)
         status = of_one;
-    return status == EXIT_REFUSED && is_any_done ? EXIT_FAILED : status;
+    return status == EXIT_REFUSED && run->has_changed ? EXIT_FAILED : status;
 }
 
 /* *found is whether something has been said of an operation, in this pass or the one before. */
@@ -186,7 +187,7 @@ static int recover_all(struct op_run *run, struct open_ops *ops, bool *found)
 {
     struct cli *cli = run->cli;
     int status = EXIT_DONE;
-    bool is_put_off = false, is_any_done = false;
+    bool is_put_off = false;
 
     for (int i = 0; i < ops->n; i++) {
         const qblk_open_op *op = qblk_remains_op(ops->remains, i);
@@ -204,8 +205,7 @@ static int recover_all(struct op_run *run, struct open_ops *ops, bool *found)
         r = op->n_with > 0 ? recover_together(run, op, ops) : recover_one(run, op);
         is_put_off = is_put_off || run->is_to_try_again;
         *found = *found || !run->is_to_try_again;
-        is_any_done = is_any_done || (r == EXIT_DONE && !run->is_to_try_again);
-        status = worse(status, r, is_any_done);
+        status = worse(run, status, r);
         if (run->session.die_of != 0 || (run->is_timed_out && r != EXIT_DONE)) {
             if (!run->is_last_said)
                 say_end(run, true);
@@ -249,7 +249,7 @@ static int recover_twice(struct op_run *run, struct open_ops *ops)
         return report_error(run->cli, &error);
     session_deafen(&run->session, false);
     again = recover_all(run, ops, &found);
-    return status != EXIT_DONE ? status : again;
+    return worse(run, status, again);
 }
 
 static int list(struct cli *cli, const struct open_ops *ops)
