@@ -96,7 +96,7 @@ FUZZ_C := $(sort $(wildcard tests/fuzz/fuzz_*.c))
 LIVE := $(sort $(wildcard tests/live/test_*.sh))
 LINT := $(sort $(wildcard tests/lint/test_*.sh))
 # Whatever several tests share: everything in these folders that is not a program of its own.
-AID_C := $(sort $(filter-out tests/unit/test_%,$(wildcard tests/unit/*.c)) \
+AID_C := $(sort $(filter-out tests/unit/test_% tests/unit/claims.c,$(wildcard tests/unit/*.c)) \
 	$(filter-out %_main.c,$(wildcard tests/fake/*.c)) tests/fuzz/tree.c)
 FAKE_C := $(sort $(wildcard tests/fake/*_main.c))
 LIVE_C := $(sort $(wildcard tests/live/*.c tests/kill/*.c))
@@ -107,7 +107,8 @@ LIB_O := $(LIB_C:%.c=$(B)/%.o) $(GEN_C:build/%.c=$(B)/%.o)
 CLI_O := $(CLI_C:%.c=$(B)/%.o)
 GENTOOL_O := $(patsubst %.c,$(B)/%.o,$(filter-out %/main.c,$(GENTOOL_C)))
 AID_O := $(AID_C:%.c=$(B)/%.o)
-STARVE_O := $(patsubst %.c,$(B)/%.o,$(sort $(wildcard tests/starve/*.c)))
+# What unit tests have in the place of other functions.
+WRAP_O := $(patsubst %.c,$(B)/%.o,$(sort $(wildcard tests/starve/*.c)) tests/unit/claims.c)
 UNIT_BIN := $(UNIT_C:%.c=$(B)/%)
 STARVED_BIN := $(B)/tests/lint/starved
 EXAMPLE_BIN := $(EXAMPLE_C:%.c=$(B)/%)
@@ -194,9 +195,9 @@ TEST_WRAP := $(foreach f,malloc calloc realloc free strdup strndup asprintf vasp
 	json_real json_dumpb mem_fail_after srunner_run_all srunner_ntests_failed _tcase_add_test \
 	tcase_add_checked_fixture _ck_assert_failed _mark_point peer_start peer_start_listening peer_done \
 	unixsock_claim,-Wl$(comma)--wrap=$(f))
-$(UNIT_BIN) $(STARVED_BIN): $(B)/%: $(B)/%.o $(STARVE_O) $(AID_O) $(LIB_O)
+$(UNIT_BIN) $(STARVED_BIN): $(B)/%: $(B)/%.o $(WRAP_O) $(AID_O) $(LIB_O)
 	@echo "  LD      $@"
-	$(Q)$(CC) $(CFLAGS) $(BASE_LDFLAGS) $(LDFLAGS) $(TEST_WRAP) -o $@ $< $(STARVE_O) $(AID_O) \
+	$(Q)$(CC) $(CFLAGS) $(BASE_LDFLAGS) $(LDFLAGS) $(TEST_WRAP) -o $@ $< $(WRAP_O) $(AID_O) \
 		$(LIB_O) $(LIBS) $(CHECK_LIBS)
 
 # Examples see what a user sees: the public headers and the shared library.

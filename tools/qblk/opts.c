@@ -109,7 +109,7 @@ static int apply(struct cli *cli, const struct opt_def *def, const char *value, 
         }
         /* Of those of every verb the last one counts, as one may be in an alias. */
         memcpy(&before, at, sizeof(before));
-        if (r == 0 && def->verbs != VERB_ALL && before != NULL && strcmp(before, value) != 0)
+        if (r == 0 && value != NULL && def->verbs != VERB_ALL && before != NULL && strcmp(before, value) != 0)
             r = usage_error(error, "--%s was given as '%.200s' and as '%.200s': give one of them", def->name,
                             before, value);
         break;
