@@ -199,6 +199,7 @@ struct qblk_op {
     qblk_error stillborn; /* why it could not begin, to be told from the next turn; or code NONE */
     unsigned in_flight;  /* replies that will still come */
     struct act unsent;   /* for want of memory; kind WAIT: nothing is. Tried again by the timer */
+    size_t unsent_at;    /* the number of its step */
     struct monitor_timer resend;
     int resends;         /* in a row */
     bool free_asked;

@@ -112,6 +112,7 @@ static bool send_later(qblk_op *op, const struct act *act)
         return false;
     op->resends++;
     op->unsent = *act;
+    op->unsent_at = (size_t)(act->step - op->engine.steps);
     monitor_timer_set(op->monitor, &op->resend, monitor_now_ms() + RESEND_MS);
     return true;
 }
@@ -320,6 +321,7 @@ void op_resend_due(struct monitor_timer *timer)
     qblk_op *op = LIST_ENTRY(timer, qblk_op, resend);
     struct act act = op->unsent;
 
+    act.step = op->engine.steps + op->unsent_at; /* a reply may have added steps meanwhile */
     op->unsent.kind = ACT_WAIT;
     if (op->is_over || op->is_away || op->monitor->state == QBLK_MONITOR_DEAD)
         return;

@@ -62,7 +62,7 @@ static void on_deadline(struct session *session, void *arg)
         cancel(run);
         return;
     }
-    leave(run, 0);
+    leave(run, run->leave_signal);
 }
 
 static void on_plan(qblk_op *op, const qblk_plan *plan, void *arg)
