@@ -195,9 +195,7 @@ appears_later() {
     said later 'vd0'
 }
 
-for world in blockdev drive qsd; do
-    for kind in pull copy finish backup; do
-        # Undone is what was made, not what somebody has put in its place.
+# Undone is what was made, not what somebody has put in its place.
 exchanged() {
     make_long_chain
     start_blockdev
@@ -212,7 +210,25 @@ exchanged() {
     nothing_left
 }
 
-run_test "Ctrl-C undoes a $kind, $world" interrupted "$world" "$kind"
+# A shell that starts it in the background says that Ctrl-C is for others.
+in_background() {
+    make_long_chain
+    start_blockdev
+    "$qblk" -s "$dir/m0" copy vd0 copy.qcow2 --pivot --speed 64K >out 2>err </dev/null &
+    qblk_pid=$!
+    started="${started-} $qblk_pid"
+    wait_job copy running
+    kill -INT "$qblk_pid"
+    kill -TERM "$qblk_pid"
+    q_ended 143
+    ! grep -q cancelling err || fail "it was cancelled: $(cat err)"
+    q 0 recover --undo
+    nothing_left
+}
+
+for world in blockdev drive qsd; do
+    for kind in pull copy finish backup; do
+        run_test "Ctrl-C undoes a $kind, $world" interrupted "$world" "$kind"
     done
 done
 for kind in pull finish backup; do
@@ -235,4 +251,5 @@ run_test "a busy monitor is named within two seconds" busy_monitor
 run_test "a socket that nobody listens at" no_monitor
 run_test "--wait takes a QEMU that comes later" appears_later
 run_test "a file in the place of the target" exchanged
+run_test "Ctrl-C is not for one in the background" in_background
 finish

@@ -152,8 +152,9 @@ static void hear_signals(struct session *session)
     for (int i = 0; i < 3; i++) {
         struct sigaction old;
 
-        /* nohup(1) has said that a hangup is to be ignored. */
-        if (numbers[i] == SIGHUP && sigaction(SIGHUP, NULL, &old) == 0 && old.sa_handler == SIG_IGN)
+        /* nohup(1) has said that a hangup is to be ignored, a script that Ctrl-C is not for what it has
+         * started in the background. */
+        if (numbers[i] != SIGTERM && sigaction(numbers[i], NULL, &old) == 0 && old.sa_handler == SIG_IGN)
             continue;
         ev_signal_init(&session->signals[i], on_signal, numbers[i]);
         session->signals[i].data = session;
