@@ -322,9 +322,9 @@ interrupted_apart() {
     kill -INT "$qblk_pid"
     q_ended 5
     said out '"event": "failed".*cancelled by the user; the operation was undone'
-    said out 'interrupted while waiting for the next operation'
-    raw '{"execute": "query-jobs"}' >jobs
-    [ "$(grep -o 'qblk[.][0-9a-f]*[.]copy' jobs | wc -l)" = 1 ] || fail "not one is left: $(cat jobs)"
+    said out 'interrupted: the operations that were still to come are left as they are'
+    raw '{"execute": "query-jobs"}' >left.json
+    [ "$(grep -o 'qblk[.][0-9a-f]*[.]copy' left.json | wc -l)" = 1 ] || fail "not one is left: $(cat left.json)"
     q 0 recover --undo
     nothing_to_recover
 }

@@ -160,9 +160,12 @@ static int report_unknown(struct cli *cli)
     return report_error(cli, &error);
 }
 
-/* A signal or the deadline found no operation under way, and more to be taken up. */
+/* A signal or the deadline found no operation under way, and more to be taken up; or Ctrl-C has cancelled the
+ * one that was. */
 static int stop_between(struct op_run *run)
 {
+    qblk_error error;
+
     run->is_to_try_again = false;
     run->is_last_said = true;
     say_recovered(run);
@@ -170,7 +173,11 @@ static int stop_between(struct op_run *run)
         return session_report_timeout(&run->session, "the next operation");
     if (run->late_signal != SIGINT)
         run->session.die_of = run->late_signal;
-    return session_report_signal(&run->session, "the next operation");
+    if (!run->is_cancelling)
+        return session_report_signal(&run->session, "the next operation");
+    (void)own_error(&error, QBLK_KIND_CANCELLED, QBLK_E_CANCELLED, "interrupted: the operations that were still "
+                    "to come are left as they are");
+    return report_error_as(run->cli, "interrupted", &error);
 }
 
 /* The first failure counts. "Refused" says that nothing was changed, which is not so if another operation was
