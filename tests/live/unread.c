@@ -1,7 +1,8 @@
 /* unread [others-]pipe|nonblocking|[others-]terminal|socket PIDFILE COMMAND...: runs the command with its
  * stdout and stderr where nobody reads and there is no room for a byte more; "nonblocking" is a pipe with
- * O_NONBLOCK, a terminal is stopped as by Ctrl-S, what is another's the command may not open anew. When our standard input ends, what it has written is read and printed.
- * Ends as the command does, with 128 and the signal if by one. */
+ * O_NONBLOCK, a terminal is stopped as by Ctrl-S, what is another's the command may not open anew. When our
+ * standard input ends, what it has written is read and printed. Ends as the command does, with 128 and the
+ * signal if by one. */
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/capability.h>

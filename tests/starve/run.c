@@ -351,26 +351,29 @@ static bool pass_case(void)
     return case_hook != NULL && case_hook(++n_cases, &told.of_cases);
 }
 
-qblk_monitor *__wrap_peer_start(struct peer *peer, unsigned version,
+typedef qblk_monitor *start_fn(struct peer *peer, unsigned version, const qblk_monitor_options *options);
+
+static qblk_monitor *begin_case(start_fn *start, struct peer *peer, unsigned version,
                                 const qblk_monitor_options *options)
 {
     bool is_mine = pass_case();
-    qblk_monitor *monitor = __real_peer_start(peer, version, options);
+    qblk_monitor *monitor = start(peer, version, options);
 
     if (is_mine)
         fail_now();
     return monitor;
 }
 
+qblk_monitor *__wrap_peer_start(struct peer *peer, unsigned version,
+                                const qblk_monitor_options *options)
+{
+    return begin_case(__real_peer_start, peer, version, options);
+}
+
 qblk_monitor *__wrap_peer_start_listening(struct peer *peer, unsigned version,
                                           const qblk_monitor_options *options)
 {
-    bool is_mine = pass_case();
-    qblk_monitor *monitor = __real_peer_start_listening(peer, version, options);
-
-    if (is_mine)
-        fail_now();
-    return monitor;
+    return begin_case(__real_peer_start_listening, peer, version, options);
 }
 
 void __wrap_peer_done(struct peer *peer)

@@ -279,7 +279,8 @@ static void name_error(qblk_error *error, const qblk_op_report *report)
 int op_say_left(struct op_run *run, const qblk_op_report *report)
 {
     bool is_signal = run->leave_signal != 0;
-    const char *goes_on = run->was_stalled ? "which is stopped by an I/O error" : "and QEMU goes on with it";
+    qblk_error_kind kind = is_signal ? QBLK_KIND_CANCELLED : QBLK_KIND_TIMEOUT;
+    qblk_error_code code = is_signal ? QBLK_E_CANCELLED : QBLK_E_TIMEOUT;
     size_t n = run->many != NULL ? run->many->n_left : 1;
     char why[64];
     qblk_error error;
@@ -291,21 +292,16 @@ int op_say_left(struct op_run *run, const qblk_op_report *report)
         (void)snprintf(why, sizeof(why), "timed out after %.3g s",
                        (double)run->cli->opt.timeout_ms / 1000);
     if (report->operation == NULL)
-        (void)own_error(&error, is_signal ? QBLK_KIND_CANCELLED : QBLK_KIND_TIMEOUT,
-                        is_signal ? QBLK_E_CANCELLED : QBLK_E_TIMEOUT,
-                        "%s: %s, before anything was changed", run->label, why);
+        (void)own_error(&error, kind, code, "%s: %s, before anything was changed", run->label, why);
     else if (n > 1)
-        (void)own_error(&error, is_signal ? QBLK_KIND_CANCELLED : QBLK_KIND_TIMEOUT,
-                        is_signal ? QBLK_E_CANCELLED : QBLK_E_TIMEOUT,
-                        "%s: %s; %zu operations were left as they are, %s", run->label, why, n,
-                        run->was_stalled ? "of which one is stopped by an I/O error"
-                                         : "and QEMU goes on with them");
+        (void)own_error(&error, kind, code, "%s: %s; %zu operations were left as they are, %s", run->label, why,
+                        n, run->was_stalled ? "of which one is stopped by an I/O error"
+                                            : "and QEMU goes on with them");
     else
-        (void)own_error(&error, is_signal ? QBLK_KIND_CANCELLED : QBLK_KIND_TIMEOUT,
-                        is_signal ? QBLK_E_CANCELLED : QBLK_E_TIMEOUT,
-                        "%s: %s; operation %s was left as it is%s%s, %s", run->label, why,
+        (void)own_error(&error, kind, code, "%s: %s; operation %s was left as it is%s%s, %s", run->label, why,
                         report->operation, report->job != NULL ? ", with its job " : "",
-                        report->job != NULL ? report->job : "", goes_on);
+                        report->job != NULL ? report->job : "",
+                        run->was_stalled ? "which is stopped by an I/O error" : "and QEMU goes on with it");
     name_error(&error, report);
     /* Somebody has to look after what was left, so people are told as well. */
     if (run->cli->opt.json)

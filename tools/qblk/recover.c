@@ -67,9 +67,9 @@ static int recover_one(struct op_run *run, const qblk_open_op *op)
     qblk_error error;
 
     run->has_endings = has_endings(op);
-    if (is_nobodys(op) && run->cli->opt.operation != NULL)
-        return op_say_error(run, &op->why);
     if (is_nobodys(op)) {
+        if (run->cli->opt.operation != NULL)
+            return op_say_error(run, &op->why);
         note(run->cli, "%s", op->why.text);
         return EXIT_DONE;
     }
