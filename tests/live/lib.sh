@@ -484,6 +484,8 @@ q() {
 # q_start ARG...: the same in the background, pid in $qblk_pid. With job control, so that SIGINT is
 # not ignored as it is in other background processes.
 q_start() {
+    # Who reads along (wait_said) must not go on in the new one where the last command's ended.
+    rm -f out err
     set -m
     "$qblk" -s "$dir/m0" "$@" >out 2>err </dev/null &
     qblk_pid=$!
