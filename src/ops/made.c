@@ -9,15 +9,17 @@
 #define LOCKS_AT 100
 #define LOCKS_LEN 200
 
-static bool is_held(const char *path)
+int made_is_held(const char *path)
 {
     struct flock lock = { .l_type = F_WRLCK, .l_whence = SEEK_SET, .l_start = LOCKS_AT, .l_len = LOCKS_LEN };
     int fd = open(path, O_RDONLY | O_NONBLOCK | O_NOFOLLOW | O_CLOEXEC);
-    bool is_locked = fd >= 0 && fcntl(fd, F_OFD_GETLK, &lock) == 0 && lock.l_type != F_UNLCK;
+    int r = -1;
 
+    if (fd >= 0 && fcntl(fd, F_OFD_GETLK, &lock) == 0)
+        r = lock.l_type != F_UNLCK;
     if (fd >= 0)
         (void)close(fd);
-    return is_locked;
+    return r;
 }
 
 void made_see(struct engine *engine)
@@ -43,7 +45,7 @@ int made_remove(const struct step *step)
 
     /* Of a file that was made here all nodes are gone by now: who holds it still has made it his. That of an
      * earlier client goes before its nodes do, while its job is there to prove whose it is. */
-    if (step->kind == STEP_CREATE && is_held(step->unlink))
+    if (step->kind == STEP_CREATE && made_is_held(step->unlink) > 0)
         return EBUSY;
     if (step->ino != 0 && lstat(step->unlink, &st) == 0 &&
         ((uint64_t)st.st_dev != step->dev || (uint64_t)st.st_ino != step->ino))

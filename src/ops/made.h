@@ -8,6 +8,10 @@
  * from here. */
 void made_see(struct engine *engine);
 
+/* Whether some QEMU has the file at that path open and uses it: positive, 0, or -1 where that cannot be seen
+ * from here. */
+int made_is_held(const char *path);
+
 /* Removes it. 0; EBUSY: somebody has it open; EEXIST: another file has come in its place; or another errno. */
 int made_remove(const struct step *step);
 

@@ -8,6 +8,7 @@
 #include "base/err.h"
 #include "base/mem.h"
 #include "base/str.h"
+#include "ops/made.h"
 #include "ops/remains.h"
 #include "qapi_types.h"
 
@@ -177,6 +178,18 @@ static bool is_at_work(const qblk_op *op)
     return job != NULL && info.state < QBLK_JOB_WAITING;
 }
 
+/* Whether the name leads from here to another file than the target that QEMU has open, which is locked while
+ * a job writes to it, or a format that has metadata: somebody has put it there, or QEMU runs on another
+ * machine. */
+static bool is_exchanged(const qblk_op *op, const struct target_names *names,
+                         const struct qapi_block_device_info_list *list, const char *file)
+{
+    const struct qapi_block_device_info *node = remains_find_node(list, names->node);
+    bool is_locked = is_at_work(op) || (node != NULL && !node->ro && strcmp(node->drv, "raw") != 0);
+
+    return is_locked && made_is_held(file) == 0;
+}
+
 /* Whether somebody else has put the target to use: a disk, an export, an image above it. The job
  * that makes the image in it and the main job are no somebody: they use it without a name, or by a node
  * that QEMU named. */
@@ -202,15 +215,44 @@ static bool is_in_use(const qblk_op *op, const struct target_names *names)
     return false;
 }
 
+/* Whether that is a node of the operation's: by its name, as what its main job writes to (QEMU has named it
+ * then), or as the file of such a one. */
+static bool is_own_node(const qblk_op *op, const struct target_names *names, const char *name, bool is_file)
+{
+    int node = op->graph != NULL && name != NULL ? qblk_graph_find_node(op->graph, name) : -1;
+    qblk_user user;
+
+    if (str_equal(name, names->node) || str_equal(name, names->file))
+        return true;
+    for (int k = 0; node >= 0 && qblk_graph_user(op->graph, node, k, &user) > 0; k++) {
+        bool is_job = strcmp(user.kind, "job") == 0 && strcmp(user.name, op->names.job) == 0;
+
+        if ((is_job && strcmp(user.role, "target") == 0) ||
+            (is_file && strcmp(user.kind, "node") == 0 && strcmp(user.role, "file") == 0 &&
+             is_own_node(op, names, user.name, false)))
+            return true;
+    }
+    return false;
+}
+
+/* Whether the main job alone says that the file is there because of it: one that has ended, and QEMU has
+ * removed its target since. As long as that is there it tells its file itself. */
+static bool is_jobs_file(const qblk_op *op, const struct target_names *names,
+                         const struct qapi_block_device_info_list *list)
+{
+    return op->engine.main.is_known && !is_at_work(op) && remains_find_node(list, names->node) == NULL &&
+           remains_find_node(list, names->file) == NULL;
+}
+
 /* A record is only a text that anybody can write, or that was true once. A file is removed only if
- * something else says that this operation made it: the job that did, the main job, or a node of the
- * operation that has it open; and if nothing else uses it. */
+ * something else says that this operation made it: the job that did, a node of the operation that has it
+ * open, or the main job; and if nothing else uses it. */
 static bool is_made_file(qblk_op *op, size_t number,
                          const struct qapi_block_device_info_list *list)
 {
     const struct target_names *names = &op_target(op, number)->names;
     const char *file = journal_file(&op->journal, number);
-    bool is_ours = op->engine.main.is_known || is_job_there(op, names->create_file);
+    bool is_ours = is_job_there(op, names->create_file) || is_jobs_file(op, names, list);
 
     if (file == NULL || file[0] != '/')
         return false;
@@ -225,15 +267,16 @@ static bool is_made_file(qblk_op *op, size_t number,
         return false;
     for (size_t i = 0; i < list->n; i++) {
         const char *name = list->v[i].node_name;
+        bool is_own;
 
         if (!target_is_same_file(list->v[i].file, file))
             continue;
-        if (!str_equal(name, names->node) && !str_equal(name, names->file) &&
-            (name == NULL || name[0] != '#'))
+        is_own = is_own_node(op, names, name, true);
+        if (!is_own && (name == NULL || name[0] != '#'))
             return false;
-        is_ours = is_ours || (name != NULL && name[0] != '#');
+        is_ours = is_ours || is_own;
     }
-    return is_ours;
+    return is_ours && !is_exchanged(op, names, list, file);
 }
 
 /* ---- steps ----------------------------------------------------------------------------------- */
@@ -315,16 +358,21 @@ static void plan_target(qblk_op *op, size_t number, bool has_job,
 static void plan_file(qblk_op *op, size_t number, bool has_job,
                       const struct qapi_block_device_info_list *list)
 {
+    const struct target_names *names = &op_target(op, number)->names;
     const char *file = journal_file(&op->journal, number);
+    bool has_failed = op->engine.main.outcome == QBLK_OUTCOME_FAILED ||
+                      op->engine.main.outcome == QBLK_OUTCOME_CANCELLED;
 
     if (is_made_file(op, number, list)) {
         struct step *step = plan_step(op, STEP_MARK, "the target's file was made");
 
         step->unlink = mem_strdup(file);
     } else if (file != NULL && is_at_work(op) && op->how == QBLK_RESUME_UNDO &&
-               is_in_use(op, &op_target(op, number)->names)) {
+               is_in_use(op, names)) {
         engine_note(&op->engine, "file %s is left: somebody uses it", file);
-    } else if (file != NULL && !has_job && !op->journal.has_ended && access(file, F_OK) == 0) {
+    } else if (file != NULL && op->how == QBLK_RESUME_UNDO && is_exchanged(op, names, list, file)) {
+        engine_note(&op->engine, "file %s is left: the target that QEMU has open is another one", file);
+    } else if (file != NULL && !op->journal.has_ended && (!has_job || has_failed) && access(file, F_OK) == 0) {
         engine_note(&op->engine, "file %s is left alone: the journal names it, but nothing proves "
                     "that operation %s made it; remove it if it is not yours", file, op->id);
     }

@@ -185,6 +185,25 @@ forged() {
     same top.qcow2 qcow2
 }
 
+# claims SIZE: a record that names a file, beside a job of its number that writes elsewhere, or has failed
+claims() {
+    make_long_chain
+    echo precious >precious
+    start_blockdev
+    raw '{"execute": "blockdev-add", "arguments": {"driver": "null-co", "size": '"$1"',
+            "node-name": "qblk.0badf00d.target"}}' || fail "no target"
+    remember
+    raw '{"execute": "blockdev-mirror", "arguments": {"job-id": "qblk.0badf00d.copy", "device": "top",
+            "target": "qblk.0badf00d.target", "sync": "full", "speed": 65536, "auto-dismiss": false}}' ||
+        fail "no job"
+    wait_event "JOB_STATUS_CHANGE qblk.0badf00d.copy $2 *"
+    forge "qblk1 1/1 op=copy disk=vd0 intent=pivot file=$dir/precious"
+    q 0 recover --undo
+    said err "file $dir/precious is left: the target that QEMU has open is another one"
+    [ "$(cat precious)" = precious ] || fail "the file is gone"
+    unchanged
+}
+
 # A job by the name of a target that the operation has not.
 job_of_no_target() {
     make_long_chain
@@ -231,5 +250,7 @@ run_test "a forged record of a detach unplugs nothing" forged \
     "op=detach disk=vd0 intent=finish old=top,top-file"
 run_test "a forged record of a detach removes no idle node" forged \
     "op=detach disk=vd9 intent=finish old=spare"
+run_test "a forged record with a job at work removes no file" claims 67108864 running
+run_test "a forged record with a job that has failed removes no file" claims 8388608 concluded
 run_test "a job named for a target that there is not" job_of_no_target
 finish

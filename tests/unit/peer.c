@@ -56,6 +56,7 @@ struct peer_node *peer_add_node(struct peer *peer, const char *name, const char 
     PUT(node->child, child);
     PUT(node->backing, backing);
     node->size = PEER_DISK_SIZE;
+    node->lock = -1;
     return node;
 }
 
@@ -63,6 +64,7 @@ void peer_del_node(struct peer *peer, struct peer_node *node)
 {
     for (size_t i = 0; i < node->n_bitmaps; i++)
         free(node->bitmaps[i]);
+    peer_unlock(&node->lock);
     *node = peer->nodes[--peer->n_nodes];
 }
 
@@ -82,6 +84,7 @@ struct peer_job *peer_add_job(struct peer *peer, const char *id, const char *typ
 
     ck_assert_uint_le(peer->n_jobs, PEER_JOBS);
     memset(job, 0, sizeof(*job));
+    job->lock = -1;
     PUT(job->id, id);
     PUT(job->type, type);
     PUT(job->status, status);
@@ -238,6 +241,8 @@ void peer_done(struct peer *peer)
     peer_hang_up(peer);
     for (size_t i = 0; i < peer->n_sent; i++)
         free(peer->sent[i]);
+    while (peer->n_jobs > 0)
+        peer_forget_job(peer, &peer->jobs[0]);
     while (peer->n_nodes > 0)
         peer_del_node(peer, &peer->nodes[0]);
     each_file(peer, remove_file, peer);

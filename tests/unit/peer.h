@@ -29,6 +29,7 @@ struct peer_node {
     char *bitmaps[70];
     size_t n_bitmaps;
     const char *more_bitmaps; /* told too: elements of a JSON list */
+    int lock; /* descriptor by which its file is locked; -1: it is not */
 };
 
 struct peer_job {
@@ -37,6 +38,7 @@ struct peer_job {
     size_t n_holds;
     char device[40], target[40], filter[40], base[40];
     bool is_ready, is_pivot, drops_target, is_stalled;
+    int lock; /* the same of its target, while it writes to that */
 };
 
 enum peer_order {

@@ -56,8 +56,11 @@ static const char *do_add(struct peer *peer, json_t *args)
     node = peer_add_node(peer, peer_text_of(args, "node-name"), driver,
                          child != NULL ? child->file : file, peer_text_of(args, "file"),
                          peer_text_of(args, "backing"));
-    if (strcmp(driver, "qcow2") == 0)
-        read_header(node);
+    if (strcmp(driver, "qcow2") != 0)
+        return NULL;
+    read_header(node);
+    if (!json_is_true(json_object_get(args, "read-only")))
+        node->lock = peer_lock(node->file);
     return NULL;
 }
 
@@ -227,6 +230,7 @@ static const char *do_copy(struct peer *peer, json_t *args, const char *type, bo
     peer->n_started++;
     peer_hold(job, job->filter);
     peer_hold(job, target);
+    job->lock = peer_lock(peer_node(peer, target)->file);
     start_events(peer, job);
     return NULL;
 }

@@ -54,6 +54,7 @@ static void let_go(struct peer *peer, struct peer_job *job, bool is_good)
     struct peer_node *device = peer_node(peer, job->device);
     bool is_old_backup = strcmp(job->type, "backup") == 0 && peer->version / 1000 == 5002;
 
+    peer_unlock(&job->lock);
     if (strcmp(job->type, "stream") == 0) {
         if (is_good && device != NULL)
             PUT(device->backing, job->base);
@@ -103,6 +104,7 @@ void peer_cancel_job(struct peer *peer, const char *id)
 
 void peer_forget_job(struct peer *peer, struct peer_job *job)
 {
+    peer_unlock(&job->lock);
     *job = peer->jobs[--peer->n_jobs];
     peer_sweep(peer);
 }

@@ -16,6 +16,10 @@ void peer_del_node(struct peer *peer, struct peer_node *node);
 void peer_sweep(struct peer *peer);
 void peer_hold(struct peer_job *job, const char *name);
 
+/* peer_locks.c: as QEMU locks an image that it has open for writing; a descriptor, or -1 */
+int peer_lock(const char *file);
+void peer_unlock(int *lock);
+
 /* peer_jobs.c: jobs live, and events tell of it. data is JSON */
 void peer_event(struct peer *peer, bool is_before, const char *name, const char *data);
 void peer_status(struct peer *peer, bool is_before, struct peer_job *job, const char *word);
