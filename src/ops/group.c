@@ -363,6 +363,34 @@ static int check_mutual(const qblk_group *group, const qblk_op *op, qblk_error *
     return 0;
 }
 
+/* Whether it was kept, nobody has decided how they all end, and this is not how its user wants to end it. */
+static bool is_other_wish(const qblk_op *op, qblk_ending ending)
+{
+    bool is_kept = !op->is_over && !op->is_own && op->found == GROUP_FOUND_JOB &&
+                   str_equal(op->journal.intent, "keep");
+
+    return is_kept &&
+           (op->how == QBLK_RESUME_UNDO ||
+            (op->how == QBLK_RESUME_PIVOT && ending != QBLK_END_PIVOT) ||
+            (op->how == QBLK_RESUME_FINISH && ending == QBLK_END_PIVOT));
+}
+
+static int check_wishes(const qblk_group *group, const qblk_op *ended, qblk_error *error)
+{
+    bool has_pivoted = ended->ending == QBLK_END_PIVOT;
+
+    for (size_t i = 0; i < group->n; i++) {
+        const qblk_op *op = group->members[i].op;
+
+        if (op != NULL && is_other_wish(op, ended->ending))
+            return err_set(error, QBLK_E_JOB_STATE, "operation %s was started together with %s, which has "
+                           "ended %s: end it like that, with %s, or end job %s by hand (\"qblk job cancel "
+                           "%s\")", op->id, ended->id, has_pivoted ? "by a pivot" : "without a pivot",
+                           has_pivoted ? "--pivot" : "--finish", op->names.job, op->names.job);
+    }
+    return 0;
+}
+
 static int judge(qblk_group *group, const qblk_op *op, qblk_error *error)
 {
     group->verdict = GROUP_GO_ON;
@@ -375,6 +403,7 @@ static int judge(qblk_group *group, const qblk_op *op, qblk_error *error)
     }
     for (size_t i = 0; i < group->n; i++) {
         const qblk_op *member = group->members[i].op;
+        int r;
 
         if (member == NULL) {
             group->verdict = GROUP_UNDO;
@@ -390,6 +419,9 @@ static int judge(qblk_group *group, const qblk_op *op, qblk_error *error)
             return err_set(error, QBLK_E_BUSY, "operation %s belongs together with %s, which "
                            "cannot be taken up: %s", op->id, member->id, member->error.text);
         if (member->found == GROUP_FOUND_ENDED) {
+            r = check_wishes(group, member, error);
+            if (r < 0)
+                return r;
             group->verdict = GROUP_FOLLOW;
             group->ending = member->ending;
             group->passed = GROUP_DECIDED;

@@ -183,6 +183,35 @@ killed() {
     same b.qcow2 qcow2 other.raw
 }
 
+# one_ended HOW alike|apart: of two that were kept somebody has ended one by hand: the other one is not taken
+# along against its user's will
+one_ended() {
+    make_chain
+    start_two
+    q 0 --json copy "vd0=$dir/a.qcow2" "vd1=$dir/b.qcow2" --keep
+    both kept
+    job=$(tail -n 1 out | grep -oE '"job": ?"[^"]*' | head -n 1 | grep -oE 'qblk[^"]*$')
+    q 0 job "$1" "$job"
+    remember
+    for how in pivot finish undo; do
+        [ "$how" != "$1" ] || continue
+        q 6 --json recover "--$how"
+        said out "which has ended $([ "$1" = pivot ] && echo by || echo without) a pivot: .*with --$1, or end job"
+        unchanged
+    done
+    if [ "$2" = alike ]; then
+        q 0 --json recover "--$1"
+        tail -n 1 out | grep -oE '"result": ?"(pivoted|finished)"' >ends
+        [ "$(sort -u ends | wc -l)" = 1 ] || fail "not alike: $(cat ends)"
+    else
+        raw '{"execute": "query-jobs"}' >listing
+        job=$(grep -oE 'qblk[^"]*copy"[^}]*ready|ready[^}]*qblk[^"]*copy' listing | grep -oE 'qblk[^"]*copy')
+        q 0 job cancel "$job"
+        q 0 --json recover
+    fi
+    nothing_left
+}
+
 left() {
     make_long_chain
     start_two
@@ -221,6 +250,10 @@ run_test "two disks, cancelled by Ctrl-C" cancelled
 run_test "one is cancelled by somebody, and both are undone" one_cancelled
 run_test "two disks kept, then pivoted" kept pivot pivoted
 run_test "two disks kept, then finished" kept finish finished
+for how in pivot finish; do
+    run_test "two disks kept, one ended by hand: $how" one_ended "$how" alike
+    run_test "two disks kept, one ended by hand, the other one cancelled: $how" one_ended "$how" apart
+done
 run_test "two disks kept, then undone" kept undo undone
 run_test "killed, and both go on" killed nothing
 run_test "killed, and one has failed meanwhile: both are undone" killed one-gone
