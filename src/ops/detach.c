@@ -394,11 +394,37 @@ static bool can_go_on(const qblk_op *op)
            has_root(op, qblk_graph_disk(op->graph, op->disk), old->v[0]);
 }
 
+/* A device by the disk's name that uses something else. Whether it is the one that was to go, its disk having
+ * moved since, or another one that was plugged after it, nothing tells. */
+static bool has_other_device(const qblk_op *op)
+{
+    const qblk_disk *disk = qblk_graph_disk(op->graph, op->disk);
+
+    return disk != NULL && disk->qom_path[0] != '\0' && disk->root >= 0 &&
+           op->journal.old_nodes.n > 0 && !has_root(op, disk, op->journal.old_nodes.v[0]);
+}
+
+static void tell_other_device(qblk_op *op)
+{
+    if (has_other_device(op))
+        engine_note(&op->engine, "device %s is there and uses node %s instead of %s: its disk has moved "
+                    "since, or it is another one; detach it again if it is to go", op->disk_name,
+                    qblk_graph_node(op->graph, qblk_graph_disk(op->graph, op->disk)->root)->name,
+                    op->journal.old_nodes.v[0]);
+}
+
+static void plan_clean(qblk_op *op)
+{
+    tell_other_device(op);
+    plan_delete_old(op);
+}
+
 static bool plan_on(qblk_op *op)
 {
     struct detach *mine;
     qblk_error ignored;
 
+    tell_other_device(op);
     if (!can_go_on(op) || find_path(op, &ignored) < 0)
         return false;
     mine = op->own;
@@ -425,7 +451,7 @@ static void tell_left(qblk_op *op)
 
 /* That the device is gone: it is not there, and nobody uses its uppermost node. That may still be
  * found as a disk of its own, and a disk of the old name may be another one. Without its mark it was
- * never to go, or undoing has begun. */
+ * never to go, or undoing has begun. Without the node a device of that name may still be the one. */
 static bool is_seen_done(const qblk_op *op)
 {
     const struct journal_nodes *old = &op->journal.old_nodes;
@@ -433,8 +459,8 @@ static bool is_seen_done(const qblk_op *op)
     qblk_user user;
 
     return op->journal.op != NULL && !can_go_on(op) &&
-           (node < 0 || (old_has_mark(op, old->v[0]) &&
-                         qblk_graph_user(op->graph, node, 0, &user) == 0));
+           (node < 0 ? !has_other_device(op)
+                     : old_has_mark(op, old->v[0]) && qblk_graph_user(op->graph, node, 0, &user) == 0);
 }
 
 const struct op_kind op_detach = {
@@ -444,7 +470,7 @@ const struct op_kind op_detach = {
     .can_go_on = can_go_on,
     .plan_on = plan_on,
     .plan_again = plan_again,
-    .plan_clean = plan_delete_old,
+    .plan_clean = plan_clean,
     .tell_left = tell_left,
     .hear = hear,
     .is_seen_done = is_seen_done,

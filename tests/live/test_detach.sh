@@ -165,6 +165,29 @@ stopped() {
     unchanged
 }
 
+# Its client dies, and the disk moves before the guest has let go of it.
+moved_since() {
+    make_chain
+    start_port
+    exec {detaching}< <(exec "$qblk" -s "$dir/m0" --json detach vd0 2>err)
+    detaching_pid=$!
+    until [[ ${line-} == *'"event": "step"'*'"device_del"'* ]]; do
+        read -r -t "$patience" -u "$detaching" line || fail "it does not begin"
+    done
+    kill -KILL "$detaching_pid"
+    exec {detaching}<&-
+    q 0 copy vd0 copy.qcow2 --pivot
+    remember
+    q 0 --json recover --list
+    said out '"kind": ?"detach".*"fate": ?"undo"'
+    q 0 --json recover
+    result result undone
+    said out "device vd0 is there and uses node qblk.*.target instead of top"
+    chain_is copy.qcow2
+    q 0 recover
+    said out '^nothing to recover$'
+}
+
 cannot_be_unplugged() {
     make_chain
     start_blockdev # on the root bus, where nothing can
@@ -232,6 +255,7 @@ run_test "a USB stick" of_a_stick
 run_test "a guest that ignores it" guest_ignores
 run_test "Ctrl-C stops waiting" stopped INT cancelled '^'
 run_test "SIGTERM leaves it" stopped TERM left-open 'may still do so'
+run_test "its client dies, and its disk moves" moved_since
 run_test "a device that cannot be unplugged" cannot_be_unplugged
 run_test "a job on the disk is named" busy
 run_test "no device" refused

@@ -515,7 +515,7 @@ static const struct {
 
 START_TEST(only_the_disk_that_was_to_go_is_unplugged)
 {
-    char record[200];
+    char record[200], note[80];
     size_t n_new = 0;
 
     if (strcmp(unplugged[_i].root, "new") == 0 || strcmp(unplugged[_i].root, "above") == 0) {
@@ -536,7 +536,13 @@ START_TEST(only_the_disk_that_was_to_go_is_unplugged)
                   qblk_result_name(recorder.result), recorder.error.text);
     ck_assert_uint_eq(peer_count(&peer, "device_del"), unplugged[_i].n_asked);
     ck_assert_uint_eq(peer.n_nodes, unplugged[_i].n_nodes + n_new);
-    ck_assert_str_eq(recorder.notes, "");
+    if (n_new > 0) {
+        (void)snprintf(note, sizeof(note), "device vd0 is there and uses node %s instead of top",
+                       unplugged[_i].root);
+        ck_assert_ptr_nonnull(strstr(recorder.notes, note));
+    } else {
+        ck_assert_str_eq(recorder.notes, "");
+    }
 }
 END_TEST
 
