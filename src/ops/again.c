@@ -178,6 +178,7 @@ void op_take_up(qblk_op *op)
     }
     if (!op->has_returned)
         op->asked = op->ending;
+    lost_remember(op);
     op->has_returned = true;
     op->was_urged = op->was_urged || engine->tried > 0;
     op_see_cause(op);
@@ -207,6 +208,7 @@ static void vanished(qblk_op *op)
     (void)err_set(&op->engine.error, QBLK_E_LOST, "the connection was lost, and operation %s is not in "
                   "QEMU any more: QEMU has been started anew, or another client has ended the "
                   "operation; look at the images", op->id);
+    lost_recall(op);
 }
 
 static void job_vanished(qblk_op *op)

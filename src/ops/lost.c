@@ -2,6 +2,7 @@
  * a living one is asked by recover, a dead one leaves files, and somebody has to decide about
  * those. So it is said where the operation stood and what each file is worth by what is known. None
  * is removed: after a pivot that QEMU may have carried out, the target is the disk. */
+#include <stdlib.h>
 #include <unistd.h>
 
 #include "base/str.h"
@@ -89,19 +90,52 @@ static void tell_command(qblk_op *op)
                     plan_file_name(op, op->top), op->disk_name);
 }
 
+/* Until its record is read, the engine knows nothing of how far it came. */
+static bool is_known(const qblk_op *op)
+{
+    return op->graph != NULL && (!op->is_resumed || op->journal.op != NULL);
+}
+
+static void tell_files(qblk_op *op)
+{
+    for (size_t i = 0; i < op_n_targets(op); i++)
+        tell_target(op, i);
+    tell_chain(op);
+}
+
+void lost_remember(qblk_op *op)
+{
+    struct engine *engine = &op->engine;
+    size_t first = engine->n_notes;
+
+    if (!is_known(op))
+        return;
+    journal_free_nodes(&op->worths);
+    tell_files(op);
+    for (size_t i = first; i < engine->n_notes; i++) {
+        (void)journal_add(&op->worths, engine->notes[i]);
+        free(engine->notes[i]);
+    }
+    engine->n_notes = first;
+}
+
+void lost_recall(qblk_op *op)
+{
+    for (size_t i = 0; i < op->worths.n; i++)
+        engine_note(&op->engine, "when the connection was lost: %s", op->worths.v[i]);
+}
+
 void lost_tell(qblk_op *op)
 {
     bool is_begun = engine_has_begun(&op->engine, STEP_CALL) || op->engine.tried > 0 ||
                     op->is_resumed || op->has_returned;
-    /* Until its record is read, the engine knows nothing of how far it came. */
-    bool is_known = op->graph != NULL && (!op->is_resumed || op->journal.op != NULL);
 
     if ((op->graph == NULL && !op->has_returned) || op->common.dry_run || !is_begun)
         return;
-    for (size_t i = 0; is_known && i < op_n_targets(op); i++)
-        tell_target(op, i);
-    if (is_known)
-        tell_chain(op);
+    if (is_known(op))
+        tell_files(op);
+    else
+        lost_recall(op);
     if (op->kind->tell_left != NULL) {
         tell_command(op);
         return;

@@ -137,6 +137,7 @@ static void destroy(qblk_op *op)
     features_abandon(&op->asking);
     engine_done(&op->engine);
     op_drop_plan(op);
+    journal_free_nodes(&op->worths);
     free(op->disk_name);
     target_done(&op->to);
     op_free_parts(op);

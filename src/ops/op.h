@@ -188,6 +188,7 @@ struct qblk_op {
     bool begins_again;   /* in a group: what there is of it is undone, for it to begin again */
     qblk_ending asked;   /* the ending before the journal was read */
     qblk_error cause;    /* of the undoing that was under way; or what went wrong past that point */
+    struct journal_nodes worths; /* what lost_remember() keeps: texts */
 
     /* how it goes */
     bool is_planned;
@@ -267,6 +268,10 @@ int op_listen(qblk_op *op, qblk_error *error);
 /* lost.c: notes for the user when the connection has ended: where the operation stood, which file
  * it made, what that is worth. QEMU may be dead or alive. */
 void lost_tell(qblk_op *op);
+/* The connection is back, and what was known of the operation is about to be forgotten: keeps what there was to
+ * tell of its files, to be recalled if QEMU does not know of it any more. */
+void lost_remember(qblk_op *op);
+void lost_recall(qblk_op *op);
 
 /* plan.c: parts that plans have in common. All return 0 or a negative errno and *error. */
 int plan_find_disk(qblk_op *op, qblk_error *error);

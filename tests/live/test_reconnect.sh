@@ -256,8 +256,36 @@ dies() {
     said err 'could not be made again in time'
 }
 
+# dies_and_comes_back KIND: another QEMU comes in its place, which knows nothing of the operation
+dies_and_comes_back() {
+    make_long_chain
+    start_blockdev
+    case $1 in
+    copy) q_start --json copy vd0 new.qcow2 --speed 64K --reconnect 20 ;;
+    pull) q_start --json pull vd0 --speed 64K --reconnect 20 ;;
+    esac
+    wait_job "$1" running
+    kill -KILL "$qemu_pid"
+    wait "$qemu_pid" 2>/dev/null
+    qemu_pid=
+    start_blockdev
+    q_ended 3
+    result code lost
+    said out 'is not in QEMU any more'
+    case $1 in
+    copy)
+        said err "when the connection was lost: file $dir/new.qcow2, made by this operation, is incomplete"
+        [ -e new.qcow2 ] || fail "it was removed"
+        ;;
+    pull) said err "when the connection was lost: disk vd0: the images below still hold all" ;;
+    esac
+}
+
 run_test "a watcher sees the end that came while it was away" watched
 run_test "a QEMU that does not come back is lost" dies
+for kind in copy pull; do
+    run_test "a QEMU that comes back as another one: $kind" dies_and_comes_back "$kind"
+done
 run_test "every watcher is told what ended while it was away" each_watcher_is_told
 run_test "copy, cut all along" at_each_message 14 copy_once
 run_test "backup, cut all along" at_each_message 14 backup_once
