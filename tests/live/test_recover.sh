@@ -15,9 +15,10 @@ start_kind() {
     finish) q_start --json copy "$disk" "$dir/copy.qcow2" --finish --speed 64K "$@" ;;
     legacy) q_start --json copy "$disk" "$dir/copy.qcow2" --legacy --pivot --speed 64K "$@" ;;
     backup) q_start --json backup "$disk" "$dir/copy.qcow2" --speed 64K "$@" ;;
+    raw) q_start --json copy "$disk" "$dir/copy.qcow2" --format raw --speed 64K "$@" ;;
     legacy-backup) q_start --json backup "$disk" "$dir/copy.qcow2" --legacy --speed 64K "$@" ;;
     esac
-    case $kind in pivot | finish | legacy) kind=copy ;; legacy-backup) kind=backup ;; esac
+    case $kind in pivot | finish | legacy | raw) kind=copy ;; legacy-backup) kind=backup ;; esac
     wait_job "$kind" running
 }
 
@@ -697,6 +698,7 @@ for kind in pull finish backup; do
     run_test "killed in mid-job, then recovered: $kind, qsd" in_mid_job qsd "$kind"
 done
 run_test "killed in mid-job, then recovered: drive-mirror" in_mid_job drive legacy
+run_test "killed in mid-job, then undone: a raw target" undone blockdev raw
 run_test "killed in mid-job, then undone: drive-mirror" undone drive legacy
 run_test "killed in mid-job, then undone: drive-backup" undone drive legacy-backup
 run_test "what was to pivot has ended otherwise" other_end
@@ -743,7 +745,7 @@ run_test "recovered beside one that cannot be" beside_garbage
 run_test "a journal without a record" no_record
 run_test "a target that somebody reads" taken_over target
 run_test "a target's file that somebody reads" taken_over file
-for kind in pivot backup legacy legacy-backup; do
+for kind in pivot raw backup legacy legacy-backup; do
     # 5.2's job has to go before the record can be read, and drive-backup's target goes with it.
     case "$kind $("$QEMU" --version)" in "legacy-backup "*"version 5."*) continue ;; esac
     run_test "a file in the place of the target: $kind" exchanged drive "$kind"
