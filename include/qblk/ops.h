@@ -398,9 +398,9 @@ QBLK_API const char *qblk_op_id(const qblk_op *op);
  * fails or is cancelled before all are ready, the others are cancelled and undone, and their error
  * names the cause. Once all are ready their ends are told to QEMU in one burst, and what one of
  * them does from then on stops no other. Those that were kept are taken up together as well: if one
- * has ended meanwhile, another end for the others is refused (QBLK_E_JOB_STATE). The group belongs to the monitor and lives until
- * qblk_group_free() or the monitor's end. Returns 0, -ENOMEM, the errno of a dead monitor's end.
- * Since: 0.1. */
+ * has ended meanwhile, another end for the others is refused (QBLK_E_JOB_STATE). The group belongs
+ * to the monitor and lives until qblk_group_free() or the monitor's end. Returns 0, -ENOMEM, the
+ * errno of a dead monitor's end. Since: 0.1. */
 QBLK_API int qblk_group_new(qblk_monitor *monitor, qblk_group **ret_group,
                             qblk_error *error) QBLK_MUST_CHECK;
 

@@ -360,8 +360,9 @@ static void plan_file(qblk_op *op, size_t number, bool has_job,
 {
     const struct target_names *names = &op_target(op, number)->names;
     const char *file = journal_file(&op->journal, number);
-    bool has_failed = op->engine.main.outcome == QBLK_OUTCOME_FAILED ||
-                      op->engine.main.outcome == QBLK_OUTCOME_CANCELLED;
+    bool is_undone = !has_job || (op->how == QBLK_RESUME_UNDO && is_at_work(op)) ||
+                     op->engine.main.outcome == QBLK_OUTCOME_FAILED ||
+                     op->engine.main.outcome == QBLK_OUTCOME_CANCELLED;
 
     if (is_made_file(op, number, list)) {
         struct step *step = plan_step(op, STEP_MARK, "the target's file was made");
@@ -372,7 +373,7 @@ static void plan_file(qblk_op *op, size_t number, bool has_job,
         engine_note(&op->engine, "file %s is left: somebody uses it", file);
     } else if (file != NULL && op->how == QBLK_RESUME_UNDO && is_exchanged(op, names, list, file)) {
         engine_note(&op->engine, "file %s is left: the target that QEMU has open is another one", file);
-    } else if (file != NULL && !op->journal.has_ended && (!has_job || has_failed) && access(file, F_OK) == 0) {
+    } else if (file != NULL && !op->journal.has_ended && is_undone && access(file, F_OK) == 0) {
         engine_note(&op->engine, "file %s is left alone: the journal names it, but nothing proves "
                     "that operation %s made it; remove it if it is not yours", file, op->id);
     }

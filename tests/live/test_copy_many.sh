@@ -208,6 +208,11 @@ one_ended() {
         job=$(grep -oE 'qblk[^"]*copy"[^}]*ready|ready[^}]*qblk[^"]*copy' listing | grep -oE 'qblk[^"]*copy')
         q 0 job cancel "$job"
         q 0 --json recover
+        tail -n 1 out | grep -oE '"result": ?"[a-z]+"' | grep -oE '[a-z]+"$' | sort | tr -d '"\n' >ends
+        case $(<ends) in
+        pivotedundone | finishedundone) ;;
+        *) fail "they ended as $(cat ends)" ;;
+        esac
     fi
     nothing_left
 }

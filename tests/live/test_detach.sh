@@ -143,15 +143,20 @@ guest_ignores() {
     unchanged
 }
 
-stopped() {
-    make_chain
-    start_port
-    remember
+# detach_until_asked: a detach of vd0, read from $detaching up to where the guest has been asked
+detach_until_asked() {
     exec {detaching}< <(exec "$qblk" -s "$dir/m0" --json detach vd0 2>err)
     detaching_pid=$!
     until [[ ${line-} == *'"event": "step"'*'"device_del"'* ]]; do
         read -r -t "$patience" -u "$detaching" line || fail "it does not begin"
     done
+}
+
+stopped() {
+    make_chain
+    start_port
+    remember
+    detach_until_asked
     kill "-$1" "$detaching_pid"
     while read -r -t "$patience" -u "$detaching" line; do last=$line; done
     exec {detaching}<&-
@@ -169,11 +174,7 @@ stopped() {
 moved_since() {
     make_chain
     start_port
-    exec {detaching}< <(exec "$qblk" -s "$dir/m0" --json detach vd0 2>err)
-    detaching_pid=$!
-    until [[ ${line-} == *'"event": "step"'*'"device_del"'* ]]; do
-        read -r -t "$patience" -u "$detaching" line || fail "it does not begin"
-    done
+    detach_until_asked
     kill -KILL "$detaching_pid"
     exec {detaching}<&-
     q 0 copy vd0 copy.qcow2 --pivot
@@ -233,10 +234,7 @@ start_slot() {
 by_somebody_else() {
     make_chain
     start_slot
-    exec {detaching}< <(exec "$qblk" -s "$dir/m0" --json detach vd0 2>err)
-    until [[ ${line-} == *'"event": "step"'*'"device_del"'* ]]; do
-        read -r -t "$patience" -u "$detaching" line || fail "it does not begin"
-    done
+    detach_until_asked
     raw '{"execute": "system_reset"}' >/dev/null # which lets go of what is to be unplugged
     while read -r -t "$patience" -u "$detaching" line; do last=$line; done
     exec {detaching}<&-
