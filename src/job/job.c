@@ -51,16 +51,14 @@ qblk_job *job_new(qblk_monitor *owner, const char *id, const char *type, size_t 
     size_t len = strlen(id);
     qblk_job *job;
 
-    if (len >= JOB_SET_TEXTS - *held || (job = mem_zalloc(sizeof(*job))) == NULL)
+    if (len >= JOB_SET_TEXTS - *held || (job = mem_zalloc(sizeof(*job) + len + 1)) == NULL)
         return NULL;
     list_init(&job->link);
     list_init(&job->work);
     job->owner = owner;
     job->log = log;
     job->held = held;
-    job->id = mem_strndup(id, len);
-    if (job->id == NULL)
-        return job_free(job);
+    memcpy(job->id, id, len);
     *held += len + 1;
     job_note_type(job, type);
     (void)str_our_name(id, job->operation);
@@ -75,7 +73,7 @@ qblk_job *job_free(qblk_job *job)
         return NULL;
     list_remove(&job->link);
     list_remove(&job->work);
-    drop_text(job, &job->id);
+    *job->held -= strlen(job->id) + 1;
     drop_text(job, &job->type);
     drop_text(job, &job->odd_status);
     drop_text(job, &job->said_error);

@@ -19,54 +19,53 @@ enum job_due {
 /* What the BLOCK_JOB_* events said about the end. */
 enum job_said { JOB_SAID_NOTHING, JOB_SAID_COMPLETED, JOB_SAID_FAILED, JOB_SAID_CANCELLED };
 
+/* What every event looks at stands together, at the end, where the id follows: with many monitors
+ * each line of memory that an event touches has to be fetched. */
 struct qblk_job {
-    /* The set's: order, hash chain, timers, a pass over many, and what is still to be told. */
-    struct list link, work;
+    /* The set's: a pass over many, timers. */
+    struct list work;
     struct heap_node due_node; /* in the set's heap while due is not 0; the key is the time, ms */
-    qblk_job *chain;
-    bool is_announced, is_changed, end_due, gone_due;
-
-    struct job_set *set;
     size_t *held;
     qblk_monitor *owner;
-    const struct log *log;
-    char *id;
-    char *type;
-    char *odd_status; /* QEMU's word while it is one that we do not know */
 
-    enum fsm_state state; /* written by job_apply() alone */
-    enum fsm_state before; /* the state before that one */
-    unsigned visited;     /* bits 1 << state */
-    bool reply_due;       /* our start command has not been answered */
-    bool status_heard;    /* at least one JOB_STATUS_CHANGE */
-    bool has_refusal;
-    enum job_said said;
     char *said_error;
     char *refusal;
-
-    qblk_job_outcome outcome;
-    bool has_error;
     char *error;
+    char *stall_node, *stall_op;
+    uint64_t errors;
+    qblk_job_outcome outcome;
+    enum job_said said;
+    bool has_refusal, has_error, has_sample;
+    bool is_listed, auto_finalize, auto_dismiss, is_nospace;
+    bool is_reason_read, is_place_sought; /* of the stall: what can be known of it is */
+    char operation[9];
 
     uint64_t current, total, speed;
     uint64_t sample, rate; /* progress at sample_ms, and what it made of that */
     int64_t sample_ms;
-    int64_t told_us;      /* of the event that told of the last change, 0: none did */
-    bool has_sample;
 
-    bool is_ready, is_listed, auto_finalize, auto_dismiss;
-    bool stop_heard, is_stalled, is_nospace, user_paused;
-    bool is_reason_read, is_place_sought; /* of the stall: what can be known of it is */
-    char *stall_node, *stall_op;
-    uint64_t errors;
-    char operation[9];
-
-    unsigned due;
     int step_ms;
     uint64_t due_epoch;   /* of the readings: armed in */
-    uint64_t heard_epoch; /* last heard of in */
     uint64_t born_epoch;
     uint64_t seen_epoch;  /* last listed by query-jobs in */
+
+    struct list link;     /* the set's, as chain is: order, hash chain */
+    qblk_job *chain;
+    struct job_set *set;
+    const struct log *log;
+    char *type;
+    char *odd_status;     /* QEMU's word while it is one that we do not know */
+    int64_t told_us;      /* of the event that told of the last change, 0: none did */
+    uint64_t heard_epoch; /* last heard of in */
+    enum fsm_state state; /* written by job_apply() alone */
+    enum fsm_state before; /* the state before that one */
+    unsigned visited;     /* bits 1 << state */
+    unsigned due;         /* of enum job_due */
+    bool is_announced, is_changed, end_due, gone_due; /* what is still to be told */
+    bool reply_due;       /* our start command has not been answered */
+    bool status_heard;    /* at least one JOB_STATUS_CHANGE */
+    bool is_ready, stop_heard, is_stalled, user_paused;
+    char id[];
 };
 
 /* Texts of a job longer than this are cut off. */

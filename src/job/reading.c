@@ -131,8 +131,8 @@ void job_set_reading_end(struct job_set *set, int64_t now_ms)
     set_each(set, EV_ABSENT, NULL, is_missing);
     set->is_reading = false;
     set_postpone(set);
-    if (set->is_told && set->ops.on_synced != NULL)
-        set->ops.on_synced(set->arg);
+    if (set->is_told && set->ops->on_synced != NULL)
+        set->ops->on_synced(set->arg);
     set_leave(set);
 }
 

@@ -7,7 +7,7 @@
 #include "job/job.h"
 #include "job/set_priv.h"
 
-#define TABLE_MIN 64
+static const struct job_set_ops nobody_listens;
 
 static size_t hash_id(const char *id)
 {
@@ -28,17 +28,12 @@ struct job_set *job_set_new(qblk_monitor *owner, const struct job_set_ops *ops, 
     list_init(&set->jobs);
     list_init(&set->dead);
     set->owner = owner;
-    if (ops != NULL)
-        set->ops = *ops;
+    set->ops = ops != NULL ? ops : &nobody_listens;
     set->arg = arg;
     set->log = log;
     set->epoch = 1;
-    set->n_slots = TABLE_MIN;
-    set->slots = mem_zalloc(TABLE_MIN * sizeof(*set->slots));
-    if (set->slots == NULL) {
-        free(set);
-        return NULL;
-    }
+    set->slots = set->few;
+    set->n_slots = FEW_SLOTS;
     return set;
 }
 
@@ -52,6 +47,12 @@ static void bury(struct job_set *set)
     }
 }
 
+static void free_slots(struct job_set *set)
+{
+    if (set->slots != set->few)
+        free(set->slots);
+}
+
 void job_set_free(struct job_set *set)
 {
     if (set == NULL)
@@ -61,12 +62,12 @@ void job_set_free(struct job_set *set)
         qblk_job *job = LIST_ENTRY(set->jobs.next, qblk_job, link);
 
         list_remove(&job->link);
-        if (job->is_announced && set->ops.on_gone != NULL)
-            set->ops.on_gone(set->arg, job);
+        if (job->is_announced && set->ops->on_gone != NULL)
+            set->ops->on_gone(set->arg, job);
         (void)job_free(job);
     }
     free(set->io_node);
-    free(set->slots);
+    free_slots(set);
     free(set);
 }
 
@@ -126,7 +127,7 @@ static void grow_table(struct job_set *set)
     slots = mem_zalloc(n * sizeof(*slots));
     if (slots == NULL)
         return;
-    free(set->slots);
+    free_slots(set);
     set->slots = slots;
     set->n_slots = n;
     LIST_FOR_EACH (link, &set->jobs)
@@ -177,25 +178,25 @@ void set_deliver(struct job_set *set, qblk_job *job)
     if (!job->is_announced) {
         job->is_announced = true;
         job->is_changed = false;
-        if (set->ops.on_job != NULL)
-            set->ops.on_job(set->arg, job);
+        if (set->ops->on_job != NULL)
+            set->ops->on_job(set->arg, job);
     }
     if (job->is_changed && fsm_public(job->state) != QBLK_JOB_GONE) {
         job->is_changed = false;
-        if (set->ops.on_state != NULL)
-            set->ops.on_state(set->arg, job);
+        if (set->ops->on_state != NULL)
+            set->ops->on_state(set->arg, job);
     }
     if (job->end_due) {
         job->end_due = false;
-        if (set->ops.on_end != NULL)
-            set->ops.on_end(set->arg, job);
+        if (set->ops->on_end != NULL)
+            set->ops->on_end(set->arg, job);
     }
     if (job->gone_due) {
         job->gone_due = false;
         list_remove(&job->link);
         list_append(&set->dead, &job->link);
-        if (set->ops.on_gone != NULL)
-            set->ops.on_gone(set->arg, job);
+        if (set->ops->on_gone != NULL)
+            set->ops->on_gone(set->arg, job);
     }
 }
 

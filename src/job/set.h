@@ -74,7 +74,7 @@ enum job_want {
     JOB_WANT_ALL   /* query-jobs and query-block-jobs */
 };
 
-/* NULL if memory is gone. */
+/* ops is borrowed. NULL if memory is gone. */
 struct job_set *job_set_new(qblk_monitor *owner, const struct job_set_ops *ops, void *arg,
                             const struct log *log);
 /* Frees it and every job, calling on_gone for each; call job_set_hangup() first for the ends. */

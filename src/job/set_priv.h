@@ -4,33 +4,38 @@
 
 #include "job/job.h"
 
+#define FEW_SLOTS 8
+
+/* What every event looks at stands together, at the end; see struct qblk_job. */
 struct job_set {
     qblk_monitor *owner;
-    struct job_set_ops ops;
-    void *arg;
+    size_t n_jobs, n_open;
+    size_t text_bytes; /* of all jobs, up to JOB_SET_TEXTS */
     const struct log *log;
     struct list jobs; /* in the order they were seen */
+    char *io_node;
+    int64_t retry_ms;
+    uint64_t gone_epoch; /* in which a job went last */
+    bool is_told;
+    enum job_want reads;
+    bool ask_is_told; /* on_synced is due after the reading that answers want */
+
+    const struct job_set_ops *ops;
+    void *arg;
     struct heap due;  /* those with a timer, by its time */
     struct list dead; /* told of, freed when the outermost call returns */
-    qblk_job **slots;
-    size_t n_slots, n_jobs, n_open;
-    size_t text_bytes; /* of all jobs, up to JOB_SET_TEXTS */
-    int depth;
     int64_t now_ms; /* the last that was said */
     int64_t told_us; /* of the event that is being heard */
-    char *io_node;
-    bool is_over;
-
-    enum job_want want;
-    bool ask_is_told; /* on_synced is due after the reading that answers want */
-    bool retry_due;   /* a job could not be kept for want of memory */
-    int64_t retry_ms;
-
     /* Readings are counted by epochs: what was heard in the epoch of a reading may be newer. */
     uint64_t epoch;
-    uint64_t gone_epoch; /* in which a job went last */
-    bool is_reading, is_told;
-    enum job_want reads;
+    int depth;
+    enum job_want want;
+    bool is_over;
+    bool retry_due;   /* a job could not be kept for want of memory */
+    bool is_reading;
+    qblk_job **slots; /* few, or allocated */
+    size_t n_slots;
+    qblk_job *few[FEW_SLOTS];
 };
 
 void set_enter(struct job_set *set, int64_t now_ms);

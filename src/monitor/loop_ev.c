@@ -12,12 +12,12 @@
  * it. */
 struct ev_attachment {
     ev_io io;
-    ev_timer timer;
-    struct ev_loop *loop;
     qblk_monitor *monitor;
     int fd;
     int events;
     int64_t time; /* that the timer is set to, as monitor_now_ms() counts; -1: it is not */
+    struct ev_loop *loop;
+    ev_timer timer;
 };
 
 static void set_io(struct ev_attachment *at, int fd, int events)

@@ -65,11 +65,11 @@ struct monitor_timer {
 /* Follows jobs like qblk_jobs_ops does, from inside the library. */
 struct job_listener {
     struct list link;
-    qblk_jobs_ops ops;
-    void *arg;
     bool is_new;     /* has not been told of the jobs known so far */
     bool is_removed; /* freed or forgotten once nobody iterates */
     bool is_owned;   /* freed once it is removed and nobody walks the list, or with the monitor */
+    void *arg;
+    qblk_jobs_ops ops;
 };
 
 struct queued_event {
@@ -79,59 +79,59 @@ struct queued_event {
     char text[];
 };
 
+/* What every event looks at stands first, close together: with many monitors each line of memory
+ * that an event touches has to be fetched. */
 struct qblk_monitor {
-    qblk_monitor_options options;
-    struct log log;
-    char *path;
-
     qblk_monitor_state state;
     int fd;                   /* the connection, or -1 */
     int listener;             /* or -1 */
+    int depth;                /* > 0 while callbacks may run */
+    int listening_depth;      /* > 0 while the list of job_listeners is walked */
+    unsigned readings;        /* replies outstanding of the reading under way */
+    int progress_ms;
+    bool has_doom;            /* death was found outside process(); it is dealt with there */
+    bool has_more;            /* the last turn stopped reading before the socket was empty */
+    bool turn_asked;
+    bool free_asked;
+    bool queue_events;
+    bool is_looking;          /* for the node at which a job is stalled */
+    struct log log;
+    struct job_set *jobs;     /* NULL until tracking begins */
+    struct watch_set *watch_set; /* NULL: nothing but the connection is waited for */
+    struct ev_attachment *ev;
+    struct list job_listeners;
+    struct list children;
+    struct list timers;       /* of struct monitor_timer */
+    struct outq out;
+    struct client client;
+    struct frames in;
+    qblk_monitor_options options;
+
+    char *path;
     bool is_listening;        /* made by _listen: the file at path is ours until the peer comes */
     int64_t connect_deadline; /* ms on the monotonic clock, -1: never */
     int64_t greeting_deadline;
     int64_t negotiation_deadline;
     int64_t retry_at;         /* next attempt to connect */
     int retry_ms;
-    bool has_doom;            /* death was found outside process(); it is dealt with there */
     bool can_return;          /* made by _connect with reconnect_ms */
     bool is_away;             /* lost, and being made again */
     bool gave_up;
 
-    bool has_more;            /* the last turn stopped reading before the socket was empty */
-    struct frames in;
-    struct outq out;
-    struct client client;
-
-    bool queue_events;
     struct list events;       /* of struct queued_event */
     size_t event_bytes;
     bool events_dropped;
     bool has_gap;             /* the connection was lost since next_event() was last asked */
 
-    struct job_set *jobs;     /* NULL until tracking begins */
-    struct list job_listeners;
-    int listening_depth;      /* > 0 while the list is walked */
-    unsigned readings;        /* replies outstanding of the reading under way */
-    bool reading_failed;      /* a reply of it was an error */
+    bool reading_failed;      /* a reply of the reading under way was an error */
     bool is_synced;           /* the first reading is done */
-    bool is_looking;          /* for the node at which a job is stalled */
-    int progress_ms;
     int64_t progress_at;
 
     bool has_features;        /* features.c */
     unsigned features;
 
-    struct list children;
-    struct watch_set *watch_set; /* NULL: nothing but the connection is waited for */
-    struct list timers;          /* of struct monitor_timer */
-    bool turn_asked;
-    int depth;                /* > 0 while callbacks may run */
-    bool free_asked;
     bool *ret_is_gone;        /* of the blocking call under way: told when this is freed */
-    struct ev_attachment *ev;
 
-    /* Large, and looked at last: what each event needs stands close together above. */
     qblk_error doom;
     qblk_error why;           /* of the end; while is_away of the loss */
 };

@@ -964,19 +964,44 @@ END_TEST
 
 START_TEST(a_set_without_memory_is_none)
 {
-    for (unsigned long n = 1; n <= 2; n++) {
-        struct job_set *none;
-        void *probe;
+    struct job_set *none;
+    void *probe;
 
-        mem_fail_after(1);
-        probe = mem_zalloc(1);
-        mem_fail_after(n);
-        none = job_set_new(NULL, &ops, NULL, NULL);
-        mem_fail_after(0);
-        if (probe == NULL) /* in a build whose memory can fail */
-            ck_assert_ptr_null(none);
-        free(probe);
-        job_set_free(none);
+    mem_fail_after(1);
+    probe = mem_zalloc(1);
+    mem_fail_after(1);
+    none = job_set_new(NULL, &ops, NULL, NULL);
+    mem_fail_after(0);
+    if (probe == NULL) /* in a build whose memory can fail */
+        ck_assert_ptr_null(none);
+    free(probe);
+    job_set_free(none);
+}
+END_TEST
+
+/* Of 40 jobs, the memory for any one of them or for a larger table missing, at most one is not kept,
+ * and the others are found. */
+START_TEST(a_table_that_cannot_grow_finds_its_jobs)
+{
+    for (unsigned long n = 1; n <= 50; n++) {
+        bool is_kept[40];
+        int n_kept = 0;
+        char id[16];
+
+        job_set_free(set);
+        set = job_set_new(NULL, NULL, NULL, NULL);
+        mem_fail_once(n);
+        for (int i = 0; i < 40; i++) {
+            (void)snprintf(id, sizeof(id), "job%d", i);
+            is_kept[i] = job_set_started(set, id, NULL, now) != NULL;
+            n_kept += is_kept[i];
+        }
+        mem_fail_once(0);
+        ck_assert_int_ge(n_kept, 39);
+        for (int i = 0; i < 40; i++) {
+            (void)snprintf(id, sizeof(id), "job%d", i);
+            ck_assert((job_set_find(set, id) != NULL) == is_kept[i]);
+        }
     }
 }
 END_TEST
@@ -1060,6 +1085,7 @@ int main(void)
     tcase_add_test(tcase, info_writes_as_much_as_its_caller_knows);
     tcase_add_test(tcase, memory_that_fails_loses_no_outcome);
     tcase_add_test(tcase, a_set_without_memory_is_none);
+    tcase_add_test(tcase, a_table_that_cannot_grow_finds_its_jobs);
     tcase_add_test(tcase, callbacks_may_start_and_end_other_jobs);
     tcase_set_tags(large, "large");
     tcase_add_checked_fixture(large, setup, teardown);
