@@ -9,6 +9,7 @@
 
 #include "base/err.h"
 #include "base/mem.h"
+#include "monitor/monitor.h"
 #include "wire/unixsock.h"
 
 /* The last component may be longer than such a name. */
@@ -30,30 +31,38 @@ static const char *who(long pid, char text[32])
     return text;
 }
 
-/* Descriptor, 0 or -EBUSY with *ret_pid. One that another user holds cannot be told from a bad joke. */
-static int take(const char *name, long *ret_pid)
+/* Anybody can hold any name. Whose QEMU it is could keep it from every operation in other ways. */
+static bool is_believed(const qblk_monitor *monitor, unsigned uid)
+{
+    unsigned peer;
+
+    return uid == geteuid() || uid == 0 || (unixsock_peer_uid(monitor->fd, &peer) == 0 && uid == peer);
+}
+
+/* Descriptor, 0 or -EBUSY with *ret_pid. */
+static int take(const qblk_monitor *monitor, const char *name, long *ret_pid)
 {
     unsigned uid = 0;
     int fd = unixsock_claim(name, ret_pid, &uid);
 
-    if (fd == -EADDRINUSE && (uid == geteuid() || uid == 0))
+    if (fd == -EADDRINUSE && is_believed(monitor, uid))
         return -EBUSY;
     return fd > 0 ? fd : 0;
 }
 
-int claim_operation(const char *id, qblk_error *error)
+int claim_operation(const qblk_monitor *monitor, const char *id, qblk_error *error)
 {
     char name[32], owner[32];
     long pid = 0;
     int r;
 
     (void)snprintf(name, sizeof(name), "qblk/op/%.8s", id);
-    r = take(name, &pid);
+    r = take(monitor, name, &pid);
     return r != -EBUSY ? r : err_set(error, QBLK_E_BUSY, "%s is at work on operation %s; wait for its end, or "
                                      "end it", who(pid, owner), id);
 }
 
-int claim_file(const char *path, qblk_error *error)
+int claim_file(const qblk_monitor *monitor, const char *path, qblk_error *error)
 {
     const char *slash = strrchr(path, '/');
     AUTO_FREE char *dir = slash != NULL ? mem_strndup(path, (size_t)(slash - path) + 1) : NULL;
@@ -66,7 +75,7 @@ int claim_file(const char *path, qblk_error *error)
         return 0;
     (void)snprintf(name, sizeof(name), "qblk/%llx/%llx/%016llx", (unsigned long long)st.st_dev,
                    (unsigned long long)st.st_ino, (unsigned long long)hash_of(slash + 1));
-    r = take(name, &pid);
+    r = take(monitor, name, &pid);
     return r != -EBUSY ? r : err_set(error, QBLK_E_BUSY, "the target %s is being made or written by another "
                                      "operation just now (of %s); choose another name, or wait for its end",
                                      path, who(pid, owner));

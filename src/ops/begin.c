@@ -122,7 +122,7 @@ int op_read_graph(qblk_op *op, qblk_error *error)
 
 static int begin(qblk_op *op, qblk_error *error)
 {
-    int r = op->common.dry_run ? 0 : claim_operation(op->id, error);
+    int r = op->common.dry_run ? 0 : claim_operation(op->monitor, op->id, error);
 
     if (r >= 0) {
         op->claim = r;

@@ -180,7 +180,7 @@ int target_check(qblk_op *op, struct target *to, bool shallow, qblk_error *error
                        "so it cannot take the top image alone; use --format qcow2, or copy all");
     /* Before it is looked at: what another operation is about to make is not there yet. */
     if (to->claim == 0 && !op->common.dry_run)
-        to->claim = claim_file(to->path, error);
+        to->claim = claim_file(op->monitor, to->path, error);
     if (to->claim < 0) {
         to->claim = 0;
         return -EBUSY;

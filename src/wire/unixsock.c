@@ -153,17 +153,32 @@ int unixsock_listen(const char *path, qblk_error *error)
     return fd;
 }
 
+static int see_peer(int fd, struct ucred *ret_peer)
+{
+    socklen_t size = sizeof(*ret_peer);
+
+    return getsockopt(fd, SOL_SOCKET, SO_PEERCRED, ret_peer, &size) < 0 ? -errno : 0;
+}
+
+int unixsock_peer_uid(int fd, unsigned *ret_uid)
+{
+    struct ucred peer;
+    int r = see_peer(fd, &peer);
+
+    if (r == 0)
+        *ret_uid = peer.uid;
+    return r;
+}
+
 /* Who listens: the kernel tells those whom he lets connect. */
 static void see_owner(const struct sockaddr_un *address, socklen_t len, long *ret_pid, unsigned *ret_uid)
 {
     int fd = socket(AF_UNIX, SOCKET_TYPE, 0);
     struct ucred owner;
-    socklen_t size = sizeof(owner);
 
     *ret_pid = 0;
     *ret_uid = geteuid();
-    if (fd >= 0 && connect(fd, (const struct sockaddr *)address, len) == 0 &&
-        getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &owner, &size) == 0) {
+    if (fd >= 0 && connect(fd, (const struct sockaddr *)address, len) == 0 && see_peer(fd, &owner) == 0) {
         *ret_pid = owner.pid;
         *ret_uid = owner.uid;
     }

@@ -38,6 +38,9 @@ long unixsock_send(int fd, const void *data, size_t len, int pass);
  * and ours if that cannot be seen; -ENAMETOOLONG, or the errno of a shortage. */
 int unixsock_claim(const char *name, long *ret_pid, unsigned *ret_uid);
 
+/* Who was at the other end when the connection was made. 0, or a negative errno. */
+int unixsock_peer_uid(int fd, unsigned *ret_uid);
+
 /* A close-on-exec copy, or a negative errno. */
 int unixsock_dup(int fd);
 /* Both ends of a connected pair, for tests and adoption. */

@@ -275,13 +275,49 @@ not_taken_away() {
     wait_job copy running
     for how in "" --undo; do
         # shellcheck disable=SC2086 # no word or one
-        "$qblk" -s "$dir/m1" recover $how >out.b 2>err.b </dev/null
+        timeout "$patience" "$qblk" -s "$dir/m1" recover $how >out.b 2>err.b </dev/null
         [ $? = 6 ] || fail "recover $how took it: $(cat out.b err.b)"
         said err.b "process $qblk_pid is at work on operation"
     done
     speed_up
     q_ended 0
     result result finished
+    nothing_left
+    stop_qemu
+    same copy.qcow2 qcow2
+}
+
+# as_nobody NAME COMMAND: $dir/NAME runs it as another user, where this one may do that
+as_nobody() {
+    local become=()
+    [ "$(id -u)" != 0 ] || become=(setpriv --reuid=65534 --regid=65534 --clear-groups)
+    {
+        echo '#!/bin/sh'
+        printf 'exec'
+        printf ' %q' "${become[@]}" "$2"
+        echo ' "$@"'
+    } >"$1" && chmod 755 "$1"
+}
+
+# The client is of the user whose QEMU it is, and somebody who may do more recovers.
+not_taken_from_a_user() {
+    local own=$qblk
+    make_long_chain
+    mkdir there && cp "$qblk" "$build/libqblk.so.0" there && as_nobody qemu "$(command -v "$QEMU")" &&
+        as_nobody qblk "$dir/there/qblk" || fail "cannot be prepared"
+    chmod -R a+rX "$dir" && chmod a+rw "$dir"/*.qcow2 "$dir"/*.raw && chmod a+w "$dir" || fail "chmod"
+    QEMU=$dir/qemu
+    start_blockdev
+    qblk=$dir/qblk
+    q_start --json copy vd0 "$dir/copy.qcow2" --finish --speed 64K
+    wait_job copy running
+    timeout "$patience" "$own" -s "$dir/m1" recover >out.b 2>err.b </dev/null
+    [ $? = 6 ] || fail "recover took it: $(cat out.b err.b)"
+    said err.b "process $qblk_pid is at work on operation"
+    speed_up
+    q_ended 0
+    result result finished
+    qblk=$own
     nothing_left
     stop_qemu
     same copy.qcow2 qcow2
@@ -755,6 +791,7 @@ run_test "left by SIGTERM, then recovered" left TERM
 run_test "killed in mid-recovery, then recovered" killed_twice
 run_test "two operations are recovered in one go" two_at_once
 run_test "an operation whose client lives is left to him" not_taken_away
+run_test "an operation whose client lives, of another user, is left to it" not_taken_from_a_user
 run_test "a recover that is interrupted" interrupted
 run_test "somebody else's concluded stream in the way" others_concluded
 run_test "an operation that is not there, and wrong usage" unknown_operation
