@@ -24,6 +24,7 @@ struct pattern {
 /* A watched directory: what stands in front of a name there, "", "/" or "dir/", in as many ways as
  * patterns have of saying it. */
 struct dir {
+    int wd; /* inotify's number, which no other directory ever gets */
     char **fronts;
     int n_fronts;
 };
@@ -36,7 +37,7 @@ struct places {
     int fd;
     struct pattern *patterns;
     int n_patterns;
-    struct dir *dirs; /* by inotify's number */
+    struct dir *dirs;
     int n_dirs;
 };
 
@@ -49,6 +50,21 @@ static bool is_socket(const char *path)
 
 /* ---- directories ----------------------------------------------------------------------------- */
 
+static struct dir *find_dir(const struct places *places, int wd)
+{
+    for (int i = 0; i < places->n_dirs; i++)
+        if (places->dirs[i].wd == wd)
+            return &places->dirs[i];
+    return NULL;
+}
+
+static struct dir *add_dir(struct places *places, int wd)
+{
+    places->dirs = xrealloc(places->dirs, (size_t)places->n_dirs + 1, sizeof(*places->dirs));
+    places->dirs[places->n_dirs] = (struct dir){ wd, NULL, 0 };
+    return &places->dirs[places->n_dirs++];
+}
+
 static int watch_dir(struct places *places, const char *front, uint32_t events)
 {
     int wd = inotify_add_watch(places->fd, *front != '\0' ? front : ".", events);
@@ -56,11 +72,9 @@ static int watch_dir(struct places *places, const char *front, uint32_t events)
 
     if (wd < 0)
         return -errno;
-    while (places->n_dirs <= wd) {
-        places->dirs = xrealloc(places->dirs, (size_t)places->n_dirs + 1, sizeof(*places->dirs));
-        places->dirs[places->n_dirs++] = (struct dir){ NULL, 0 };
-    }
-    dir = &places->dirs[wd];
+    dir = find_dir(places, wd);
+    if (dir == NULL)
+        dir = add_dir(places, wd);
     for (int i = 0; i < dir->n_fronts; i++)
         if (strcmp(dir->fronts[i], front) == 0)
             return 0;
@@ -69,20 +83,21 @@ static int watch_dir(struct places *places, const char *front, uint32_t events)
     return 0;
 }
 
-static void forget_dir(struct dir *dir)
+/* The last one takes its place. */
+static void forget_dir(struct places *places, struct dir *dir)
 {
     for (int i = 0; i < dir->n_fronts; i++)
         free(dir->fronts[i]);
     free(dir->fronts);
-    *dir = (struct dir){ NULL, 0 };
+    *dir = places->dirs[--places->n_dirs];
 }
 
 /* A directory has another name now, and so has all that is in it: those that are watched by the old
  * one are given up, which the kernel confirms with IN_IGNORED. */
 static void leave_dirs(struct places *places, const struct dir *moved)
 {
-    for (int wd = 0; wd < places->n_dirs; wd++) {
-        const struct dir *dir = &places->dirs[wd];
+    for (int at = 0; at < places->n_dirs; at++) {
+        const struct dir *dir = &places->dirs[at];
         bool is_inside = false;
 
         for (int i = 0; i < dir->n_fronts; i++)
@@ -90,7 +105,7 @@ static void leave_dirs(struct places *places, const struct dir *moved)
                 is_inside = is_inside || strncmp(dir->fronts[i], moved->fronts[k],
                                                  strlen(moved->fronts[k])) == 0;
         if (is_inside)
-            (void)inotify_rm_watch(places->fd, wd);
+            (void)inotify_rm_watch(places->fd, dir->wd);
     }
 }
 
@@ -277,13 +292,13 @@ static bool hear(struct places *places, const struct inotify_event *event)
 
     if ((event->mask & IN_Q_OVERFLOW) != 0)
         return true;
-    if (event->wd < 0 || event->wd >= places->n_dirs)
+    dir = find_dir(places, event->wd);
+    if (dir == NULL)
         return false;
-    dir = &places->dirs[event->wd];
     if ((event->mask & IN_IGNORED) != 0) {
         if (dir->n_fronts > 0 && access(dir->fronts[0], F_OK) < 0)
             places->ops->dir_missing(dir->fronts[0], places->arg);
-        forget_dir(dir);
+        forget_dir(places, dir);
         return true; /* its own directory is watched from now on */
     }
     if ((event->mask & IN_MOVE_SELF) != 0) {
@@ -374,8 +389,8 @@ void places_close(struct places *places)
         return;
     ev_io_stop(places->loop, &places->io);
     (void)close(places->fd);
-    for (int i = 0; i < places->n_dirs; i++)
-        forget_dir(&places->dirs[i]);
+    while (places->n_dirs > 0)
+        forget_dir(places, &places->dirs[0]);
     free(places->dirs);
     for (int i = 0; i < places->n_patterns; i++)
         free(places->patterns[i].text);
