@@ -67,6 +67,9 @@ typedef struct qblk_open_op {
     qblk_stage stage;
     qblk_fate fate;
     qblk_error why;            /* of LEAVE and LATER; else its code is QBLK_E_NONE */
+    bool has_client;           /* somebody on this machine is at work on it: qblk_resume() is refused
+                                * (QBLK_E_BUSY) until that one has ended */
+    long client;               /* his process id; 0 if it cannot be seen */
 } qblk_open_op;
 
 /* What belongs to no operation that is open. It is touched by nobody but who names it. */

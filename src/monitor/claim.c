@@ -50,13 +50,27 @@ static int take(const qblk_monitor *monitor, const char *name, long *ret_pid)
     return fd > 0 ? fd : 0;
 }
 
+static void name_operation(char name[32], const char *id)
+{
+    (void)snprintf(name, 32, "qblk/op/%.8s", id);
+}
+
+bool claim_is_operation_held(const qblk_monitor *monitor, const char *id, long *ret_pid)
+{
+    char name[32];
+    unsigned uid = 0;
+
+    name_operation(name, id);
+    return unixsock_is_claimed(name, ret_pid, &uid) && is_believed(monitor, uid);
+}
+
 int claim_operation(const qblk_monitor *monitor, const char *id, qblk_error *error)
 {
     char name[32], owner[32];
     long pid = 0;
     int r;
 
-    (void)snprintf(name, sizeof(name), "qblk/op/%.8s", id);
+    name_operation(name, id);
     r = take(monitor, name, &pid);
     return r != -EBUSY ? r : err_set(error, QBLK_E_BUSY, "%s is at work on operation %s; wait for its end, or "
                                      "end it", who(pid, owner), id);

@@ -7,7 +7,7 @@
 #ifndef QBLK_SRC_MONITOR_CLAIM_H
 #define QBLK_SRC_MONITOR_CLAIM_H
 
-#include <qblk/base.h>
+#include <qblk/qblk.h>
 
 /* A place in a directory, by whatever name that goes, for an operation on that monitor. Returns a descriptor,
  * 0 if nothing can be said (the directory is not seen from here, there is a shortage, the name is held by a
@@ -16,6 +16,8 @@
 int claim_file(const qblk_monitor *monitor, const char *path, qblk_error *error);
 /* An operation, by its id: who is at work on it. Returns the same. */
 int claim_operation(const qblk_monitor *monitor, const char *id, qblk_error *error);
+/* Whether somebody has that one, with his process id, or 0 if that cannot be seen. Takes nothing. */
+bool claim_is_operation_held(const qblk_monitor *monitor, const char *id, long *ret_pid);
 /* Gives it back. 0 is fine. */
 void claim_drop(int claim);
 

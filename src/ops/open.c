@@ -9,6 +9,7 @@
 #include "base/err.h"
 #include "base/mem.h"
 #include "base/str.h"
+#include "monitor/claim.h"
 #include "monitor/hazard.h"
 #include "ops/record.h"
 
@@ -323,6 +324,7 @@ static int tell(qblk_remains *remains, struct open_op *op)
     op->told.job = op->job.id != NULL ? &op->job : NULL;
     op->told.kind = has_record ? op->shadow->journal.op : by_job != NULL ? by_job->name : NULL;
     op->told.intent = op->shadow->journal.intent;
+    op->told.has_client = claim_is_operation_held(remains->monitor, op->shadow->id, &op->told.client);
     if (op->told.operation == NULL || copy_string(remains, &op->told.kind) < 0 ||
         copy_string(remains, &op->told.intent) < 0)
         return -ENOMEM;

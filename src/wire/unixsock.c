@@ -12,6 +12,7 @@
 #include "base/err.h"
 
 #define SOCKET_TYPE (SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC)
+#define CLAIM_CALLERS 1024 /* they are told whose a claim is; later ones only that it is somebody's */
 
 _Static_assert(UNIXSOCK_PATH_MAX < sizeof(((struct sockaddr_un *)NULL)->sun_path),
                "the longest path and its NUL must fit");
@@ -170,39 +171,54 @@ int unixsock_peer_uid(int fd, unsigned *ret_uid)
     return r;
 }
 
-/* Who listens: the kernel tells those whom he lets connect. */
-static void see_owner(const struct sockaddr_un *address, socklen_t len, long *ret_pid, unsigned *ret_uid)
+static int name_address(struct sockaddr_un *address, socklen_t *ret_size, const char *name)
+{
+    size_t len = strlen(name);
+
+    if (len > UNIXSOCK_PATH_MAX - 1)
+        return -ENAMETOOLONG;
+    memset(address, 0, sizeof(*address));
+    address->sun_family = AF_UNIX;
+    memcpy(address->sun_path + 1, name, len);
+    *ret_size = (socklen_t)(offsetof(struct sockaddr_un, sun_path) + 1 + len);
+    return 0;
+}
+
+/* Who listens, if somebody does: the kernel tells those whom he lets connect, and his line may be full. */
+static bool see_owner(const struct sockaddr_un *address, socklen_t size, long *ret_pid, unsigned *ret_uid)
 {
     int fd = socket(AF_UNIX, SOCKET_TYPE, 0);
     struct ucred owner;
+    bool is_there = true;
 
     *ret_pid = 0;
     *ret_uid = geteuid();
-    if (fd >= 0 && connect(fd, (const struct sockaddr *)address, len) == 0 && see_peer(fd, &owner) == 0) {
+    if (fd < 0)
+        return false;
+    if (connect(fd, (const struct sockaddr *)address, size) < 0) {
+        is_there = errno != ECONNREFUSED;
+    } else if (see_peer(fd, &owner) == 0) {
         *ret_pid = owner.pid;
         *ret_uid = owner.uid;
     }
-    if (fd >= 0)
-        (void)close(fd);
+    (void)close(fd);
+    return is_there;
 }
 
 int unixsock_claim(const char *name, long *ret_pid, unsigned *ret_uid)
 {
     struct sockaddr_un address;
-    size_t len = strlen(name);
-    socklen_t size = (socklen_t)(offsetof(struct sockaddr_un, sun_path) + 1 + len);
+    socklen_t size;
+    int r = name_address(&address, &size, name);
     int fd, err;
 
-    if (len > UNIXSOCK_PATH_MAX - 1)
-        return -ENAMETOOLONG;
-    memset(&address, 0, sizeof(address));
-    address.sun_family = AF_UNIX;
-    memcpy(address.sun_path + 1, name, len);
+    if (r < 0)
+        return r;
     fd = socket(AF_UNIX, SOCKET_TYPE, 0);
     if (fd < 0)
         return -errno;
     /* Nobody is ever accepted: that he can call is enough. */
-    if (bind(fd, (const struct sockaddr *)&address, size) == 0 && listen(fd, 8) == 0) {
+    if (bind(fd, (const struct sockaddr *)&address, size) == 0 && listen(fd, CLAIM_CALLERS) == 0) {
         int copy = fd > 2 ? fd : unixsock_dup(fd);
 
         if (copy != fd)
@@ -212,8 +228,16 @@ int unixsock_claim(const char *name, long *ret_pid, unsigned *ret_uid)
     err = errno;
     (void)close(fd);
     if (err == EADDRINUSE)
-        see_owner(&address, size, ret_pid, ret_uid);
+        (void)see_owner(&address, size, ret_pid, ret_uid);
     return -err;
+}
+
+bool unixsock_is_claimed(const char *name, long *ret_pid, unsigned *ret_uid)
+{
+    struct sockaddr_un address;
+    socklen_t size;
+
+    return name_address(&address, &size, name) == 0 && see_owner(&address, size, ret_pid, ret_uid);
 }
 
 int unixsock_accept(int listener, qblk_error *error)

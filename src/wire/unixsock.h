@@ -37,6 +37,8 @@ long unixsock_send(int fd, const void *data, size_t len, int pass);
  * with the descriptor that is returned. -EADDRINUSE: somebody has it, *ret_pid and *ret_uid are his, or 0
  * and ours if that cannot be seen; -ENAMETOOLONG, or the errno of a shortage. */
 int unixsock_claim(const char *name, long *ret_pid, unsigned *ret_uid);
+/* Whether somebody has it, with the same of him. */
+bool unixsock_is_claimed(const char *name, long *ret_pid, unsigned *ret_uid);
 
 /* Who was at the other end when the connection was made. 0, or a negative errno. */
 int unixsock_peer_uid(int fd, unsigned *ret_uid);

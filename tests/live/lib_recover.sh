@@ -12,6 +12,7 @@ listed() {
     q 0 --json recover --list
     said out "\"operation\": ?\"$(operation)\".*\"stage\": ?\"$1\".*\"job\": ?\"$job\".*\"fate\": ?\"$2\""
     [ "$2" = leave ] || said out '"why": ?null'
+    said out '"client": ?null'
     q 0 recover --list
     said out "^$(operation)  .* of $disk"
     said out "^    [a-z].*: job $job "

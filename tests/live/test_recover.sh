@@ -273,6 +273,10 @@ not_taken_away() {
     start_blockdev
     q_start --json copy vd0 "$dir/copy.qcow2" --finish --speed 64K
     wait_job copy running
+    "$qblk" -s "$dir/m1" recover --list >out.b 2>err.b </dev/null || fail "list: $(cat err.b)"
+    said out.b "^    process $qblk_pid is at work on it; once that has ended, recover waits until"
+    "$qblk" -s "$dir/m1" --json recover --list >out.b 2>err.b </dev/null || fail "list: $(cat err.b)"
+    said out.b "\"client\": ?${qblk_pid}[,}]"
     for how in "" --undo; do
         # shellcheck disable=SC2086 # no word or one
         timeout "$patience" "$qblk" -s "$dir/m1" recover $how >out.b 2>err.b </dev/null

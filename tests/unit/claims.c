@@ -7,11 +7,25 @@
 
 int __real_unixsock_claim(const char *name, long *ret_pid, unsigned *ret_uid);
 int __wrap_unixsock_claim(const char *name, long *ret_pid, unsigned *ret_uid);
+bool __real_unixsock_is_claimed(const char *name, long *ret_pid, unsigned *ret_uid);
+bool __wrap_unixsock_is_claimed(const char *name, long *ret_pid, unsigned *ret_uid);
+
+static const char *own_name(char text[256], const char *name)
+{
+    (void)snprintf(text, 256, "%s of %ld", name, (long)getpgrp());
+    return text;
+}
 
 int __wrap_unixsock_claim(const char *name, long *ret_pid, unsigned *ret_uid)
 {
-    char own_name[256];
+    char text[256];
 
-    (void)snprintf(own_name, sizeof(own_name), "%s of %ld", name, (long)getpgrp());
-    return __real_unixsock_claim(own_name, ret_pid, ret_uid);
+    return __real_unixsock_claim(own_name(text, name), ret_pid, ret_uid);
+}
+
+bool __wrap_unixsock_is_claimed(const char *name, long *ret_pid, unsigned *ret_uid)
+{
+    char text[256];
+
+    return __real_unixsock_is_claimed(own_name(text, name), ret_pid, ret_uid);
 }

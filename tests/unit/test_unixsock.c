@@ -270,6 +270,20 @@ START_TEST(a_copy_is_close_on_exec_and_no_standard_stream)
 }
 END_TEST
 
+START_TEST(who_is_at_the_other_end_is_told)
+{
+    unsigned uid = 12345;
+    int fds[2];
+
+    ck_assert_int_eq(unixsock_pair(fds), 0);
+    ck_assert_int_eq(unixsock_peer_uid(fds[0], &uid), 0);
+    ck_assert_uint_eq(uid, geteuid());
+    close(fds[0]);
+    close(fds[1]);
+    ck_assert_int_eq(unixsock_peer_uid(-1, &uid), -EBADF);
+}
+END_TEST
+
 START_TEST(a_name_is_one_claimants_at_a_time)
 {
     char name[64], long_name[200];
@@ -280,16 +294,25 @@ START_TEST(a_name_is_one_claimants_at_a_time)
     (void)snprintf(name, sizeof(name), "qblk-test/%ld", (long)getpid());
     fd = unixsock_claim(name, &pid, &uid);
     ck_assert_int_gt(fd, 0);
-    ck_assert_int_eq(unixsock_claim(name, &pid, &uid), -EADDRINUSE);
-    ck_assert_int_eq(pid, getpid());
-    ck_assert_uint_eq(uid, geteuid());
+    for (int i = 0; i < 20; i++) { /* more than a line that nobody looks at holds, if it is short */
+        pid = uid = 12345;
+        ck_assert_int_eq(unixsock_claim(name, &pid, &uid), -EADDRINUSE);
+        ck_assert_int_eq(pid, getpid());
+        ck_assert_uint_eq(uid, geteuid());
+        pid = uid = 12345;
+        ck_assert(unixsock_is_claimed(name, &pid, &uid));
+        ck_assert_int_eq(pid, getpid());
+        ck_assert_uint_eq(uid, geteuid());
+    }
     close(fd);
+    ck_assert(!unixsock_is_claimed(name, &pid, &uid));
     fd = unixsock_claim(name, &pid, &uid);
     ck_assert_int_gt(fd, 0);
     close(fd);
     memset(long_name, 'x', sizeof(long_name));
     long_name[sizeof(long_name) - 1] = '\0';
     ck_assert_int_eq(unixsock_claim(long_name, &pid, &uid), -ENAMETOOLONG);
+    ck_assert(!unixsock_is_claimed(long_name, &pid, &uid));
     ck_assert_int_eq(count_fds(), before);
 }
 END_TEST
@@ -329,6 +352,7 @@ int main(void)
 
     tcase_add_checked_fixture(tc, setup, teardown);
     tcase_set_timeout(tc, 30);
+    tcase_add_test(tc, who_is_at_the_other_end_is_told);
     tcase_add_test(tc, a_name_is_one_claimants_at_a_time);
     tcase_add_loop_test(tc, a_claim_is_none_of_the_first_three_descriptors, 0, 3);
     tcase_add_test(tc, a_missing_path_does_not_exist);

@@ -56,6 +56,10 @@ static void op_json(struct text *line, const qblk_open_op *op)
     }
     json_str(line, "fate", qblk_fate_name(op->fate));
     json_str(line, "why", op->why.code != QBLK_E_NONE ? op->why.text : NULL);
+    if (op->has_client)
+        json_u64(line, "client", (uint64_t)op->client);
+    else
+        json_null(line, "client");
     json_close(line, '}');
 }
 
@@ -220,7 +224,11 @@ static void list_op(struct cli *cli, const qblk_open_op *op)
         text_addf(&line, "%s%s", i == 0 ? "    together with " : ", ", op->with[i]);
     if (op->n_with > 0)
         out_line(cli, &line);
-    text_addf(&line, "    recover %s", fate_words(op->fate));
+    if (op->has_client && op->client != 0)
+        text_addf(&line, "    process %ld is at work on it; once that has ended,", op->client);
+    else if (op->has_client)
+        text_add(&line, "    another process is at work on it; once that has ended,");
+    text_addf(&line, "%s recover %s", op->has_client ? "" : "   ", fate_words(op->fate));
     if (op->why.code != QBLK_E_NONE) {
         text_add(&line, ": ");
         text_add_plain(&line, op->why.text, false);
