@@ -207,6 +207,7 @@ struct qblk_op {
     int64_t started_ms;
     uint64_t bytes, disk_size;
     bool has_job;
+    qblk_job_state told_end; /* the state in which the main job was told of with its outcome */
     const char *starting; /* id of the job whose start command is in flight, or NULL */
     qblk_op_report report;
     qblk_error error;

@@ -331,6 +331,15 @@ void op_resend_due(struct monitor_timer *timer)
 
 /* ---- jobs ----------------------------------------------------------------------------------- */
 
+/* A job is heard of for its state and for its end, which may come together. */
+static bool is_told_end(qblk_op *op, const qblk_job_info *info)
+{
+    qblk_job_state before = op->told_end;
+
+    op->told_end = info->outcome != QBLK_OUTCOME_NONE ? info->state : QBLK_JOB_STARTING;
+    return info->outcome != QBLK_OUTCOME_NONE && info->state == before;
+}
+
 static void hear(qblk_job *job, void *arg)
 {
     qblk_op *op = arg;
@@ -345,7 +354,7 @@ static void hear(qblk_job *job, void *arg)
     if (strcmp(info.id, op->names.job) == 0) {
         op->has_job = true;
         op->bytes = info.current;
-        if (op->common.ops.on_job != NULL)
+        if (!is_told_end(op, &info) && op->common.ops.on_job != NULL)
             op->common.ops.on_job(op, &info, op->common.arg);
         if (op->is_over)
             return;

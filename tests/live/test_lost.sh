@@ -17,6 +17,8 @@ dies_at() {
     qemu_pid=
     [ "$status" = 3 ] || fail "qblk $* ended with $status, not 3: $(tail -n 3 err | tr '\n' ' ')"
     tail -n 1 out | grep -q '"code": "lost"' || fail "not lost: $(tail -n 1 out)"
+    grep '"state": "lost"' out | grep -o '"job": {"id": "[^"]*"' | sort | uniq -d >twice
+    [ ! -s twice ] || fail "told twice: $(cat twice)"
 }
 
 # worth FILE WORDS: what is said of the file, which is there
