@@ -135,6 +135,8 @@ static void reply_forward(struct engine *engine, const char *reply, const qblk_e
             engine_note(engine, "%s: %s%s%s", step->name, mine.text,
                         step->otherwise != NULL ? "; " : "",
                         step->otherwise != NULL ? step->otherwise : "");
+        } else if (r == 0 && step->note != NULL) {
+            engine_note(engine, "%s", step->note);
         }
         r = 0;
         break;

@@ -50,6 +50,7 @@ static void plan_wake(qblk_op *op, const qblk_job_info *info)
         return;
     step = plan_step(op, STEP_CLEAN, "resume the paused job");
     step->is_quiet = true; /* it may have been QEMU's own pause, of an instant */
+    step->note = mem_printf("job %s was paused, and was resumed", op->names.job);
     step_command(&op->engine, step, &qapi_cmd_job_resume, &args);
 }
 

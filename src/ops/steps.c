@@ -23,6 +23,7 @@ static void free_step(struct step *step)
     free(step->unlink);
     free(step->node);
     free(step->otherwise);
+    free(step->note);
 }
 
 void engine_done(struct engine *engine)

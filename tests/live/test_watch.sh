@@ -52,6 +52,19 @@ of_one() {
     stop
 }
 
+# One that is ready is told of before its length is read: no share of it is made up.
+of_one_that_is_ready() {
+    make_chain
+    start_blockdev
+    watch "$dir/m1"
+    see "$dir/m1 connected"
+    q 0 copy "$disk" "$dir/copy.qcow2" --keep
+    see '\.copy mirror ready$'
+    q 0 recover --undo
+    see '\.copy mirror concluded cancelled'
+    stop
+}
+
 of_one_in_json() {
     make_long_chain
     start_blockdev
@@ -376,6 +389,7 @@ refusals() {
 }
 
 run_test "watch one QEMU" of_one
+run_test "a job that is ready is told of without a percentage" of_one_that_is_ready
 run_test "watch one QEMU in JSON" of_one_in_json
 run_test "a name that another QEMU takes" replaced
 run_test "watch many monitors, good and bad" of_many

@@ -45,7 +45,8 @@ void add_job_change(struct text *line, const qblk_job_info *info, bool is_gone)
     if (info->outcome != QBLK_OUTCOME_NONE && !is_gone)
         text_addf(line, " %s%s%s", qblk_job_outcome_name(info->outcome),
                   info->error != NULL ? ": " : "", info->error != NULL ? info->error : "");
-    else if (info->total > 0 && !is_gone && !info->is_stalled && job_is_at_work(info->state))
+    else if (info->total > 0 && !is_gone && !info->is_stalled && /* one that is ready has copied all there was */
+             (info->state == QBLK_JOB_RUNNING || info->state == QBLK_JOB_PAUSED))
         text_addf(line, " %d%%", info->current >= info->total
                   ? 100 : (int)((double)info->current / (double)info->total * 100));
 }
