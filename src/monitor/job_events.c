@@ -5,103 +5,103 @@
 
 #include "qapi_types.h"
 
+/* Reads what the event carries, and tells the set its time. False: it is malformed. */
+static bool take(qblk_monitor *monitor, const struct codec_event *event, const char *text, void *data)
+{
+    int64_t told_us = 0;
+
+    if (codec_event(event, text, data, &told_us, NULL) < 0)
+        return false;
+    job_set_told(monitor->jobs, told_us);
+    return true;
+}
+
 static void hear_status(qblk_monitor *monitor, const char *text)
 {
     struct qapi_job_status_change_event data;
-    int64_t told_us = 0;
 
-    if (codec_event(&qapi_event_job_status_change, text, &data, &told_us, NULL) < 0)
+    if (!take(monitor, &qapi_event_job_status_change, text, &data))
         return;
-    job_set_told(monitor->jobs, told_us);
     job_set_status(monitor->jobs, data.id, data.status, monitor_now_ms());
     codec_clear(qapi_event_job_status_change.data, &data);
+}
+
+/* data, which the event points into, is cleared. */
+static void feed(qblk_monitor *monitor, const struct block_event_data *event, const struct codec_event *type,
+                 void *data)
+{
+    job_set_block_event(monitor->jobs, event, monitor_now_ms());
+    codec_clear(type->data, data);
 }
 
 static void hear_ready(qblk_monitor *monitor, const char *text)
 {
     struct qapi_block_job_ready_event data;
-    int64_t told_us = 0;
 
-    if (codec_event(&qapi_event_block_job_ready, text, &data, &told_us, NULL) < 0)
+    if (!take(monitor, &qapi_event_block_job_ready, text, &data))
         return;
-    job_set_told(monitor->jobs, told_us);
     struct block_event_data event = { .kind = BLOCK_READY, .id = data.device, .type = data.type,
                                       .len = data.len, .offset = data.offset,
                                       .speed = data.speed };
 
-    job_set_block_event(monitor->jobs, &event, monitor_now_ms());
-    codec_clear(qapi_event_block_job_ready.data, &data);
+    feed(monitor, &event, &qapi_event_block_job_ready, &data);
 }
 
 static void hear_pending(qblk_monitor *monitor, const char *text)
 {
     struct qapi_block_job_pending_event data;
-    int64_t told_us = 0;
 
-    if (codec_event(&qapi_event_block_job_pending, text, &data, &told_us, NULL) < 0)
+    if (!take(monitor, &qapi_event_block_job_pending, text, &data))
         return;
-    job_set_told(monitor->jobs, told_us);
     struct block_event_data event = { .kind = BLOCK_PENDING, .id = data.id, .type = data.type };
 
-    job_set_block_event(monitor->jobs, &event, monitor_now_ms());
-    codec_clear(qapi_event_block_job_pending.data, &data);
+    feed(monitor, &event, &qapi_event_block_job_pending, &data);
 }
 
 static void hear_completed(qblk_monitor *monitor, const char *text)
 {
     struct qapi_block_job_completed_event data;
-    int64_t told_us = 0;
 
-    if (codec_event(&qapi_event_block_job_completed, text, &data, &told_us, NULL) < 0)
+    if (!take(monitor, &qapi_event_block_job_completed, text, &data))
         return;
-    job_set_told(monitor->jobs, told_us);
     struct block_event_data event = { .kind = BLOCK_COMPLETED, .id = data.device,
                                       .type = data.type, .len = data.len, .offset = data.offset,
                                       .speed = data.speed, .error = data.error };
 
-    job_set_block_event(monitor->jobs, &event, monitor_now_ms());
-    codec_clear(qapi_event_block_job_completed.data, &data);
+    feed(monitor, &event, &qapi_event_block_job_completed, &data);
 }
 
 static void hear_cancelled(qblk_monitor *monitor, const char *text)
 {
     struct qapi_block_job_cancelled_event data;
-    int64_t told_us = 0;
 
-    if (codec_event(&qapi_event_block_job_cancelled, text, &data, &told_us, NULL) < 0)
+    if (!take(monitor, &qapi_event_block_job_cancelled, text, &data))
         return;
-    job_set_told(monitor->jobs, told_us);
     struct block_event_data event = { .kind = BLOCK_CANCELLED, .id = data.device,
                                       .type = data.type, .len = data.len, .offset = data.offset,
                                       .speed = data.speed };
 
-    job_set_block_event(monitor->jobs, &event, monitor_now_ms());
-    codec_clear(qapi_event_block_job_cancelled.data, &data);
+    feed(monitor, &event, &qapi_event_block_job_cancelled, &data);
 }
 
 static void hear_error(qblk_monitor *monitor, const char *text)
 {
     struct qapi_block_job_error_event data;
-    int64_t told_us = 0;
 
-    if (codec_event(&qapi_event_block_job_error, text, &data, &told_us, NULL) < 0)
+    if (!take(monitor, &qapi_event_block_job_error, text, &data))
         return;
-    job_set_told(monitor->jobs, told_us);
     struct block_event_data event = { .kind = BLOCK_ERROR, .id = data.device,
                                       .operation = data.operation, .action = data.action };
 
-    job_set_block_event(monitor->jobs, &event, monitor_now_ms());
-    codec_clear(qapi_event_block_job_error.data, &data);
+    feed(monitor, &event, &qapi_event_block_job_error, &data);
 }
 
 static void hear_io_error(qblk_monitor *monitor, const char *text)
 {
     struct qapi_block_io_error_event data;
-    int64_t told_us = 0;
 
-    if (codec_event(&qapi_event_block_io_error, text, &data, &told_us, NULL) < 0)
+    if (!take(monitor, &qapi_event_block_io_error, text, &data))
         return;
-    job_set_told(monitor->jobs, told_us);
     if (data.node_name != NULL)
         job_set_io_error(monitor->jobs, data.node_name, monitor_now_ms());
     codec_clear(qapi_event_block_io_error.data, &data);

@@ -49,14 +49,22 @@ static void read_block_jobs(struct job_set *set, const char *reply, int64_t now,
     codec_reply_clear(&qapi_cmd_query_block_jobs, &list);
 }
 
-static void read_done(qblk_monitor *monitor, const qblk_error *error)
+typedef void read_fn(struct job_set *set, const char *reply, int64_t now, qblk_error *error);
+
+static void take_reply(qblk_monitor *monitor, read_fn *fn, const char *reply, const qblk_error *why)
 {
-    if (error->code != QBLK_E_NONE)
+    qblk_error error = { .code = QBLK_E_NONE };
+
+    if (reply == NULL)
+        error = *why;
+    else
+        fn(monitor->jobs, reply, monitor_now_ms(), &error);
+    if (error.code != QBLK_E_NONE)
         monitor->reading_failed = true;
     /* A QEMU that does not tell its jobs at all cannot be followed; one that did, and refuses now,
      * is asked again later. */
-    if (error->code == QBLK_E_PROTOCOL || (error->code == QBLK_E_QEMU && !monitor->is_synced))
-        monitor_doom(monitor, error);
+    if (error.code == QBLK_E_PROTOCOL || (error.code == QBLK_E_QEMU && !monitor->is_synced))
+        monitor_doom(monitor, &error);
     if (--monitor->readings > 0 || monitor->state != QBLK_MONITOR_READY)
         return;
     if (monitor->reading_failed)
@@ -68,26 +76,12 @@ static void read_done(qblk_monitor *monitor, const qblk_error *error)
 
 static void on_jobs_reply(void *arg, const char *reply, const qblk_error *error)
 {
-    qblk_monitor *monitor = arg;
-    qblk_error mine = { .code = QBLK_E_NONE };
-
-    if (reply == NULL)
-        mine = *error;
-    else
-        read_jobs(monitor->jobs, reply, monitor_now_ms(), &mine);
-    read_done(monitor, &mine);
+    take_reply(arg, read_jobs, reply, error);
 }
 
 static void on_block_jobs_reply(void *arg, const char *reply, const qblk_error *error)
 {
-    qblk_monitor *monitor = arg;
-    qblk_error mine = { .code = QBLK_E_NONE };
-
-    if (reply == NULL)
-        mine = *error;
-    else
-        read_block_jobs(monitor->jobs, reply, monitor_now_ms(), &mine);
-    read_done(monitor, &mine);
+    take_reply(arg, read_block_jobs, reply, error);
 }
 
 void jobs_read(qblk_monitor *monitor, int64_t now)
@@ -127,12 +121,8 @@ int jobs_timeout(const qblk_monitor *monitor, int64_t now)
 
     if (monitor->readings == 0)
         timeout = job_set_timeout_ms(monitor->jobs, now);
-    if (monitor->progress_ms > 0 && job_set_has_open(monitor->jobs)) {
-        int64_t left = monitor->progress_at > now ? monitor->progress_at - now : 0;
-
-        if (timeout < 0 || left < timeout)
-            timeout = (int)left;
-    }
+    if (monitor->progress_ms > 0 && job_set_has_open(monitor->jobs))
+        timeout = monitor_until(timeout, monitor->progress_at, now);
     return timeout;
 }
 

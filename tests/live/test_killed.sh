@@ -140,7 +140,7 @@ paused_job() {
         ;;
     *) q 0 --json recover "--$2" ;;
     esac
-    said out "\"notes\": ?\[\"job $job was paused, and was resumed\"\]"
+    said out "\"notes\": ?\[\"job $job was paused, and was resumed\""
     as_done "$2"
 }
 
