@@ -88,6 +88,24 @@ timed_out_cancel() {
     same top.qcow2 qcow2
 }
 
+# Ctrl-C asks for the operation to be undone, which QEMU does not answer until the deadline has come.
+timed_out_undoing() {
+    make_long_chain
+    start_blockdev
+    remember
+    q_start --timeout 4 --json copy vd0 "$dir/new.qcow2" --speed 64K
+    wait_job copy running
+    kill -STOP "$qemu_pid"
+    kill -INT "$qblk_pid"
+    q_ended 4
+    said err 'cancelling'
+    tail -n 1 out | grep -q '"code": "timeout".*was left as it is' || fail "not left: $(tail -n 1 out)"
+    kill -CONT "$qemu_pid"
+    q 0 recover --undo
+    unchanged
+    nothing_left
+}
+
 io_error() {
     start_broken
     remember
@@ -237,6 +255,7 @@ done
 run_test "SIGHUP leaves a copy open and says how to go on" left_open HUP finish drive
 run_test "a deadline leaves the operation open" timed_out
 run_test "a deadline with --cancel-on-timeout undoes it" timed_out_cancel
+run_test "a deadline leaves the operation open that Ctrl-C was to undo" timed_out_undoing
 for kind in pull copy backup; do
     run_test "an I/O error during a $kind is told in QEMU's words" io_error "$kind"
 done
