@@ -101,18 +101,25 @@ static int connect_failed(const char *path, int err, qblk_error *error)
     }
 }
 
+/* A socket, and the address for it to be bound or connected to. */
+static int path_socket(const char *path, struct sockaddr_un *address, qblk_error *error)
+{
+    int fd, r = unixsock_check_path(path, error);
+
+    if (r < 0)
+        return r;
+    make_address(address, path);
+    fd = socket(AF_UNIX, SOCKET_TYPE, 0);
+    return fd >= 0 ? fd : err_sys(error, errno, "cannot make a socket");
+}
+
 int unixsock_connect(const char *path, qblk_error *error)
 {
     struct sockaddr_un address;
-    int fd, r;
+    int r, fd = path_socket(path, &address, error);
 
-    r = unixsock_check_path(path, error);
-    if (r < 0)
-        return r;
-    make_address(&address, path);
-    fd = socket(AF_UNIX, SOCKET_TYPE, 0);
     if (fd < 0)
-        return err_sys(error, errno, "cannot make a socket");
+        return fd;
     do {
         r = connect(fd, (const struct sockaddr *)&address, sizeof(address));
     } while (r < 0 && errno == EINTR);
@@ -127,15 +134,10 @@ int unixsock_connect(const char *path, qblk_error *error)
 int unixsock_listen(const char *path, qblk_error *error)
 {
     struct sockaddr_un address;
-    int fd, r;
+    int r, fd = path_socket(path, &address, error);
 
-    r = unixsock_check_path(path, error);
-    if (r < 0)
-        return r;
-    make_address(&address, path);
-    fd = socket(AF_UNIX, SOCKET_TYPE, 0);
     if (fd < 0)
-        return err_sys(error, errno, "cannot make a socket");
+        return fd;
     if (bind(fd, (const struct sockaddr *)&address, sizeof(address)) < 0) {
         r = err_sys(error, errno, errno == EADDRINUSE
                                       ? "cannot listen at %s, which exists (remove it, or use "
