@@ -67,8 +67,9 @@ typedef struct qblk_open_op {
     qblk_stage stage;
     qblk_fate fate;
     qblk_error why;            /* of LEAVE and LATER; else its code is QBLK_E_NONE */
-    bool has_client;           /* somebody on this machine is at work on it: qblk_resume() is refused
-                                * (QBLK_E_BUSY) until that one has ended */
+    bool has_client;           /* somebody is at work on it, perhaps this process: qblk_resume() is refused
+                                * (QBLK_E_BUSY) until he has ended. Seen are those of the same network
+                                * namespace, of this user, of root, and of the user whose QEMU it is */
     long client;               /* his process id; 0 if it cannot be seen */
 } qblk_open_op;
 

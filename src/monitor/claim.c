@@ -59,9 +59,13 @@ bool claim_is_operation_held(const qblk_monitor *monitor, const char *id, long *
 {
     char name[32];
     unsigned uid = 0;
+    bool is_held;
 
     name_operation(name, id);
-    return unixsock_is_claimed(name, ret_pid, &uid) && is_believed(monitor, uid);
+    is_held = unixsock_is_claimed(name, ret_pid, &uid) && is_believed(monitor, uid);
+    if (!is_held)
+        *ret_pid = 0;
+    return is_held;
 }
 
 int claim_operation(const qblk_monitor *monitor, const char *id, qblk_error *error)

@@ -12,7 +12,8 @@
 /* A place in a directory, by whatever name that goes, for an operation on that monitor. Returns a descriptor,
  * 0 if nothing can be said (the directory is not seen from here, there is a shortage, the name is held by a
  * user who is not to be believed: neither this one, nor root, nor the one whose QEMU it is), or -EBUSY
- * (QBLK_E_BUSY): another operation has it, of this process or of the one that is named. */
+ * (QBLK_E_BUSY): another operation has it, of this process or of the one that is named. A holder who has been
+ * asked so often that he cannot be seen any more is believed: to refuse changes nothing. */
 int claim_file(const qblk_monitor *monitor, const char *path, qblk_error *error);
 /* An operation, by its id: who is at work on it. Returns the same. */
 int claim_operation(const qblk_monitor *monitor, const char *id, qblk_error *error);

@@ -2,6 +2,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <sched.h>
 #include <stddef.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -13,6 +14,7 @@
 
 #define SOCKET_TYPE (SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC)
 #define CLAIM_CALLERS 1024 /* they are told whose a claim is; later ones only that it is somebody's */
+#define CLAIM_TRIES 100
 
 _Static_assert(UNIXSOCK_PATH_MAX < sizeof(((struct sockaddr_un *)NULL)->sun_path),
                "the longest path and its NUL must fit");
@@ -186,25 +188,39 @@ static int name_address(struct sockaddr_un *address, socklen_t *ret_size, const 
     return 0;
 }
 
-/* Who listens, if somebody does: the kernel tells those whom he lets connect, and his line may be full. */
+/* Who listens, if somebody does: the kernel tells those whom he lets connect. False: nobody, or nothing can be
+ * said. */
 static bool see_owner(const struct sockaddr_un *address, socklen_t size, long *ret_pid, unsigned *ret_uid)
 {
     int fd = socket(AF_UNIX, SOCKET_TYPE, 0);
-    struct ucred owner;
-    bool is_there = true;
+    struct ucred owner = { .pid = 0, .uid = geteuid() };
+    bool is_there = fd >= 0;
 
-    *ret_pid = 0;
-    *ret_uid = geteuid();
-    if (fd < 0)
-        return false;
-    if (connect(fd, (const struct sockaddr *)address, size) < 0) {
-        is_there = errno != ECONNREFUSED;
-    } else if (see_peer(fd, &owner) == 0) {
-        *ret_pid = owner.pid;
-        *ret_uid = owner.uid;
-    }
-    (void)close(fd);
+    if (is_there && connect(fd, (const struct sockaddr *)address, size) == 0)
+        (void)see_peer(fd, &owner);
+    else
+        is_there = is_there && errno == EAGAIN; /* his line is full */
+    if (fd >= 0)
+        (void)close(fd);
+    *ret_pid = is_there ? owner.pid : 0;
+    *ret_uid = is_there ? owner.uid : (unsigned)-1;
     return is_there;
+}
+
+/* A claim, or the errno. Nobody is ever accepted: that he can call is enough. */
+static int try_claim(const struct sockaddr_un *address, socklen_t size)
+{
+    int fd = socket(AF_UNIX, SOCKET_TYPE, 0), r;
+
+    if (fd < 0)
+        return -errno;
+    if (bind(fd, (const struct sockaddr *)address, size) < 0 || listen(fd, CLAIM_CALLERS) < 0)
+        r = -errno;
+    else
+        r = fd > 2 ? fd : unixsock_dup(fd);
+    if (r != fd)
+        (void)close(fd);
+    return r;
 }
 
 int unixsock_claim(const char *name, long *ret_pid, unsigned *ret_uid)
@@ -212,26 +228,16 @@ int unixsock_claim(const char *name, long *ret_pid, unsigned *ret_uid)
     struct sockaddr_un address;
     socklen_t size;
     int r = name_address(&address, &size, name);
-    int fd, err;
 
     if (r < 0)
         return r;
-    fd = socket(AF_UNIX, SOCKET_TYPE, 0);
-    if (fd < 0)
-        return -errno;
-    /* Nobody is ever accepted: that he can call is enough. */
-    if (bind(fd, (const struct sockaddr *)&address, size) == 0 && listen(fd, CLAIM_CALLERS) == 0) {
-        int copy = fd > 2 ? fd : unixsock_dup(fd);
-
-        if (copy != fd)
-            (void)close(fd);
-        return copy;
+    r = try_claim(&address, size);
+    /* One who has the name and does not listen is about to, or has it for another reason. */
+    for (int i = 0; r == -EADDRINUSE && !see_owner(&address, size, ret_pid, ret_uid) && i < CLAIM_TRIES; i++) {
+        (void)sched_yield();
+        r = try_claim(&address, size);
     }
-    err = errno;
-    (void)close(fd);
-    if (err == EADDRINUSE)
-        (void)see_owner(&address, size, ret_pid, ret_uid);
-    return -err;
+    return r;
 }
 
 bool unixsock_is_claimed(const char *name, long *ret_pid, unsigned *ret_uid)

@@ -317,6 +317,44 @@ START_TEST(a_name_is_one_claimants_at_a_time)
 }
 END_TEST
 
+/* Whoever has the name and does not listen has not claimed it; one who cannot be seen any more may have. */
+START_TEST(a_name_that_is_held_otherwise)
+{
+    struct sockaddr_un address = { .sun_family = AF_UNIX };
+    int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+    char name[64], text[100];
+    socklen_t size;
+    long pid = 12345;
+    unsigned uid = 12345;
+    int callers[64], n = 0;
+
+    /* As tests/unit/claims.c changes it. */
+    (void)snprintf(name, sizeof(name), "qblk-test/%ld", (long)getpid());
+    (void)snprintf(text, sizeof(text), "%s of %ld", name, (long)getpgrp());
+    memcpy(address.sun_path + 1, text, strlen(text));
+    size = (socklen_t)(offsetof(struct sockaddr_un, sun_path) + 1 + strlen(text));
+    ck_assert_int_eq(bind(fd, (struct sockaddr *)&address, size), 0);
+    ck_assert_int_eq(unixsock_claim(name, &pid, &uid), -EADDRINUSE);
+    ck_assert_int_eq(pid, 0);
+    ck_assert_uint_eq(uid, (unsigned)-1);
+    ck_assert(!unixsock_is_claimed(name, &pid, &uid));
+
+    ck_assert_int_eq(listen(fd, 1), 0);
+    do {
+        callers[n] = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+    } while (connect(callers[n++], (struct sockaddr *)&address, size) == 0 && n < 64);
+    ck_assert_int_lt(n, 64);
+    pid = uid = 12345;
+    ck_assert_int_eq(unixsock_claim(name, &pid, &uid), -EADDRINUSE);
+    ck_assert_int_eq(pid, 0);
+    ck_assert_uint_eq(uid, geteuid());
+    ck_assert(unixsock_is_claimed(name, &pid, &uid));
+    while (n > 0)
+        close(callers[--n]);
+    close(fd);
+}
+END_TEST
+
 /* 0 is no claim to those who hold it, and 1 and 2 get what others write. */
 START_TEST(a_claim_is_none_of_the_first_three_descriptors)
 {
@@ -354,6 +392,7 @@ int main(void)
     tcase_set_timeout(tc, 30);
     tcase_add_test(tc, who_is_at_the_other_end_is_told);
     tcase_add_test(tc, a_name_is_one_claimants_at_a_time);
+    tcase_add_test(tc, a_name_that_is_held_otherwise);
     tcase_add_loop_test(tc, a_claim_is_none_of_the_first_three_descriptors, 0, 3);
     tcase_add_test(tc, a_missing_path_does_not_exist);
     tcase_add_test(tc, a_left_over_socket_has_no_listener);
