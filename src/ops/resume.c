@@ -38,8 +38,8 @@ static void see_ending(qblk_op *op)
         record_see_ending(op);
 }
 
-/* A job that is paused comes to no end, nor can it be told to end by a pivot or without one. A
- * cancel finds it all the same. */
+/* A job that is paused comes to no end, nor does it keep a copy in sync, nor can it be told to end by a pivot
+ * or without one. A cancel finds it all the same. */
 static void plan_wake(qblk_op *op, const qblk_job_info *info)
 {
     struct qapi_job_resume_args args = { .id = op->names.job };
@@ -50,7 +50,8 @@ static void plan_wake(qblk_op *op, const qblk_job_info *info)
         return;
     step = plan_step(op, STEP_CLEAN, "resume the paused job");
     step->is_quiet = true; /* it may have been QEMU's own pause, of an instant */
-    step->note = mem_printf("job %s was paused, and was resumed", op->names.job);
+    step->note = mem_printf("job %s %s, and was resumed", op->names.job,
+                            info->is_stalled ? "had stopped on an I/O error" : "was paused");
     step_command(&op->engine, step, &qapi_cmd_job_resume, &args);
 }
 
@@ -60,8 +61,7 @@ static void plan_rest(qblk_op *op, const qblk_job_info *job)
         see_ending(op);
         if (op->engine.main.outcome != QBLK_OUTCOME_NONE)
             op->is_quiesced = false; /* it was, or was not, when the job ended */
-        if (op->ending != QBLK_END_KEEP)
-            plan_wake(op, job);
+        plan_wake(op, job);
         bitmaps_plan_moved(op, op->top, op->landing);
         op->kind->plan_end(op);
         if (op->how == QBLK_RESUME_UNDO)

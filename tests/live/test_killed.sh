@@ -144,6 +144,29 @@ paused_job() {
     as_done "$2"
 }
 
+# A copy that is to be kept, paused before it is in sync or after, is brought in sync and kept.
+paused_kept() {
+    make_long_chain
+    start "$1"
+    if [ "$2" = running ]; then
+        begin keep --speed 64K
+        wait_job copy running
+    else
+        begin keep
+        wait_job copy ready
+    fi
+    kill_client
+    q 0 job pause "$job"
+    [ "$2" = ready ] || q 0 job speed "$job" 0
+    q 0 --json recover
+    result result kept
+    said out "\"notes\": ?\[\"job $job was paused, and was resumed\""
+    raw '{"execute": "query-jobs"}' >answer
+    grep -qE '"status": ?"ready"' answer || fail "it is not in sync: $(cat answer)"
+    q 0 --json recover --finish
+    as_done finish
+}
+
 # The job ends while its client is stopped, and the client is killed.
 concluded() {
     make_long_chain
@@ -181,6 +204,9 @@ for world in blockdev qsd; do
     done
     for kind in pull finish pivot backup; do
         run_test "killed, and its job paused, a $kind is finished, $world" paused_job "$world" "$kind"
+    done
+    for at in running ready; do
+        run_test "a copy to be kept, paused while $at, is kept in sync, $world" paused_kept "$world" "$at"
     done
     for ending in finish pivot undo; do
         run_test "killed while ready, a copy can be ended by $ending, $world" \

@@ -274,7 +274,8 @@ not_taken_away() {
     q_start --json copy vd0 "$dir/copy.qcow2" --finish --speed 64K
     wait_job copy running
     "$qblk" -s "$dir/m1" recover --list >out.b 2>err.b </dev/null || fail "list: $(cat err.b)"
-    said out.b "^    process $qblk_pid is at work on it; once that has ended, recover waits until"
+    said out.b "^    process $qblk_pid is at work on it, and recover is refused; if it is killed,$"
+    said out.b '^    recover waits until'
     "$qblk" -s "$dir/m1" --json recover --list >out.b 2>err.b </dev/null || fail "list: $(cat err.b)"
     said out.b "\"client\": ?${qblk_pid}[,}]"
     for how in "" --undo; do
@@ -599,6 +600,8 @@ stalled() {
     said out '"stalled": ?true'
     q 0 recover --list
     said out 'paused.*, stopped on an I/O error'
+    q 4 --timeout 2 recover # it stops again
+    said err "job $job had stopped on an I/O error, and was resumed"
     q 0 recover --undo
     nothing_to_recover
 }

@@ -225,10 +225,14 @@ static void list_op(struct cli *cli, const qblk_open_op *op)
     if (op->n_with > 0)
         out_line(cli, &line);
     if (op->has_client && op->client != 0)
-        text_addf(&line, "    process %ld is at work on it; once that has ended,", op->client);
+        text_addf(&line, "    process %ld is", op->client);
     else if (op->has_client)
-        text_add(&line, "    another process is at work on it; once that has ended,");
-    text_addf(&line, "%s recover %s", op->has_client ? "" : "   ", fate_words(op->fate));
+        text_add(&line, "    another process is");
+    if (op->has_client) {
+        text_add(&line, " at work on it, and recover is refused; if it is killed,");
+        out_line(cli, &line);
+    }
+    text_addf(&line, "    recover %s", fate_words(op->fate));
     if (op->why.code != QBLK_E_NONE) {
         text_add(&line, ": ");
         text_add_plain(&line, op->why.text, false);
