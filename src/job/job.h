@@ -22,8 +22,7 @@ enum job_said { JOB_SAID_NOTHING, JOB_SAID_COMPLETED, JOB_SAID_FAILED, JOB_SAID_
 /* What every event looks at stands together, at the end, where the id follows: with many monitors
  * each line of memory that an event touches has to be fetched. */
 struct qblk_job {
-    /* The set's: a pass over many, timers. */
-    struct list work;
+    struct list work;          /* the set's, for a pass over many */
     struct heap_node due_node; /* in the set's heap while due is not 0; the key is the time, ms */
     size_t *held;
     qblk_monitor *owner;
@@ -49,8 +48,8 @@ struct qblk_job {
     uint64_t born_epoch;
     uint64_t seen_epoch;  /* last listed by query-jobs in */
 
-    struct list link;     /* the set's, as chain is: order, hash chain */
-    qblk_job *chain;
+    struct list link;     /* the set's: order */
+    qblk_job *chain;      /* the set's: of the same slot */
     struct job_set *set;
     const struct log *log;
     char *type;

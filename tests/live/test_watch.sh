@@ -65,6 +65,26 @@ of_one_that_is_ready() {
     stop
 }
 
+# A directory that a wildcard matched is nobody's to wait for; one that is named is.
+wild_dirs() {
+    local round
+    make_chain
+    start_blockdev
+    mkdir -p named/d1
+    watch "$dir/m0" --glob "$dir/named/d*/*.qmp"
+    see "$dir/m0 connected"
+    for round in 2 3 4; do
+        mkdir "named/d$round"
+        rmdir "named/d$round"
+        mv named/d1 named/d2
+        mv named/d2 named/d1
+    done
+    rm -r named
+    wait_said err 'directory .*/named/ is not there: it is waited for'
+    ! grep 'named/d' err || fail "it waits for what a wildcard matched"
+    stop
+}
+
 of_one_in_json() {
     make_long_chain
     start_blockdev
@@ -390,6 +410,7 @@ refusals() {
 
 run_test "watch one QEMU" of_one
 run_test "a job that is ready is told of without a percentage" of_one_that_is_ready
+run_test "a directory that a wildcard matched is not waited for" wild_dirs
 run_test "watch one QEMU in JSON" of_one_in_json
 run_test "a name that another QEMU takes" replaced
 run_test "watch many monitors, good and bad" of_many

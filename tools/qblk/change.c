@@ -30,6 +30,12 @@ bool job_is_at_work(qblk_job_state state)
            state == QBLK_JOB_STANDBY;
 }
 
+/* One that is ready has done all that there was, though the last reading may be of before. */
+static bool is_on_its_way(const qblk_job_info *info)
+{
+    return info->state == QBLK_JOB_RUNNING || info->state == QBLK_JOB_PAUSED;
+}
+
 void add_job_change(struct text *line, const qblk_job_info *info, bool is_gone)
 {
     text_addf(line, "%s %s ", info->id,
@@ -45,8 +51,7 @@ void add_job_change(struct text *line, const qblk_job_info *info, bool is_gone)
     if (info->outcome != QBLK_OUTCOME_NONE && !is_gone)
         text_addf(line, " %s%s%s", qblk_job_outcome_name(info->outcome),
                   info->error != NULL ? ": " : "", info->error != NULL ? info->error : "");
-    else if (info->total > 0 && !is_gone && !info->is_stalled && /* one that is ready has copied all there was */
-             (info->state == QBLK_JOB_RUNNING || info->state == QBLK_JOB_PAUSED))
+    else if (is_on_its_way(info) && !is_gone && !info->is_stalled && info->total > 0)
         text_addf(line, " %d%%", info->current >= info->total
                   ? 100 : (int)((double)info->current / (double)info->total * 100));
 }

@@ -285,19 +285,45 @@ static bool leads_on(const struct places *places, const struct dir *dir, const c
     return false;
 }
 
+/* Of one that was found by a wildcard nobody waits. */
+static bool is_awaited(const struct places *places, const char *front)
+{
+    for (int i = 0; i < places->n_patterns; i++)
+        if (strncmp(places->patterns[i].text, front, strlen(front)) == 0)
+            return true;
+    return false;
+}
+
+static void tell_missing(struct places *places, const struct dir *dir)
+{
+    for (int i = 0; i < dir->n_fronts; i++)
+        if (is_awaited(places, dir->fronts[i]) && access(dir->fronts[i], F_OK) < 0)
+            places->ops->dir_missing(dir->fronts[i], places->arg);
+}
+
+/* What became of which directory is not known: each is watched anew, by the name that it has now. */
+static void forget_all(struct places *places)
+{
+    while (places->n_dirs > 0) {
+        (void)inotify_rm_watch(places->fd, places->dirs[0].wd);
+        forget_dir(places, &places->dirs[0]);
+    }
+}
+
 /* Returns whether all has to be looked at again. */
 static bool hear(struct places *places, const struct inotify_event *event)
 {
     struct dir *dir;
 
-    if ((event->mask & IN_Q_OVERFLOW) != 0)
+    if ((event->mask & IN_Q_OVERFLOW) != 0) {
+        forget_all(places);
         return true;
+    }
     dir = find_dir(places, event->wd);
     if (dir == NULL)
         return false;
     if ((event->mask & IN_IGNORED) != 0) {
-        if (dir->n_fronts > 0 && access(dir->fronts[0], F_OK) < 0)
-            places->ops->dir_missing(dir->fronts[0], places->arg);
+        tell_missing(places, dir);
         forget_dir(places, dir);
         return true; /* its own directory is watched from now on */
     }
@@ -388,9 +414,8 @@ void places_close(struct places *places)
     if (places == NULL)
         return;
     ev_io_stop(places->loop, &places->io);
+    forget_all(places);
     (void)close(places->fd);
-    while (places->n_dirs > 0)
-        forget_dir(places, &places->dirs[0]);
     free(places->dirs);
     for (int i = 0; i < places->n_patterns; i++)
         free(places->patterns[i].text);
