@@ -35,7 +35,8 @@ long unixsock_send(int fd, const void *data, size_t len, int pass);
 
 /* Takes a name that no two processes have at once, of the abstract namespace: it leaves no file, and goes
  * with the descriptor that is returned. -EADDRINUSE: somebody has it, *ret_pid and *ret_uid are his; 0 and
- * ours if too many have asked already who it is, 0 and -1 if he does not listen, as who claims it does; -ENAMETOOLONG, or the errno of a shortage. */
+ * ours if too many have asked already who it is, 0 and -1 if he does not listen, as who claims it does.
+ * -ENAMETOOLONG, or the errno of a shortage. */
 int unixsock_claim(const char *name, long *ret_pid, unsigned *ret_uid);
 /* Whether somebody has it, with the same of him. */
 bool unixsock_is_claimed(const char *name, long *ret_pid, unsigned *ret_uid);

@@ -188,15 +188,16 @@ forged() {
 # claims SIZE STATE [held]: a record that names a file, beside a job of its number that writes elsewhere, or has
 # failed; another QEMU has the file open
 claims() {
-    local why="the target that QEMU has open is another one"
+    local why=": the target that QEMU has open is another one"
     make_long_chain
     echo precious >precious
     start_blockdev
     if [ -n "${3-}" ]; then
-        why="alone: the journal names it, but nothing proves"
+        why=" alone: the journal names it, but nothing proves"
         "$QEMU_IMG" create -q -f qcow2 precious 1M || fail "no image"
         serve "$dir/other" --blockdev "qcow2,node-name=p,file.driver=file,file.filename=$dir/precious"
     fi
+    cp precious before.precious
     raw '{"execute": "blockdev-add", "arguments": {"driver": "null-co", "size": '"$1"',
             "node-name": "qblk.0badf00d.target"}}' || fail "no target"
     remember
@@ -206,8 +207,8 @@ claims() {
     wait_event "JOB_STATUS_CHANGE qblk.0badf00d.copy $2 *"
     forge "qblk1 1/1 op=copy disk=vd0 intent=pivot file=$dir/precious"
     q 0 recover --undo
-    said err "file $dir/precious is left:* $why"
-    [ -s precious ] || fail "the file is gone"
+    said err "file $dir/precious is left$why"
+    cmp -s precious before.precious || fail "the file is gone, or another one"
     [ -z "${3-}" ] || { kill "$server_pid" && wait "$server_pid"; }
     unchanged
 }

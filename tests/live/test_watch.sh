@@ -85,6 +85,20 @@ wild_dirs() {
     stop
 }
 
+# Its own directory gets another name: it is there all the same, and followed.
+here_renamed() {
+    make_chain
+    start_blockdev
+    mkdir in && cd in || fail "no directory"
+    watch "$dir/m0" --glob "*.qmp"
+    see "$dir/m0 connected"
+    mv "$dir/in" "$dir/elsewhere"
+    ln -s "$dir/m0" late.qmp
+    see "late.qmp busy"
+    [ ! -s err ] || fail "it says: $(cat err)"
+    stop
+}
+
 of_one_in_json() {
     make_long_chain
     start_blockdev
@@ -411,6 +425,7 @@ refusals() {
 run_test "watch one QEMU" of_one
 run_test "a job that is ready is told of without a percentage" of_one_that_is_ready
 run_test "a directory that a wildcard matched is not waited for" wild_dirs
+run_test "the directory it was started in is renamed" here_renamed
 run_test "watch one QEMU in JSON" of_one_in_json
 run_test "a name that another QEMU takes" replaced
 run_test "watch many monitors, good and bad" of_many

@@ -50,6 +50,11 @@ static bool is_socket(const char *path)
 
 /* ---- directories ----------------------------------------------------------------------------- */
 
+static const char *path_of(const char *front)
+{
+    return *front != '\0' ? front : ".";
+}
+
 static struct dir *find_dir(const struct places *places, int wd)
 {
     for (int i = 0; i < places->n_dirs; i++)
@@ -67,7 +72,7 @@ static struct dir *add_dir(struct places *places, int wd)
 
 static int watch_dir(struct places *places, const char *front, uint32_t events)
 {
-    int wd = inotify_add_watch(places->fd, *front != '\0' ? front : ".", events);
+    int wd = inotify_add_watch(places->fd, path_of(front), events);
     struct dir *dir;
 
     if (wd < 0)
@@ -113,7 +118,7 @@ static int dir_error(const char *dir, int err, qblk_error *error)
 {
     return own_error(error, err == ENOSPC ? QBLK_KIND_FAILED : QBLK_KIND_USAGE,
                      err == ENOSPC ? QBLK_E_SYSTEM : QBLK_E_ARGUMENT,
-                     "directory %s cannot be watched for sockets: %s", *dir != '\0' ? dir : ".",
+                     "directory %s cannot be watched for sockets: %s", path_of(dir),
                      strerror(err));
 }
 
@@ -297,7 +302,7 @@ static bool is_awaited(const struct places *places, const char *front)
 static void tell_missing(struct places *places, const struct dir *dir)
 {
     for (int i = 0; i < dir->n_fronts; i++)
-        if (is_awaited(places, dir->fronts[i]) && access(dir->fronts[i], F_OK) < 0)
+        if (is_awaited(places, dir->fronts[i]) && access(path_of(dir->fronts[i]), F_OK) < 0)
             places->ops->dir_missing(dir->fronts[i], places->arg);
 }
 
