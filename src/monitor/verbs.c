@@ -51,7 +51,8 @@ static int send_verb(const struct call *call, const char *id, qblk_job_verb verb
         return monitor_call(call->monitor, &qapi_cmd_block_job_cancel, &args, call->fn, call->arg,
                             call->ret_token, error);
     }
-    case QBLK_VERB_CHANGE: {
+    case QBLK_VERB_CHANGE:
+    default: { /* check() lets no other through */
         struct qapi_block_job_change_options args = {
             .id = id, .type = QAPI_JOB_TYPE_MIRROR,
             .u.mirror.copy_mode = QAPI_MIRROR_COPY_MODE_WRITE_BLOCKING,
@@ -60,8 +61,6 @@ static int send_verb(const struct call *call, const char *id, qblk_job_verb verb
         return monitor_call(call->monitor, &qapi_cmd_block_job_change, &args, call->fn, call->arg,
                             call->ret_token, error);
     }
-    default:
-        return err_set(error, QBLK_E_ARGUMENT, "there is no job verb number %d", (int)verb);
     }
 }
 
