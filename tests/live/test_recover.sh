@@ -642,6 +642,43 @@ two_at_once() {
     finished_well backup
 }
 
+# While recover waits for one, another comes to its end by its own client (here: a second recover).
+gone_meanwhile() {
+    local jobs one
+    make_long_chain
+    "$QEMU_IMG" create -q -f qcow2 other.qcow2 64M
+    "$QEMU_IO" -f qcow2 -c "write -q -P 0x33 0 8M" other.qcow2
+    start_blockdev -blockdev \
+        "qcow2,node-name=other,file.driver=file,file.filename=$dir/other.qcow2" \
+        -device virtio-blk-pci,id=vd1,drive=other
+    start_kind finish
+    kill_client
+    jobs=$job
+    q_start --json copy vd1 "$dir/other-copy.qcow2" --speed 64K
+    wait_said out '"status": *"running"' # of the first one there may be more such events
+    kill_client
+    job=$(grep -o -m 1 'qblk\.[0-9a-f]*\.copy' out | head -n 1)
+    jobs="$jobs $job"
+    q_start --json recover
+    wait_said out 'read the journal'
+    for job in $jobs; do
+        grep -q "$(operation)" out || break
+    done
+    one=$job
+    speed_up
+    "$qblk" -s "$dir/m1" --json recover --operation "$(operation)" >out.b 2>err.b </dev/null ||
+        fail "the other: $(tail -n 1 out.b)"
+    for job in $jobs; do
+        [ "$job" = "$one" ] || speed_up
+    done
+    q_ended 0
+    ! grep -q '"result".*'"$one" out || fail "it tells of $one: $(tail -n 1 out)"
+    result result finished
+    job=$one
+    said err "operation $(operation) is not open any more: its client has brought it to its end"
+    nothing_to_recover
+}
+
 # A concluded stream of somebody else's keeps some QEMUs from being asked for their nodes: what is done
 # meanwhile is the same, and what cannot be done says so.
 others_concluded() {
@@ -797,6 +834,7 @@ run_test "asked for by name, without a record" asked_for_by_name
 run_test "left by SIGTERM, then recovered" left TERM
 run_test "killed in mid-recovery, then recovered" killed_twice
 run_test "two operations are recovered in one go" two_at_once
+run_test "one that its client ends meanwhile" gone_meanwhile
 run_test "an operation whose client lives is left to him" not_taken_away
 run_test "an operation whose client lives, of another user, is left to it" not_taken_from_a_user
 run_test "a recover that is interrupted" interrupted

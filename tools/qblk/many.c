@@ -81,6 +81,12 @@ static void take_error(struct many *many, bool is_disk, const char *name, const 
                    is_disk ? "disk" : "operation", name, error->text);
 }
 
+static void end_one(struct op_run *head)
+{
+    if (--head->many->live == 0)
+        session_stop(&head->session);
+}
+
 void many_end(struct op_run *run, const qblk_op_report *report, const qblk_error *error)
 {
     struct many *many = run->many;
@@ -88,6 +94,10 @@ void many_end(struct op_run *run, const qblk_op_report *report, const qblk_error
     /* What recover takes up goes by its id until its record was read. */
     const char *disk = report->disk != NULL ? report->disk : run->disk;
 
+    if (op_is_gone(run, error)) {
+        end_one(head);
+        return;
+    }
     head->was_stalled = head->was_stalled || run->was_stalled;
     head->has_changed = head->has_changed || (error == NULL && report->result != QBLK_RESULT_KEPT);
     many->n_left += report->result == QBLK_RESULT_LEFT && report->operation != NULL;
@@ -108,8 +118,7 @@ void many_end(struct op_run *run, const qblk_op_report *report, const qblk_error
         op_result_line(run, report);
     }
     op_say_notes(run, report);
-    if (--many->live == 0)
-        session_stop(&head->session);
+    end_one(head);
 }
 
 /* ---- the end --------------------------------------------------------------------------------- */
@@ -170,11 +179,23 @@ static int say_failure(struct op_run *head, struct many *many)
     return exit_status(error.kind);
 }
 
+static bool are_gone(const struct many *many)
+{
+    size_t n = 0;
+
+    while (n < many->n && many->runs[n].is_gone)
+        n++;
+    return n == many->n;
+}
+
 static int say_end(struct op_run *head, struct many *many)
 {
     struct cli *cli = head->cli;
     qblk_op_report report = QBLK_INIT(qblk_op_report);
 
+    head->is_gone = are_gone(many);
+    if (head->is_gone)
+        return EXIT_DONE;
     /* Whatever became of the others, somebody has to look after what was left. */
     if (many->left[0] != '\0' && !many->runs[0].is_async_done)
         return say_left(head, many);

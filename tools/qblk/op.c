@@ -107,6 +107,11 @@ static void on_end(qblk_op *op, const qblk_op_report *report, const qblk_error *
         session_stop(&run->session);
         return;
     }
+    if (op_is_gone(run, error)) {
+        run->status = EXIT_DONE;
+        session_stop(&run->session);
+        return;
+    }
     run->has_changed = run->has_changed || (error == NULL && report->result != QBLK_RESULT_KEPT);
     run->status = op_say_end(run, report, error);
     session_stop(&run->session);

@@ -27,6 +27,7 @@ struct op_run {
     bool was_stalled;
     bool may_try_again;  /* recover: a refusal for what is under way is not the last word */
     bool is_to_try_again;
+    bool is_gone;        /* recover: its client has brought it to its end meanwhile */
     bool is_one_of_many; /* the last line is somebody else's: end with an event */
     bool has_endings;    /* recover: it can end by a pivot or without one */
     bool is_last_said;   /* recover: the last line was printed, as an error */
@@ -99,6 +100,8 @@ int op_say_left(struct op_run *run, const qblk_op_report *report);
 /* One of many that recover takes up is told as an event with --json, and the first at the end. Returns the
  * exit status. */
 int op_say_error(struct op_run *run, const qblk_error *error);
+/* Whether what recover has found open is not open any more, which is nobody's failure: that is said. */
+bool op_is_gone(struct op_run *run, const qblk_error *error);
 /* Whether what recover was told to pivot, or to finish, has ended otherwise: mostly, somebody was faster. And
  * that error. */
 bool op_is_other_end(const struct op_run *run, qblk_result result);

@@ -337,6 +337,17 @@ static int say_undone_instead(struct op_run *run, const qblk_op_report *report)
     return op_say_error(run, &error);
 }
 
+bool op_is_gone(struct op_run *run, const qblk_error *error)
+{
+    struct cli *cli = run->cli;
+
+    run->is_gone = error != NULL && error->code == QBLK_E_UNKNOWN_JOB && cli->verb->bit == VERB_RECOVER &&
+                   cli->opt.operation == NULL;
+    if (run->is_gone)
+        note(cli, "operation %s is not open any more: its client has brought it to its end meanwhile", run->disk);
+    return run->is_gone;
+}
+
 bool op_is_other_end(const struct op_run *run, qblk_result result)
 {
     qblk_ending ending = run->has_endings && !run->is_cancelling ? run->cli->opt.ending : QBLK_END_DEFAULT;

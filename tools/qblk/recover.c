@@ -208,10 +208,10 @@ static int recover_all(struct op_run *run, struct open_ops *ops, bool *found)
         if (run->late_signal != 0 || run->is_timed_out)
             return stop_between(run);
         ops->is_done[i] = true;
-        run->is_to_try_again = false;
+        run->is_to_try_again = run->is_gone = false;
         r = op->n_with > 0 ? recover_together(run, op, ops) : recover_one(run, op);
         is_put_off = is_put_off || run->is_to_try_again;
-        *found = *found || !run->is_to_try_again;
+        *found = *found || !(run->is_to_try_again || run->is_gone);
         status = worse(run, status, r);
         if (run->session.die_of != 0 || (run->is_timed_out && r != EXIT_DONE)) {
             if (!run->is_last_said)
