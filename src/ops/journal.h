@@ -47,11 +47,13 @@
  *   the whole     a record with an unknown op, intent or version is reported, and nothing is touched
  *   own nodes     follow from the operation's id, never from the record
  *   file          removed only if something besides the record says that the operation made it (the
- *                 job that did, a node of the operation's that has it open, or the main job, if that has
- *                 ended and its target has gone with it), and no other node uses it; while the main job
- *                 works, or a node of a format is there, only if it is locked, as QEMU locks the target
- *                 then; without the main job, only if nobody else uses the target. Live
- *                 operations keep such a proof from before the file is there until after it has gone
+ *                 job that did, as long as there are only zeroes in it, a node of the operation's that has it
+ *                 open, or the main job, if that has ended and its target has gone with it), and no other
+ *                 node uses it; while the main job works, or a node of a format is there, only if it is
+ *                 locked, as QEMU locks the target then, else only if it has the size that QEMU knows of;
+ *                 without the main job, only if nobody else uses the target. Live operations keep such a
+ *                 proof from before the file is there until after it has gone, and none takes a file for
+ *                 its target that the record of another names
  *   with          only if the record of that operation, if there is one, names this one as well
  *   ended         not against the main job, if that is there and has not completed
  *   old           removed only if the node itself is marked as this operation's, and the main job is seen

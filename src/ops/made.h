@@ -12,6 +12,10 @@ void made_see(struct engine *engine);
  * from here. */
 int made_is_held(const char *path);
 
+/* Whether there is nothing in that file but zeroes, as in one that was just made; true where that cannot be seen
+ * from here. */
+bool made_is_bare(const char *path);
+
 /* Removes it. 0; EBUSY: somebody has it open; EEXIST: another file has come in its place; or another errno. */
 int made_remove(const struct step *step);
 

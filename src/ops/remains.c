@@ -2,7 +2,9 @@
  * its id names, and the files of its targets. From these come the steps to undo it. */
 #include <errno.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/err.h"
@@ -178,16 +180,33 @@ static bool is_at_work(const qblk_op *op)
     return job != NULL && info.state < QBLK_JOB_WAITING;
 }
 
-/* Whether the name leads from here to another file than the target that QEMU has open, which is locked while
- * a job writes to it, or a format that has metadata: somebody has put it there, or QEMU runs on another
- * machine. */
+/* File systems give a file more than it asks for, and take that back. */
+#define SPARE 65536
+
+static bool has_other_size(const struct qapi_block_device_info *node, const char *file)
+{
+    const struct qapi_image_info *image = &node->image;
+    struct stat st;
+
+    return stat(file, &st) == 0 && S_ISREG(st.st_mode) &&
+           (((int64_t)st.st_size + 511) / 512 * 512 != image->virtual_size ||
+            (image->has_actual_size && llabs((int64_t)st.st_blocks * 512 - image->actual_size) > SPARE));
+}
+
+/* Whether the name leads from here to another file than the target that QEMU has open: somebody has put it
+ * there, or QEMU runs on another machine. The target is locked while a job writes to it, or a format that has
+ * metadata; where nobody writes, QEMU knows how large it is. */
 static bool is_exchanged(const qblk_op *op, const struct target_names *names,
                          const struct qapi_block_device_info_list *list, const char *file)
 {
     const struct qapi_block_device_info *node = remains_find_node(list, names->node);
-    bool is_locked = is_at_work(op) || (node != NULL && !node->ro && strcmp(node->drv, "raw") != 0);
+    const struct qapi_block_device_info *bytes = remains_find_node(list, names->file);
+    bool is_written = is_job_there(op, names->create_fmt) ||
+                      (is_job_there(op, op->names.job) && op->engine.main.outcome == QBLK_OUTCOME_NONE);
 
-    return is_locked && made_is_held(file) == 0;
+    if (is_at_work(op) || (node != NULL && !node->ro && strcmp(node->drv, "raw") != 0))
+        return made_is_held(file) == 0;
+    return bytes != NULL && !is_written && has_other_size(bytes, file);
 }
 
 /* Whether somebody else has put the target to use: a disk, an export, an image above it. The job
@@ -245,17 +264,21 @@ static bool is_jobs_file(const qblk_op *op, const struct target_names *names,
 }
 
 /* A record is only a text that anybody can write, or that was true once. A file is removed only if
- * something else says that this operation made it: the job that did, a node of the operation that has it
- * open, or the main job; and if nothing else uses it. */
+ * something else says that this operation made it: the job that did, as long as nobody has written to it, a
+ * node of the operation that has it open, or the main job; and if nothing else uses it. */
 static bool is_made_file(qblk_op *op, size_t number,
                          const struct qapi_block_device_info_list *list)
 {
     const struct target_names *names = &op_target(op, number)->names;
     const char *file = journal_file(&op->journal, number);
-    bool is_ours = is_job_there(op, names->create_file) || is_jobs_file(op, names, list);
+    bool is_ours = false;
 
     if (file == NULL || file[0] != '/')
         return false;
+    if (is_job_there(op, names->create_file))
+        is_ours = made_is_bare(file);
+    else if (is_jobs_file(op, names, list))
+        is_ours = made_is_held(file) <= 0;
     /* Its job was at work when the connection was lost, and somebody else has ended it since:
      * nobody knows whether the copy is whole. */
     if (op->was_running && !op->engine.main.is_known)

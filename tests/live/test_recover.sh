@@ -435,6 +435,69 @@ exchanged() {
     nothing_to_recover
 }
 
+# It is dead by the time that its job is, and nothing has its file open.
+exchanged_after() {
+    make_long_chain
+    start "$1"
+    start_kind raw
+    kill_client
+    raw '{"execute": "job-cancel", "arguments": {"id": "'"$job"'"}}' >/dev/null
+    wait_event "JOB_STATUS_CHANGE $job concluded *"
+    mv copy.qcow2 moved.qcow2
+    case $2 in
+    small) echo precious >copy.qcow2 ;;
+    alike) # as large, and not as full
+        truncate -s 64M copy.qcow2
+        "$QEMU_IO" -f raw -c "write -q -P 0x44 0 60M" copy.qcow2
+        ;;
+    esac
+    cp copy.qcow2 precious
+    q 0 --json recover
+    result result undone
+    said out "nothing proves that operation"
+    cmp copy.qcow2 precious || fail "it is another one, or gone"
+    nothing_to_recover
+}
+
+# A client died once it had made its file; somebody makes the image by other means, or would like to by qblk.
+made_by_others() {
+    local id=0badcafe
+    make_chain
+    start "$1"
+    raw '{"execute": "blockdev-add", "arguments": {"driver": "null-co",
+            "node-name": "qblk.'"$id"'.journal"}}' \
+        '{"execute": "block-dirty-bitmap-add", "arguments": {"node": "qblk.'"$id"'.journal",
+            "name": "qblk1 1/1 op=backup disk='"$disk"' file='"$dir"'/copy.qcow2 intent=finish",
+            "disabled": true}}' \
+        '{"execute": "blockdev-create", "arguments": {"job-id": "qblk.'"$id"'.create-file",
+            "options": {"driver": "file", "filename": "'"$dir"'/copy.qcow2", "size": '"$2"'}}}' >/dev/null
+    wait_event "JOB_STATUS_CHANGE qblk.$id.create-file concluded *"
+    remember
+    ln -s . here
+    for command in "backup $disk $dir/copy.qcow2" "backup $disk $dir/here/copy.qcow2 --reuse-external" \
+        "copy $disk $dir/copy.qcow2 --dry-run" "snapshot $disk=$dir/copy.qcow2"; do
+        # shellcheck disable=SC2086 # words
+        q 6 $command
+        said err "copy.qcow2 is that of operation $id, which was left open .*qblk recover --operation $id"
+    done
+    rm here
+    unchanged
+    if [ "$3" = convert ]; then
+        "$QEMU_IMG" convert -f raw -O qcow2 reference.raw copy.qcow2
+        q 0 --json recover
+        result result undone
+        said out 'nothing proves that operation'
+        same copy.qcow2 qcow2
+    else
+        q 0 --json recover
+        result result undone
+        [ ! -e copy.qcow2 ] || fail "the target's file is still there"
+        q 0 backup "$disk" "$dir/copy.qcow2"
+        same copy.qcow2 qcow2
+    fi
+    nothing_to_recover
+}
+
 # A job by that name and no record: nothing is done, and the one who asked for it is told so.
 asked_for_by_name() {
     make_long_chain
@@ -829,6 +892,15 @@ for kind in pivot raw backup legacy legacy-backup; do
     # 5.2's job has to go before the record can be read, and drive-backup's target goes with it.
     case "$kind $("$QEMU" --version)" in "legacy-backup "*"version 5."*) continue ;; esac
     run_test "a file in the place of the target: $kind" exchanged drive "$kind"
+done
+for kind in small alike; do
+    run_test "a file in the place of a raw target whose job has ended: $kind" exchanged_after drive "$kind"
+done
+for world in blockdev drive; do
+    for size in 0 8388608; do
+        run_test "a file that was made anew: $size bytes, $world" made_by_others "$world" "$size" convert
+        run_test "a file that waits for recover: $size bytes, $world" made_by_others "$world" "$size" recover
+    done
 done
 run_test "asked for by name, without a record" asked_for_by_name
 run_test "left by SIGTERM, then recovered" left TERM

@@ -151,10 +151,10 @@ static void start_events(struct peer *peer, struct peer_job *job)
     peer_status(peer, true, job, "running");
 }
 
-static bool make_file(const char *path)
+static bool make_file(const char *path, const char *text)
 {
     int fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
-    bool ok = fd >= 0 && write(fd, "x", 1) == 1;
+    bool ok = fd >= 0 && write(fd, text, strlen(text)) == (ssize_t)strlen(text);
 
     if (fd >= 0)
         (void)close(fd);
@@ -168,7 +168,7 @@ static const char *do_create(struct peer *peer, json_t *args)
     struct peer_job *job;
 
     if (strcmp(peer_text_of(options, "driver"), "file") == 0 &&
-        !make_file(peer_text_of(options, "filename")))
+        !make_file(peer_text_of(options, "filename"), ""))
         return "Could not create the file";
     if (peer_text_of(options, "backing-file")[0] != '\0' &&
         (node == NULL || !write_header(node, peer_text_of(options, "backing-file"))))
@@ -211,7 +211,7 @@ static const char *do_copy(struct peer *peer, json_t *args, const char *type, bo
     if (is_legacy) {
         const char *name = peer_text_of(args, "node-name");
 
-        if (strcmp(peer_text_of(args, "mode"), "existing") != 0 && !make_file(target))
+        if (strcmp(peer_text_of(args, "mode"), "existing") != 0 && !make_file(target, "x"))
             return "Could not create the file";
         if (name[0] == '\0')
             name = "#block900";

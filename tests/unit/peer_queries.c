@@ -2,6 +2,7 @@
 
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 
 /* ---- replies to queries ---------------------------------------------------------------------- */
 
@@ -39,10 +40,15 @@ void peer_add_jobs(const struct peer *peer, char **to, bool is_block)
 static void add_image(struct peer *peer, char **to, const struct peer_node *node, int depth)
 {
     const struct peer_node *backing = peer_node(peer, node->backing);
+    unsigned long long size = node->size, actual = 4096;
+    struct stat st;
 
+    if (strcmp(node->driver, "file") == 0 && stat(node->file, &st) == 0) {
+        size = ((unsigned long long)st.st_size + 511) / 512 * 512;
+        actual = (unsigned long long)st.st_blocks * 512;
+    }
     peer_append(to, "{\"virtual-size\": %llu, \"filename\": \"%s\", \"format\": \"%s\", "
-           "\"actual-size\": 4096, \"dirty-flag\": false", (unsigned long long)node->size,
-           node->file, node->driver);
+           "\"actual-size\": %llu, \"dirty-flag\": false", size, node->file, node->driver, actual);
     if (backing != NULL || node->recorded[0] != '\0') {
         const char *file = node->recorded[0] != '\0' ? node->recorded : backing->file;
 
