@@ -52,7 +52,8 @@ BASE_CFLAGS := -std=gnu11 -D_GNU_SOURCE -Iinclude -Isrc -I$(GEN) $(WARN) \
 # Tables of pointers are a tenth of the library; a linker that can packs them.
 PACK := $(shell echo 'int x, *p = &x;' | $(CC) -xc - -shared -fPIC -Wl,-z,pack-relative-relocs \
 	-Wl,--fatal-warnings -o /dev/null 2>/dev/null && echo -Wl,-z,pack-relative-relocs)
-BASE_LDFLAGS := -Wl,-z,relro -Wl,-z,now $(PACK)
+# Between code and constants there would be pages that hold nothing.
+BASE_LDFLAGS := -Wl,-z,relro -Wl,-z,now -Wl,-z,noseparate-code $(PACK)
 
 # Variants: release (what is installed), test (counts allocations), asan, fuzz (wants clang), and
 # any other name, built like test, for what a checker wants.
