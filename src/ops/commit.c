@@ -191,6 +191,8 @@ static int check_busy(qblk_op *op, int top, int base, qblk_error *error)
 
     if (r == 0)
         r = plan_check_busy_from(op, from, qblk_graph_node(op->graph, base)->backing, error);
+    if (r == 0)
+        r = others_check_disk(op, op->disk, op->disk_name, error);
     return r == 0 ? plan_check_users(op, top, base, error) : r;
 }
 

@@ -219,6 +219,8 @@ static int plan(qblk_op *op, qblk_error *error)
     op->landing = op->to.names.node;
     r = plan_check_busy(op, -1, error);
     if (r == 0)
+        r = others_check_disk(op, op->disk, op->disk_name, error);
+    if (r == 0)
         r = group_check_clash(op, error);
     if (r == 0 && op->shallow) {
         backing = graph_backing_image(op->graph, op->top);

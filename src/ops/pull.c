@@ -157,7 +157,7 @@ static void plan_end(qblk_op *op)
  * would take the base away whose name is recorded. With a bottom that is not in the way. */
 static int check_busy(qblk_op *op, const struct images *images, qblk_error *error)
 {
-    int stop = images->base;
+    int stop = images->base, r;
 
     if (images->bottom >= 0) {
         stop = qblk_graph_node(op->graph, images->bottom)->backing;
@@ -170,7 +170,8 @@ static int check_busy(qblk_op *op, const struct images *images, qblk_error *erro
                 stop = qblk_graph_node(op->graph, i)->backing;
         }
     }
-    return plan_check_busy_from(op, op->into != NULL ? images->into : op->root, stop, error);
+    r = plan_check_busy_from(op, op->into != NULL ? images->into : op->root, stop, error);
+    return r < 0 ? r : others_check_disk(op, op->disk, op->disk_name, error);
 }
 
 static int plan(qblk_op *op, qblk_error *error)

@@ -46,7 +46,8 @@ static int check_disk(qblk_op *op, struct op_part *part, qblk_error *error)
     if (qblk_graph_disk(op->graph, part->disk)->is_read_only)
         return err_set(error, QBLK_E_TARGET_INVALID, "disk %s is read-only: nothing is written to "
                        "it that a snapshot could keep apart; leave it out", part->disk_name);
-    return plan_check_part_busy(op, part, error);
+    r = plan_check_part_busy(op, part, error);
+    return r < 0 ? r : others_check_disk(op, part->disk, part->disk_name, error);
 }
 
 /* What its overlay has to be like. */

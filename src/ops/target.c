@@ -132,48 +132,6 @@ static int check_unused(const qblk_op *op, const struct target *to, const struct
     return 0;
 }
 
-/* Whether that journal holds a record of an operation that makes the file; -ENOMEM. */
-static int has_recorded(const qblk_op *op, int journal, const char *path)
-{
-    struct journal record = { 0 };
-    struct journal_nodes names = { NULL, 0, 0 };
-    qblk_bitmap bitmap;
-    int r = 0;
-
-    for (int k = 0; r == 0 && qblk_graph_bitmap(op->graph, journal, k, &bitmap) > 0; k++)
-        r = journal_add(&names, bitmap.name);
-    if (r == 0 && names.n > 0 && journal_decode(names.v, names.n, &record, NULL) == 0) {
-        for (size_t i = 0; r == 0 && i <= record.n_more; i++) {
-            const char *file = journal_file(&record, i);
-
-            r = file != NULL && target_is_same_path(file, path);
-        }
-    }
-    journal_done(&record);
-    journal_free_nodes(&names);
-    return r;
-}
-
-/* What an operation that was left open has begun to make, whoever takes it up may remove. */
-static int check_unrecorded(const qblk_op *op, const struct target *to, qblk_error *error)
-{
-    for (int i = 0; i < qblk_graph_node_count(op->graph); i++) {
-        const char *name = qblk_graph_node(op->graph, i)->name;
-        char id[9];
-        const char *role = str_our_name(name, id);
-        int r = 0;
-
-        if (role != NULL && strcmp(role, "journal") == 0 && strcmp(id, op->id) != 0)
-            r = has_recorded(op, i, to->path);
-        if (r < 0)
-            return err_nomem(error);
-        if (r > 0)
-            return err_set(error, QBLK_E_BUSY, "the target %s is that of operation %s, which was left open and "
-                           "may remove it: end that first with \"qblk recover --operation %s\"", to->path, id, id);
-    }
-    return 0;
-}
-
 static int check_file(struct target *to, const struct stat *st, qblk_error *error)
 {
     if (!S_ISREG(st->st_mode) && !S_ISBLK(st->st_mode))
@@ -227,7 +185,7 @@ int target_check(qblk_op *op, struct target *to, bool shallow, qblk_error *error
         to->claim = 0;
         return -EBUSY;
     }
-    r = check_unrecorded(op, to, error);
+    r = others_check_file(op, to->path, error);
     if (r < 0)
         return r;
     if (stat(to->path, &st) == 0) {

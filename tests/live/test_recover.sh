@@ -498,6 +498,34 @@ made_by_others() {
     nothing_to_recover
 }
 
+# Ended by hand, and not closed: what became of it is seen by where the disk is, so that is left where it is.
+not_closed() {
+    local command
+    make_long_chain
+    start "$1"
+    q 0 --json copy "$disk" "$dir/copy.qcow2" --keep
+    job=$(sed -n 's/.*"job": *"\([^"]*\)".*/\1/p' out | tail -n 1)
+    q 0 job pivot "$job"
+    remember
+    for command in "snapshot $disk=$dir/over.qcow2" "copy $disk $dir/second.qcow2 --pivot" \
+        "copy $disk $dir/second.qcow2" "pull $disk" "commit $disk"; do
+        # shellcheck disable=SC2086 # words
+        ! "$qblk" -s "$dir/m0" $command >out 2>err || fail "$command: done"
+        [ "${command%% *}" = commit ] || # there is nothing to commit it to
+            said err "operation $(operation) was to move it, .*qblk recover --operation $(operation)"
+    done
+    unchanged
+    q 0 backup "$disk" "$dir/backup.qcow2"
+    q 0 --json recover
+    result result pivoted
+    nothing_to_recover
+    q 0 snapshot "$disk=$dir/over.qcow2"
+    chain_is over.qcow2 copy.qcow2
+    stop_qemu
+    same over.qcow2 qcow2
+    same backup.qcow2 qcow2
+}
+
 # A job by that name and no record: nothing is done, and the one who asked for it is told so.
 asked_for_by_name() {
     make_long_chain
@@ -901,6 +929,9 @@ for world in blockdev drive; do
         run_test "a file that was made anew: $size bytes, $world" made_by_others "$world" "$size" convert
         run_test "a file that waits for recover: $size bytes, $world" made_by_others "$world" "$size" recover
     done
+done
+for world in blockdev drive; do
+    run_test "kept, pivoted by hand and not closed, $world" not_closed "$world"
 done
 run_test "asked for by name, without a record" asked_for_by_name
 run_test "left by SIGTERM, then recovered" left TERM
