@@ -113,7 +113,8 @@ typedef struct qblk_op_common {
 typedef struct qblk_pull_options {
     size_t size;
     qblk_op_common common;
-    const char *base;         /* keep this image and what is below it; NULL: pull everything */
+    const char *base;         /* keep this image and what is below it; NULL: pull everything. Refused
+                               * if an image in between is shorter than both (SIZE_MISMATCH) */
     const char *backing_file; /* string to record for base instead of the computed one */
     bool no_bitmaps;          /* give up the dirty bitmaps of the images that go */
     bool relative;            /* record a name for base that is relative to the image's directory;
@@ -166,7 +167,8 @@ typedef struct qblk_commit_options {
     qblk_op_common common;
     qblk_ending ending;       /* of the disk's top image: PIVOT (default), FINISH or KEEP; below it
                                * nothing but DEFAULT */
-    const char *top;          /* the uppermost image to commit; NULL: the disk's top */
+    const char *top;          /* the uppermost image to commit; NULL: the disk's top. Refused if it is
+                               * shorter than base and the image above (SIZE_MISMATCH) */
     const char *base;         /* the image that takes the data; NULL: the lowest of the chain */
     const char *backing_file; /* string to record for base in the image above top */
     bool no_bitmaps;          /* give up the dirty bitmaps of the images that go */

@@ -225,6 +225,20 @@ bool plan_is_below(const qblk_op *op, int image, int above)
     return at == image && image != above;
 }
 
+int plan_check_end(const qblk_op *op, int above, int image, int base, qblk_error *error)
+{
+    const qblk_node *node = qblk_graph_node(op->graph, image), *low = qblk_graph_node(op->graph, base);
+    const qblk_node *over = qblk_graph_node(op->graph, above);
+    uint64_t end = node->virtual_size; /* 0: unknown */
+
+    if (end == 0 || low == NULL || end >= low->virtual_size || (over != NULL && end >= over->virtual_size))
+        return 0;
+    return err_set(error, QBLK_E_SIZE_MISMATCH, "node %s has %llu bytes, the base (node %s) %llu, and what that "
+                   "holds behind would appear on disk %s; pull everything, or use copy --pivot instead",
+                   node->name, (unsigned long long)end, low->name, (unsigned long long)low->virtual_size,
+                   op->disk_name);
+}
+
 static void add_images(struct buf *text, const qblk_op *op, int from, int to)
 {
     int steps = qblk_graph_node_count(op->graph);

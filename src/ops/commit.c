@@ -206,6 +206,8 @@ static int plan(qblk_op *op, qblk_error *error)
     r = choose_ending(op, top == op->top, error);
     if (r == 0)
         r = check_busy(op, top, base, error);
+    if (r == 0 && top != op->top)
+        r = plan_check_end(op, overlay_of(op, top), top, base, error);
     if (r == 0)
         r = warn(op, top, base, error);
     if (r == 0)

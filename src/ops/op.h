@@ -362,6 +362,9 @@ int plan_relative_path(const char *image, const char *backing, char **ret_text, 
 bool plan_masks(qblk_op *op, enum feature feature, int image, int backing);
 /* Whether the image is below that other one in the disk's chain. */
 bool plan_is_below(const qblk_op *op, int image, int above);
+/* Behind the end of an image that goes, zeroes are read, and the job does not write them: refuses it if it is
+ * shorter than base and than the image above (-1: whatever that is), which would read base's old data there. */
+int plan_check_end(const qblk_op *op, int above, int image, int base, qblk_error *error);
 /* A chain in one line: first (or nothing), then the image below and what is under it. */
 int plan_chain_text(const qblk_op *op, const char *first, int below, char **ret_text,
                     qblk_error *error);

@@ -174,6 +174,17 @@ static int check_busy(qblk_op *op, const struct images *images, qblk_error *erro
     return r < 0 ? r : others_check_disk(op, op->disk, op->disk_name, error);
 }
 
+/* QEMU 5.2 heeds the ends of none of them, 7.2 and later those of all but the first. */
+static int check_ends(const qblk_op *op, const struct images *images, qblk_error *error)
+{
+    int r = 0;
+
+    for (int i = graph_backing_image(op->graph, images->into); r == 0 && i >= 0 && i != images->base;
+         i = graph_backing_image(op->graph, i))
+        r = plan_check_end(op, images->into, i, images->base, error);
+    return r;
+}
+
 static int plan(qblk_op *op, qblk_error *error)
 {
     struct images images;
@@ -183,6 +194,8 @@ static int plan(qblk_op *op, qblk_error *error)
         r = check_bottom(op, &images, error);
     if (r == 0)
         r = check_busy(op, &images, error);
+    if (r == 0)
+        r = check_ends(op, &images, error);
     if (r == 0)
         r = plan_chain_text(op, NULL, op->top, &op->chain_before, error);
     if (r < 0)

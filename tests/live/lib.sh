@@ -169,6 +169,15 @@ make_long_chain() {
     make_chain 64M long
 }
 
+# make_sizes TOP MID BASE: the same chain of images of these sizes, with data in the lowest alone
+make_sizes() {
+    "$QEMU_IMG" create -q -f qcow2 base.qcow2 "$3" &&
+        "$QEMU_IMG" create -q -f qcow2 -F qcow2 -b "$dir/base.qcow2" mid.qcow2 "$2" &&
+        "$QEMU_IMG" create -q -f qcow2 -F qcow2 -b "$dir/mid.qcow2" top.qcow2 "$1" || fail "no images"
+    io base.qcow2 qcow2 "write -P 0x11 0 $3"
+    "$QEMU_IMG" convert -O raw top.qcow2 reference.raw || fail "no reference"
+}
+
 # same IMAGE FORMAT [REFERENCE]: the image holds what the guest should see, and is sound.
 same() {
     "$QEMU_IMG" compare -q -f raw -F "$2" "${3:-reference.raw}" "$1" ||

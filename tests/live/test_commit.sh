@@ -165,6 +165,29 @@ refusals() {
     refused 6 'no backing image' vd0
 }
 
+# Behind the end of the image that goes the disk would read the base's old data.
+short_top() {
+    make_sizes 4M 2M 4M
+    start_blockdev
+    remember
+    refused 6 'node mid has 2097152 bytes, the base .node base. 4194304' vd0 --top @1
+    q 0 pull vd0
+    nothing_left
+    stop_qemu
+    same top.qcow2 qcow2
+}
+
+# sizes_fit TOP MID BASE
+sizes_fit() {
+    make_sizes "$@"
+    start_blockdev
+    q 0 --json commit vd0 --top @1
+    result result completed
+    nothing_left
+    stop_qemu
+    same top.qcow2 qcow2
+}
+
 dry_run() {
     make_chain
     start_blockdev
@@ -189,5 +212,9 @@ run_test "a killed client's commit of the top is recovered" killed "" pivoted ba
 run_test "a killed client's commit below the top is recovered" killed "--top @1" completed top.qcow2
 run_test "a commit of the top that somebody ends without a pivot" not_moved
 run_test "commits that make no sense are refused" refusals
+run_test "a commit of an image that is too short is refused" short_top
+run_test "images that grow upwards are committed" sizes_fit 4M 3M 2M
+run_test "a short image is committed to one that is no longer" sizes_fit 4M 2M 2M
+run_test "a short image below one that is no longer is committed" sizes_fit 2M 2M 4M
 run_test "a dry run says block-commit and changes nothing" dry_run
 finish

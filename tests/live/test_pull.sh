@@ -240,6 +240,29 @@ refusals() {
     unchanged
 }
 
+# Behind the end of an image that goes the disk would read the base's old data.
+short_in_between() {
+    make_sizes 4M 2M 4M
+    start_blockdev
+    remember
+    refused 6 'node mid has 2097152 bytes, the base .node base. 4194304' vd0 --base @2
+    q 0 pull vd0
+    nothing_left
+    stop_qemu
+    same top.qcow2 qcow2
+}
+
+# sizes_fit TOP MID BASE
+sizes_fit() {
+    make_sizes "$@"
+    start_blockdev
+    q 0 --json pull vd0 --base @2
+    result result completed
+    nothing_left
+    stop_qemu
+    same top.qcow2 qcow2
+}
+
 nothing_to_pull() {
     make_chain
     start_blockdev
@@ -276,6 +299,10 @@ for world in blockdev drive; do
 done
 run_test "an image that somebody has come to use stays" used_meanwhile
 run_test "pulls that make no sense are refused" refusals
+run_test "an image in between that is too short is refused" short_in_between
+run_test "images that grow upwards are pulled" sizes_fit 4M 3M 2M
+run_test "a short image on a base that is no longer is pulled" sizes_fit 4M 2M 2M
+run_test "a short image below one that is no longer is pulled" sizes_fit 2M 2M 4M
 run_test "a base may be given by its depth" by_depth
 run_test "a pull with nothing to do changes nothing" nothing_to_pull
 run_test "a dry run says block-stream and changes nothing" dry_run
