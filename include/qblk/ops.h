@@ -169,7 +169,8 @@ typedef struct qblk_commit_options {
                                * nothing but DEFAULT */
     const char *top;          /* the uppermost image to commit; NULL: the disk's top. Refused if it is
                                * shorter than base and the image above (SIZE_MISMATCH) */
-    const char *base;         /* the image that takes the data; NULL: the lowest of the chain */
+    const char *base;         /* the image that takes the data; NULL: the lowest of the chain. A disk
+                               * that is shorter is refused (SIZE_MISMATCH) */
     const char *backing_file; /* string to record for base in the image above top */
     bool no_bitmaps;          /* give up the dirty bitmaps of the images that go */
     bool relative;            /* as for a pull: the name that the image above top records */

@@ -206,8 +206,9 @@ static int plan(qblk_op *op, qblk_error *error)
     r = choose_ending(op, top == op->top, error);
     if (r == 0)
         r = check_busy(op, top, base, error);
-    if (r == 0 && top != op->top)
-        r = plan_check_end(op, overlay_of(op, top), top, base, error);
+    /* A disk that moves to a longer base would become longer itself. */
+    if (r == 0)
+        r = plan_check_end(op, top != op->top ? overlay_of(op, top) : -1, top, base, error);
     if (r == 0)
         r = warn(op, top, base, error);
     if (r == 0)

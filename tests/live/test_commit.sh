@@ -177,6 +177,30 @@ short_top() {
     same top.qcow2 qcow2
 }
 
+# The disk would become longer, and show old data of the base there.
+short_disk() {
+    make_sizes 2M 2M 4M
+    start_blockdev
+    remember
+    refused 6 'node top has 2097152 bytes, the base .node base. 4194304' vd0
+    refused 6 'node top has 2097152 bytes' vd0 --finish
+    q 0 --json commit vd0 --base @1
+    result result pivoted
+    nothing_left
+    stop_qemu
+    same mid.qcow2 qcow2
+}
+
+grown_disk() {
+    make_sizes 4M 3M 2M
+    start_blockdev
+    q 0 --json commit vd0
+    result result pivoted
+    nothing_left
+    stop_qemu
+    same base.qcow2 qcow2
+}
+
 # sizes_fit TOP MID BASE
 sizes_fit() {
     make_sizes "$@"
@@ -212,6 +236,8 @@ run_test "a killed client's commit of the top is recovered" killed "" pivoted ba
 run_test "a killed client's commit below the top is recovered" killed "--top @1" completed top.qcow2
 run_test "a commit of the top that somebody ends without a pivot" not_moved
 run_test "commits that make no sense are refused" refusals
+run_test "a commit of a disk that is shorter than the base is refused" short_disk
+run_test "a commit of a disk that has grown" grown_disk
 run_test "a commit of an image that is too short is refused" short_top
 run_test "images that grow upwards are committed" sizes_fit 4M 3M 2M
 run_test "a short image is committed to one that is no longer" sizes_fit 4M 2M 2M

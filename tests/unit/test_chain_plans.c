@@ -60,7 +60,7 @@ struct plan_case {
     const char *bitmaps[3]; /* of top, mid, base */
     const char *names[2];   /* what the headers of top and mid say */
     const char *base_driver;
-    uint64_t mid_size;
+    uint64_t mid_size, top_size;
     const char *schema;
     const char *has[4];     /* of what would be sent, in this order */
     const char *has_not;
@@ -137,6 +137,8 @@ static const struct plan_case cases[] = {
       .says = "node mid has 4096 bytes, the base (node base)", .code = QBLK_E_SIZE_MISMATCH },
     { .name = "commit of an image that is too short", .is_commit = true, .top = "mid", .mid_size = 4096,
       .says = "node mid has 4096 bytes, the base (node base)", .code = QBLK_E_SIZE_MISMATCH },
+    { .name = "commit of a disk that is too short", .is_commit = true, .top_size = 4096,
+      .says = "node top has 4096 bytes, the base (node base)", .code = QBLK_E_SIZE_MISMATCH },
     { .name = "active commit over a short image", .is_commit = true, .mid_size = 4096,
       .has = { "\"block-commit\"" } },
     { .name = "commit below the top with bitmaps", .is_commit = true, .top = "mid",
@@ -180,6 +182,8 @@ static void dress(const struct plan_case *one)
         if (i < 2)
             (void)snprintf(node->recorded, sizeof(node->recorded), "%s",
                            one->names[i] != NULL ? one->names[i] : "");
+        if (i == 0 && one->top_size > 0)
+            node->size = one->top_size;
         if (i == 1 && one->mid_size > 0)
             node->size = one->mid_size;
         if (i == 2 && one->base_driver != NULL)
