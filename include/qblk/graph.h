@@ -30,6 +30,7 @@ typedef struct qblk_node {
     int backing;                /* index of the backing (or filtered) node below, -1 if none */
     int file;                   /* index of the node that holds this one's bytes, -1 if none */
     int bitmaps;                /* number of named dirty bitmaps, see qblk_graph_bitmap() */
+    bool is_encrypted;          /* what is read of it is not what its file holds */
 } qblk_node;
 
 /* A named dirty bitmap of a node. */

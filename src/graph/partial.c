@@ -68,6 +68,7 @@ static void fill(qblk_node *node, const struct qapi_image_info *image)
     node->filename = image->filename;
     node->backing_string = image->backing_filename;
     node->backing_format = image->backing_filename_format;
+    node->is_encrypted = image->encrypted;
     node->virtual_size = image->virtual_size > 0 ? (uint64_t)image->virtual_size : 0;
     node->actual_size = image->has_actual_size && image->actual_size > 0
                             ? (uint64_t)image->actual_size : 0;

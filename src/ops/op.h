@@ -380,6 +380,8 @@ void target_done(struct target *to);
 /* Whether two names are those of one file that is there; or, the second, of one that may not be. */
 bool target_is_same_file(const char *a, const char *b);
 bool target_is_same_path(const char *a, const char *b);
+/* Refuses to make it if the image is encrypted: it would not be. */
+int target_check_clear(const qblk_op *op, const struct target *to, int image, qblk_error *error);
 /* Fits it to the operation's disk: its size, and its format if none was asked for. */
 int target_suit(qblk_op *op, struct target *to, qblk_error *error);
 /* Whether it may be used, as far as that can be told from here. */

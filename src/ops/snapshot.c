@@ -54,6 +54,7 @@ static int check_disk(qblk_op *op, struct op_part *part, qblk_error *error)
 static int suit(qblk_op *op, struct op_part *part, qblk_error *error)
 {
     struct target *to = &part->to;
+    int r;
 
     to->disk_name = part->disk_name;
     to->size = qblk_graph_node(op->graph, part->top)->virtual_size;
@@ -63,8 +64,9 @@ static int suit(qblk_op *op, struct op_part *part, qblk_error *error)
         to->format = mem_strdup("qcow2");
     if (to->format == NULL)
         return err_nomem(error);
-    if (to->reuse)
-        return 0;
+    r = target_check_clear(op, to, part->top, error);
+    if (r < 0 || to->reuse)
+        return r;
     if (op->relative)
         return plan_relative_path(to->path, plan_file_name(op, part->top), &to->backing_string,
                                   error);

@@ -91,6 +91,18 @@ bool target_is_same_path(const char *a, const char *b)
     return dir_a != NULL && dir_b != NULL && is_same_inode(dir_a, dir_b);
 }
 
+int target_check_clear(const qblk_op *op, const struct target *to, int image, qblk_error *error)
+{
+    const qblk_node *node = qblk_graph_node(op->graph, image), *file = qblk_graph_node(op->graph, node->file);
+
+    /* It may be that of a raw image that is. */
+    if (to->reuse || (!node->is_encrypted && (file == NULL || !file->is_encrypted)))
+        return 0;
+    return err_set(error, QBLK_E_TARGET_INVALID, "disk %s is encrypted, and %s would hold its data in clear; "
+                   "copy it to an encrypted image with --blockdev, or prepare the target and say "
+                   "--reuse-external if that is meant", to->disk_name, to->path);
+}
+
 int target_suit(qblk_op *op, struct target *to, qblk_error *error)
 {
     const char *own = qblk_graph_node(op->graph, op->top)->driver;
@@ -104,7 +116,8 @@ int target_suit(qblk_op *op, struct target *to, qblk_error *error)
         return err_nomem(error);
     /* What is not made here is there already. */
     to->reuse = to->reuse || to->kind != TARGET_FILE;
-    return to->kind == TARGET_NBD ? remote_parse_uri(to->path, to, error) : 0;
+    return to->kind == TARGET_NBD ? remote_parse_uri(to->path, to, error)
+                                  : target_check_clear(op, to, op->top, error);
 }
 
 static bool is_raw(const struct target *to)

@@ -54,6 +54,46 @@ busy_node() {
     nothing_left
 }
 
+# make_encrypted FILE FORMAT OPTIONS: QEMU measures how fast it is, and at times finds that it cannot (7.2)
+make_encrypted() {
+    local try
+    for try in 1 2 3 4 5 6 7 8 9; do
+        ! "$QEMU_IMG" create -q --object secret,id=key,data=abc -f "$2" -o "$3" "$1" 4M 2>why.not || return 0
+        grep -q 'accurate CPU usage' why.not || skip "no encryption here: $(tail -n 1 why.not)"
+    done
+    skip "no encryption after $try tries"
+}
+
+# What is made for an encrypted disk would hold its data in clear; what is prepared is for its owner to know.
+encrypted() {
+    local image='qcow2,node-name=top,file=file,encrypt.format=luks,encrypt.key-secret=key'
+    make_encrypted copy.qcow2 qcow2 encrypt.format=luks,encrypt.key-secret=key,encrypt.iter-time=10
+    if [ "$1" = qcow2 ]; then
+        cp copy.qcow2 top.qcow2
+    else
+        image='luks,node-name=inner,file=file,key-secret=key'
+        make_encrypted top.qcow2 luks key-secret=key,iter-time=10
+    fi
+    "$QEMU_IMG" create -q -f qcow2 clear.qcow2 4M
+    "$QEMU_IMG" create -q -f raw reference.raw 4M
+    world=blockdev disk=vd0
+    start_qemu -object secret,id=key,data=abc -blockdev "file,node-name=file,filename=$dir/top.qcow2" -blockdev "$image" \
+        ${2:+-blockdev "$2"} -device virtio-blk-pci,id=vd0,drive=top
+    guest_write 0 0 4M 0x51 1M 64k
+    refused 'is encrypted, and .*in clear' snapshot "vd0=$dir/new.qcow2"
+    refused 'is encrypted' copy vd0 "$dir/new.qcow2" --pivot
+    refused 'is encrypted' copy vd0 "$dir/new.raw" --format raw --legacy
+    refused 'is encrypted' backup vd0 "$dir/new.qcow2"
+    [ ! -e new.qcow2 ] && [ ! -e new.raw ] || fail "a target was made"
+    q 0 backup vd0 "$dir/clear.qcow2" --reuse-external --format qcow2
+    q 0 copy vd0 --pivot --blockdev '{"driver": "qcow2", "file": {"driver": "file", "filename": "'"$dir"'/copy.qcow2"},
+        "encrypt": {"format": "luks", "key-secret": "key"}}'
+    nothing_left
+    refused 'is encrypted' snapshot "vd0=$dir/new.qcow2"
+    stop_qemu
+    same clear.qcow2 qcow2
+}
+
 target_not_empty() {
     make_chain
     "$QEMU_IMG" create -q -f qcow2 precious.qcow2 8M
@@ -222,6 +262,8 @@ done
 for world in blockdev drive; do
     run_test "a disk that somebody else's job holds, $world" busy_node "$world"
 done
+run_test "an encrypted disk and a new target" encrypted qcow2
+run_test "a disk on a raw image in an encrypted one" encrypted luks raw,node-name=top,file=inner
 run_test "a verb that the job's state does not allow" wrong_state
 run_test "wrong command lines change nothing" usage
 run_test "recover refuses what it would not heed" recover_options

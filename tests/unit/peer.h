@@ -26,6 +26,7 @@ struct peer_node {
     char backing[40], child[40]; /* node names, or "" */
     uint64_t size;
     bool is_implicit; /* goes with its last user */
+    bool is_encrypted;
     char *bitmaps[70];
     size_t n_bitmaps;
     const char *more_bitmaps; /* told too: elements of a JSON list */

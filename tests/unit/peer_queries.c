@@ -66,10 +66,11 @@ static void add_node_info(struct peer *peer, char **to, const struct peer_node *
 {
     peer_append(to, "{\"iops_rd\": 0, \"detect_zeroes\": \"off\", \"iops_wr\": 0, \"ro\": false, "
            "\"node-name\": \"%s\", \"backing_file_depth\": 0, \"drv\": \"%s\", \"iops\": 0, "
-           "\"bps_wr\": 0, \"write_threshold\": 0, \"encrypted\": false, \"bps\": 0, "
+           "\"bps_wr\": 0, \"write_threshold\": 0, \"encrypted\": %s, \"bps\": 0, "
            "\"bps_rd\": 0, "
            "\"cache\": {\"no-flush\": false, \"direct\": false, \"writeback\": true}, "
-           "\"file\": \"%s\", \"image\": ", node->name, node->driver, node->file);
+           "\"file\": \"%s\", \"image\": ", node->name, node->driver,
+           node->is_encrypted ? "true" : "false", node->file);
     add_image(peer, to, node, depth);
     for (size_t i = 0; i < node->n_bitmaps; i++) {
         const char *lives = strcmp(node->bitmaps[i], "daily") == 0 ? "true" : "false";
