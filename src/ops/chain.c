@@ -11,10 +11,10 @@
 #include "base/str.h"
 #include "ops/op.h"
 
-static bool is_portable(const char *filename)
+bool plan_is_portable(const char *filename)
 {
-    /* Absolute, or a protocol name such as nbd://... or json:{...}. */
-    return filename[0] == '/' || strchr(filename, ':') != NULL;
+    /* Behind a slash a colon makes no protocol. */
+    return filename[strcspn(filename, "/:")] == ':' || filename[0] == '/';
 }
 
 static size_t dir_len(const char *path)
@@ -52,7 +52,7 @@ static const char *recorded_elsewhere(const qblk_op *op, int backing, const char
             graph_backing_image(op->graph, i) != backing ||
             str_starts(other->backing_string, "json:"))
             continue;
-        if (is_portable(other->backing_string) ||
+        if (plan_is_portable(other->backing_string) ||
             (dir_len(plan_file_name(op, i)) == len &&
              strncmp(plan_file_name(op, i), image_path, len) == 0))
             return other->backing_string;
@@ -68,7 +68,7 @@ int plan_backing_string(const qblk_op *op, int backing, const char *image_path, 
     bool can_say = op->kind == &op_pull || op->kind == &op_commit;
     bool is_made_up = str_starts(filename, "json:");
 
-    if (is_portable(filename) && !is_made_up)
+    if (plan_is_portable(filename) && !is_made_up)
         use = filename;
     else
         /* Opened by a name relative to QEMU's directory, which we cannot know, or by options. */
@@ -118,7 +118,7 @@ static int read_relative(const qblk_op *op, int at, const char **ret_name, qblk_
     const char *name = node->backing_string, *file = plan_file_name(op, at);
     int below = graph_backing_image(op->graph, at);
 
-    if (name == NULL || is_portable(name))
+    if (name == NULL || plan_is_portable(name))
         return err_set(error, QBLK_E_TARGET_INVALID, "no relative name can be recorded: image %s "
                        "(node %s) itself records %s%s; %s", file, node->name,
                        name != NULL ? "the absolute name " : "no backing file",
@@ -206,7 +206,7 @@ int plan_relative_path(const char *image, const char *backing, char **ret_text, 
     }
     (void)buf_adds(&text, backing + dir_len(backing));
     /* What has a colon before any slash would be taken for a protocol. */
-    if (buf_ok(&text) == 0 && strcspn(text.data, ":") < strcspn(text.data, "/")) {
+    if (buf_ok(&text) == 0 && plan_is_portable(text.data)) {
         buf_done(&text);
         (void)buf_addf(&text, "./%s", backing + dir_len(backing));
     }

@@ -347,6 +347,8 @@ int plan_check_users(const qblk_op *op, int top, int base, qblk_error *error);
 /* chain.c: names of images. All return 0 or a negative errno and *error. */
 /* The name of the file that an image is in, also where QEMU tells a json: name for it. Borrowed. */
 const char *plan_file_name(const qblk_op *op, int image);
+/* Whether it means the same everywhere: an absolute name, or a protocol's such as nbd://... or json:{...}. */
+bool plan_is_portable(const char *filename);
 /* The string that the image at image_path has to record for the image backing. */
 int plan_backing_string(const qblk_op *op, int backing, const char *image_path, char **ret_text,
                         qblk_error *error);

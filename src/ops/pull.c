@@ -92,7 +92,7 @@ static int check_bottom(qblk_op *op, const struct images *images, qblk_error *er
         return 0;
     /* It is QEMU that says what the base is called then. */
     base = qblk_graph_node(op->graph, images->base);
-    if (base->filename[0] == '/' || strchr(base->filename, ':') != NULL)
+    if (plan_is_portable(base->filename))
         return 0;
     return err_set(error, QBLK_E_TARGET_INVALID, "the image below the bottom, %s (node %s), was "
                    "opened by a relative name, which QEMU would record; say --base with "

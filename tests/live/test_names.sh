@@ -43,6 +43,19 @@ pulled() {
     same a/x.qcow2 qcow2
 }
 
+# Only a colon before any slash makes a name that of a protocol.
+colon() {
+    make_spread
+    mv b/z.qcow2 b/z:1.qcow2
+    "$QEMU_IMG" rebase -q -u -F qcow2 -b ./z:1.qcow2 b/y.qcow2 || fail "no chain"
+    start_spread
+    q 0 --json pull vd0 --base @2 --relative
+    nothing_left
+    stop_qemu
+    records a/x.qcow2 ../b/./z:1.qcow2
+    same a/x.qcow2 qcow2
+}
+
 pulled_into() {
     make_spread
     start_spread
@@ -172,6 +185,7 @@ no_format() {
 
 run_test "pull: a relative name one directory away" pulled @2 ../b/z.qcow2
 run_test "pull: a relative name over two images" pulled @3 ../b/sub/base.qcow2
+run_test "pull: a relative name with a colon" colon
 run_test "pull into an image further down: a relative name" pulled_into
 run_test "commit: a relative name one directory away" committed @2 ../b/z.qcow2
 run_test "commit: a relative name over two images" committed @3 ../b/sub/base.qcow2

@@ -102,6 +102,8 @@ static const struct plan_case cases[] = {
     { .name = "relative with an absolute name in between", .base = "base", .relative = true,
       .names = { "../b/mid.qcow2", NULL }, .says = "itself records the absolute name",
       .code = QBLK_E_TARGET_INVALID },
+    { .name = "relative with a colon", .base = "base", .relative = true,
+      .names = { "../b:c/mid.qcow2", "./base.qcow2" }, .has = { "\"backing-file\":\"../b:c/./base.qcow2\"" } },
     { .name = "relative over another name", .is_commit = true, .top = "mid", .relative = true,
       .names = { "other.qcow2", "base.qcow2" }, .says = "records other.qcow2, but lies on",
       .code = QBLK_E_TARGET_INVALID },
