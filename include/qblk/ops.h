@@ -182,7 +182,7 @@ typedef struct qblk_backup_options {
     const char *sync;   /* "full" (default) or "top" */
     const char *format; /* as for copy */
     bool reuse;
-    bool compress;
+    bool compress;      /* the data; not with format "raw" */
     bool legacy;        /* use drive-backup */
 } qblk_backup_options;
 

@@ -139,6 +139,8 @@ int qblk_backup(qblk_monitor *monitor, const char *disk, const char *target,
     if (r == 0 && strcmp(o.sync, "full") != 0 && strcmp(o.sync, "top") != 0)
         r = err_set(error, QBLK_E_ARGUMENT, "\"%s\" is nothing to back up; choose full or top",
                     o.sync);
+    if (r == 0 && o.compress && o.format != NULL && strcmp(o.format, "raw") == 0)
+        r = err_set(error, QBLK_E_ARGUMENT, "a raw target cannot be compressed; use --format qcow2");
     if (r < 0)
         return op_refused(&o.common, r);
     r = op_start(monitor, &op_backup, disk, &o.common, &op, error);

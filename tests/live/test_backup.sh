@@ -66,6 +66,9 @@ reuse() {
 compressed() {
     make_chain
     start "$1"
+    q 2 backup "$disk" "$dir/backup.raw" --format raw --compress
+    said err 'raw target cannot be compressed'
+    [ ! -e backup.raw ] || fail "a target was made"
     q 0 --json backup "$disk" "$dir/backup.qcow2" --compress
     nothing_left
     stop_qemu

@@ -143,6 +143,14 @@ static int backup_sync(void)
     return qblk_backup(monitor, "vd0", "/target", &o, &op, &error);
 }
 
+static int raw_compressed(void)
+{
+    OPTIONS(qblk_backup_options);
+    o.format = "raw";
+    o.compress = true;
+    return qblk_backup(monitor, "vd0", "/target", &o, &op, &error);
+}
+
 static int shallow_full(void)
 {
     OPTIONS(qblk_copy_options);
@@ -364,6 +372,7 @@ static const struct {
     { commit_two_names, "not both" },
     { sync_word, "\"some\" is nothing to copy" },
     { backup_sync, "\"none\" is nothing to back up" },
+    { raw_compressed, "cannot be compressed" },
     { shallow_full, "contradicts" },
     { none_pivot, "cannot be moved to the target" },
     { none_made, "needs a target that holds the rest" },
