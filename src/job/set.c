@@ -53,6 +53,18 @@ static void free_slots(struct job_set *set)
         free(set->slots);
 }
 
+static void take_out(struct job_set *set, qblk_job *job)
+{
+    qblk_job **at = &set->slots[hash_id(job->id) & (set->n_slots - 1)];
+
+    while (*at != NULL && *at != job)
+        at = &(*at)->chain;
+    if (*at == NULL)
+        return;
+    *at = job->chain;
+    set->n_jobs--;
+}
+
 void job_set_free(struct job_set *set)
 {
     if (set == NULL)
@@ -61,7 +73,7 @@ void job_set_free(struct job_set *set)
     while (!list_is_empty(&set->jobs)) {
         qblk_job *job = LIST_ENTRY(set->jobs.next, qblk_job, link);
 
-        list_remove(&job->link);
+        take_out(set, job);
         if (job->is_announced && set->ops->on_gone != NULL)
             set->ops->on_gone(set->arg, job);
         (void)job_free(job);
@@ -82,13 +94,19 @@ qblk_job *job_set_find(const struct job_set *set, const char *id)
     return job;
 }
 
+/* One that is going keeps its place until it has been told. */
 qblk_job *job_set_next(const struct job_set *set, const qblk_job *job)
 {
-    struct list *link = job == NULL ? set->jobs.next : job->link.next;
+    const struct list *link = job == NULL ? &set->jobs : &job->link;
+    qblk_job *next;
 
-    if (link == &set->jobs)
-        return NULL;
-    return LIST_ENTRY(link, qblk_job, link);
+    do {
+        if (link->next == &set->jobs)
+            return NULL;
+        next = LIST_ENTRY(link->next, qblk_job, link);
+        link = &next->link;
+    } while (next->state == FSM_GONE);
+    return next;
 }
 
 bool job_set_has_open(const struct job_set *set)
@@ -102,18 +120,6 @@ static void insert(struct job_set *set, qblk_job *job)
 
     job->chain = *slot;
     *slot = job;
-}
-
-static void take_out(struct job_set *set, qblk_job *job)
-{
-    qblk_job **at = &set->slots[hash_id(job->id) & (set->n_slots - 1)];
-
-    while (*at != NULL && *at != job)
-        at = &(*at)->chain;
-    if (*at == NULL)
-        return;
-    *at = job->chain;
-    set->n_jobs--;
 }
 
 /* Without memory for a larger table the chains get longer, that is all. */
@@ -130,8 +136,8 @@ static void grow_table(struct job_set *set)
     free_slots(set);
     set->slots = slots;
     set->n_slots = n;
-    LIST_FOR_EACH (link, &set->jobs)
-        insert(set, LIST_ENTRY(link, qblk_job, link));
+    for (qblk_job *job = job_set_next(set, NULL); job != NULL; job = job_set_next(set, job))
+        insert(set, job);
 }
 
 /* Without memory for it the job has to be found by a later reading. */
@@ -193,10 +199,10 @@ void set_deliver(struct job_set *set, qblk_job *job)
     }
     if (job->gone_due) {
         job->gone_due = false;
-        list_remove(&job->link);
-        list_append(&set->dead, &job->link);
         if (set->ops->on_gone != NULL)
             set->ops->on_gone(set->arg, job);
+        list_remove(&job->link);
+        list_append(&set->dead, &job->link);
     }
 }
 

@@ -1039,6 +1039,47 @@ START_TEST(callbacks_may_start_and_end_other_jobs)
 }
 END_TEST
 
+static void walk(void *arg, qblk_job *job)
+{
+    char id[16];
+
+    (void)arg;
+    tell("-", info_of(job).id, "");
+    for (qblk_job *next = job_set_next(set, job); next != NULL; next = job_set_next(set, next))
+        tell(">", info_of(next).id, "");
+    /* The table grows meanwhile, and what is going is not taken into it. */
+    for (int i = 0; i < 20 && strcmp(info_of(job).id, "b") == 0; i++) {
+        (void)snprintf(id, sizeof(id), "new%d", i);
+        ck_assert_ptr_nonnull(job_set_started(set, id, "mirror", now));
+    }
+    for (qblk_job *each = job_set_next(set, NULL); each != NULL; each = job_set_next(set, each))
+        ck_assert(each != job || info_of(job).state != QBLK_JOB_GONE);
+    ck_assert_ptr_null(job_set_find(set, info_of(job).id));
+}
+
+START_TEST(a_job_that_is_going_has_its_place_until_it_is_told)
+{
+    struct job_set_ops walking = { .on_gone = walk };
+
+    job_set_free(set);
+    set = job_set_new(NULL, &walking, NULL, NULL);
+    job_set_reading_begin(set, JOB_WANT_ALL);
+    for (int i = 0; i < 4; i++)
+        read_one(&"a\0b\0c\0d"[2 * i], "running", NULL);
+    job_set_reading_end(set, now);
+    heard("d", "aborting concluded null");
+    expect_told("-d");
+    heard("b", "aborting concluded null");
+    expect_told("-b c>");
+    ck_assert_ptr_null(job_set_find(set, "b"));
+    ck_assert_ptr_nonnull(job_set_find(set, "new19"));
+    job_set_free(set);
+    set = NULL;
+    ck_assert_ptr_nonnull(strstr(told, "-a c> new0> "));
+    ck_assert_ptr_nonnull(strstr(told, " -new18 new19> -new19"));
+}
+END_TEST
+
 int main(void)
 {
     Suite *suite = suite_create("job_set");
@@ -1087,6 +1128,7 @@ int main(void)
     tcase_add_test(tcase, a_set_without_memory_is_none);
     tcase_add_test(tcase, a_table_that_cannot_grow_finds_its_jobs);
     tcase_add_test(tcase, callbacks_may_start_and_end_other_jobs);
+    tcase_add_test(tcase, a_job_that_is_going_has_its_place_until_it_is_told);
     tcase_set_tags(large, "large");
     tcase_add_checked_fixture(large, setup, teardown);
     tcase_add_test(large, many_jobs_that_wait_cost_no_more_each_than_few);
