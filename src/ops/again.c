@@ -135,11 +135,11 @@ static void plan_anew(qblk_op *op)
     bool is_cancelled = op->engine.cancel_asked;
 
     forget_plan(op);
-    if (is_cancelled)
+    if (is_cancelled) {
         engine_give_up(&op->engine, &why);
-    read_anew(op);
-    if (is_cancelled && !op->has_returned)
         monitor_ask_turn(op->monitor);
+    }
+    read_anew(op); /* the operation may be over after that, and gone */
 }
 
 void op_see_cause(qblk_op *op)

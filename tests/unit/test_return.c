@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include "agent_aid.h"
+#include "base/mem.h"
 #include "monitor/monitor.h"
 #include "ops/op.h"
 #include "peer_priv.h"
@@ -576,6 +577,41 @@ START_TEST(a_cancel_while_away_undoes)
 }
 END_TEST
 
+/* Where it cannot be looked at anew it is over, and its user may free it there. */
+START_TEST(a_cancel_while_away_may_meet_a_lack_of_memory)
+{
+    int n_starved = 0;
+    qblk_op *op;
+
+    for (unsigned long n = 1; n < 40; n++) {
+        bool was_away = false, is_starved = false;
+
+        recorder.act = qblk_op_free;
+        recorder.act_call = CALL_END;
+        recorder.act_at = 1;
+        peer.hang_up_at = peer.n_sent + 1;
+        ck_assert_int_eq(errand_start(errand_of(find("pull-base")), &peer, monitor, false, &op, NULL), 0);
+        for (int i = 0; i < 300 && !recorder_released(); i++) {
+            (void)qblk_monitor_process(monitor, 0, NULL);
+            if (qblk_monitor_get_state(monitor) == QBLK_MONITOR_AWAY) {
+                if (!was_away)
+                    qblk_op_cancel(op);
+                was_away = true;
+                monitor->retry_at = monitor_now_ms();
+            } else if (was_away && !is_starved && qblk_monitor_get_state(monitor) == QBLK_MONITOR_READY) {
+                mem_fail_once(n);
+                is_starved = true;
+            }
+            (void)peer_turn(&peer);
+        }
+        mem_fail_after(0);
+        n_starved += recorder.error.code == QBLK_E_MEMORY;
+        again();
+    }
+    ck_assert_int_ge(n_starved, 1);
+}
+END_TEST
+
 static void leave_it(void)
 {
     qblk_op_leave(running);
@@ -939,6 +975,7 @@ int main(void)
     tcase_add_loop_test(tcase, a_job_that_somebody_else_has_ended_is_not_started_again, 0, 2);
     tcase_add_test(tcase, a_size_that_somebody_else_has_given_is_left_alone);
     tcase_add_loop_test(tcase, a_cancel_while_away_undoes, 0, 2 * N_CANCELLED);
+    tcase_add_test(tcase, a_cancel_while_away_may_meet_a_lack_of_memory);
     tcase_add_loop_test(tcase, one_left_while_it_is_looked_at_is_not_called_unchanged, 0, 4);
     tcase_add_test(tcase, one_lost_while_it_is_looked_at_can_be_recovered);
     tcase_add_test(tcase, a_place_that_was_not_told_is_asked_for_again);
