@@ -197,10 +197,9 @@ static void accept_turn(qblk_monitor *monitor, int64_t now)
 
 static bool is_passing(int r, const qblk_monitor *monitor)
 {
-    if (r == -EAGAIN) /* the listener's queue is full: a client is being served */
-        return true;
-    return (r == -ENOENT || r == -ECONNREFUSED) &&
-           (monitor->options.wait_ms != 0 || monitor->is_away);
+    /* The listener's queue is full: a client is being served. And whoever was there may come back. */
+    return r == -EAGAIN || monitor->is_away ||
+           ((r == -ENOENT || r == -ECONNREFUSED) && monitor->options.wait_ms != 0);
 }
 
 void connect_retry(qblk_monitor *monitor, int64_t now)

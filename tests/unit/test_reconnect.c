@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -366,6 +367,27 @@ START_TEST(attempts_may_fail_in_every_way_meanwhile)
 }
 END_TEST
 
+/* This program may be short of something for a moment; that says nothing of QEMU. */
+START_TEST(an_attempt_without_a_descriptor_is_one_that_failed)
+{
+    struct rlimit all, none;
+
+    start(PATIENCE_MS);
+    lose();
+    ck_assert_int_eq(getrlimit(RLIMIT_NOFILE, &all), 0);
+    none = all;
+    none.rlim_cur = 3; /* which are open */
+    ck_assert_int_eq(setrlimit(RLIMIT_NOFILE, &none), 0);
+    for (int i = 0; i < 3; i++)
+        turn(100);
+    ck_assert_int_eq(setrlimit(RLIMIT_NOFILE, &all), 0);
+    ck_assert_int_eq(qblk_monitor_get_state(monitor), QBLK_MONITOR_AWAY);
+    come_back();
+    ck_assert_int_eq(seen.back, 1);
+    ck_assert_int_eq(seen.ends, 0);
+}
+END_TEST
+
 START_TEST(whoever_does_not_come_back_in_time_is_lost)
 {
     start(150);
@@ -580,6 +602,7 @@ int main(void)
     tcase_add_test(tcase, a_lost_connection_comes_back);
     tcase_add_test(tcase, what_was_in_flight_is_lost_once_and_never_sent_again);
     tcase_add_test(tcase, attempts_may_fail_in_every_way_meanwhile);
+    tcase_add_test(tcase, an_attempt_without_a_descriptor_is_one_that_failed);
     tcase_add_test(tcase, whoever_does_not_come_back_in_time_is_lost);
     tcase_add_loop_test(tcase, a_peer_that_only_accepts_or_only_greets_is_not_waited_for_longer, 0, 2);
     tcase_add_test(tcase, what_is_no_qmp_is_not_tried_again);
