@@ -129,8 +129,8 @@ QBLK_API short qblk_monitor_events(const qblk_monitor *monitor);
 /* Milliseconds until process() must be called whatever the descriptor does; -1: never. */
 QBLK_API int qblk_monitor_timeout(const qblk_monitor *monitor);
 /* Reads, writes, and runs callbacks; never blocks. Returns 0 while the monitor lives, else the
- * negative errno of its end, and the same again when called once more. May be called at any time.
- * Since: 0.1. */
+ * negative errno of its end, and the same again when called once more. May be called at any time;
+ * inside a callback it does nothing and returns 0. Since: 0.1. */
 QBLK_API int qblk_monitor_process(qblk_monitor *monitor, short revents, qblk_error *error);
 
 /* ---- blocking ------------------------------------------------------------------------------ */

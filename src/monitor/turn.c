@@ -258,6 +258,8 @@ int qblk_monitor_process(qblk_monitor *monitor, short revents, qblk_error *error
     int r = 0;
 
     (void)revents; /* asking the socket costs less than trusting a stale answer */
+    if (monitor->depth > 0) /* what a callback is told of must not change under it */
+        return 0;
     monitor_enter(monitor);
     if (monitor->has_doom && monitor->state != QBLK_MONITOR_DEAD)
         monitor_die(monitor, &monitor->doom);

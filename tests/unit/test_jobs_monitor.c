@@ -289,6 +289,34 @@ START_TEST(any_callback_may_free_the_monitor)
 }
 END_TEST
 
+static void process_inside(qblk_job *job, void *arg)
+{
+    struct seen *s = arg;
+    int calls;
+
+    on_job(job, arg);
+    calls = s->calls;
+    peer_cancel_job(&peer, "j");
+    peer_flush(&peer);
+    ck_assert_int_eq(qblk_monitor_process(monitor, 0, NULL), 0);
+    ck_assert_int_eq(s->calls, calls);
+}
+
+START_TEST(nothing_is_told_inside_a_callback)
+{
+    const qblk_jobs_ops ops = { sizeof(ops), process_inside, on_state, on_end, on_gone, NULL, release };
+
+    peer.is_holding = true;
+    (void)peer_add_job(&peer, "j", "stream", "running");
+    ck_assert_int_eq(qblk_jobs_track(monitor, &ops, &seen[0], NULL), 0);
+    run(has_ended);
+    ck_assert_int_eq(seen[0].jobs, 1);
+    ck_assert_int_eq(seen[0].ends, 1);
+    ck_assert_int_eq(seen[0].outcome, QBLK_OUTCOME_CANCELLED);
+    ck_assert_int_eq(seen[0].misplaced, 0);
+}
+END_TEST
+
 /* Until both sides have nothing more to say. */
 static void drain(void)
 {
@@ -459,6 +487,7 @@ int main(void)
     tcase_add_test(tcase, a_job_that_is_gone_between_is_told_so_after_a_surprise);
     tcase_add_test(tcase, a_lost_connection_ends_each_live_job_as_lost_once);
     tcase_add_test(tcase, any_callback_may_free_the_monitor);
+    tcase_add_test(tcase, nothing_is_told_inside_a_callback);
     tcase_add_test(tcase, nothing_is_polled_unless_somebody_looks);
     tcase_add_test(tcase, a_verb_that_the_state_forbids_is_refused_and_not_sent);
     tcase_add_test(tcase, a_verb_that_is_sent_is_answered_once);
