@@ -2,6 +2,7 @@
 #include "monitor/monitor.h"
 
 #include "base/mem.h"
+#include "job/job.h"
 
 /* A callback may end its own listener or another one: nothing leaves the list while it is
  * walked. */
@@ -45,41 +46,33 @@ static void tell_one(const struct job_listener *listener, enum word word, qblk_j
         fn(job, listener->arg);
 }
 
-/* Who listens later hears of what there is first. */
+/* Who listens later hears first of what there is, as far as the others have been told of it. */
 static void introduce(qblk_monitor *monitor, struct job_listener *listener)
 {
     qblk_job *job = NULL;
 
-    listener->is_new = false;
-    while ((job = job_set_next(monitor->jobs, job)) != NULL)
+    while ((job = job_set_next(monitor->jobs, job)) != NULL) {
+        if (!job->is_announced)
+            continue;
         tell_one(listener, WORD_JOB, job);
+        if (job->outcome != QBLK_OUTCOME_NONE && !job->end_due)
+            tell_one(listener, WORD_END, job);
+    }
+    listener->is_new = false;
 }
 
+/* job is NULL if there is nothing to be told but that. */
 static void tell(qblk_monitor *monitor, enum word word, qblk_job *job)
 {
     monitor->listening_depth++;
     LIST_FOR_EACH(link, &monitor->job_listeners) {
         struct job_listener *listener = LIST_ENTRY(link, struct job_listener, link);
 
-        if (listener->is_new) {
+        /* Inside another call it would hear twice of what that one is about. */
+        if (listener->is_new && monitor->listening_depth == 1)
             introduce(monitor, listener);
-            if (word == WORD_JOB)
-                continue; /* it was among them */
-        }
-        tell_one(listener, word, job);
-    }
-    monitor->listening_depth--;
-    sweep(monitor);
-}
-
-static void introduce_all(qblk_monitor *monitor)
-{
-    monitor->listening_depth++;
-    LIST_FOR_EACH(link, &monitor->job_listeners) {
-        struct job_listener *listener = LIST_ENTRY(link, struct job_listener, link);
-
-        if (listener->is_new)
-            introduce(monitor, listener);
+        else if (!listener->is_new && job != NULL)
+            tell_one(listener, word, job);
     }
     monitor->listening_depth--;
     sweep(monitor);
@@ -115,12 +108,12 @@ static void tell_synced(void *arg)
     /* What was asked of one that stands still went with the last connection. */
     for (qblk_job *job = job_set_next(monitor->jobs, NULL); job != NULL; job = job_set_next(monitor->jobs, job))
         stall_look(monitor, job);
-    introduce_all(monitor);
+    tell(monitor, WORD_JOB, NULL);
     monitor->listening_depth++;
     LIST_FOR_EACH(link, &monitor->job_listeners) {
         struct job_listener *listener = LIST_ENTRY(link, struct job_listener, link);
 
-        if (!listener->is_removed && listener->ops.on_synced != NULL)
+        if (!listener->is_removed && !listener->is_new && listener->ops.on_synced != NULL)
             listener->ops.on_synced(monitor, listener->arg);
     }
     monitor->listening_depth--;

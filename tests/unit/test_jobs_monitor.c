@@ -14,19 +14,24 @@ static struct peer peer;
 static qblk_monitor *monitor;
 
 static struct seen {
-    int jobs, states, ends, gone, synced, releases, misplaced;
+    int jobs, states, ends, gone, synced, releases, misplaced, early;
     bool is_ready;
     qblk_job_outcome outcome;
     char error[128];
     char id[64];
     int free_at; /* the n-th call frees the monitor */
+    int add_at;  /* the n-th call adds the other listener */
     int calls;
 } seen[2];
+
+static void track(struct seen *s);
 
 static void called(struct seen *s)
 {
     if (++s->calls == s->free_at)
         monitor = qblk_monitor_free(monitor);
+    if (s->calls == s->add_at)
+        track(&seen[1]);
 }
 
 static void on_job(qblk_job *job, void *arg)
@@ -81,6 +86,7 @@ static void on_synced(qblk_monitor *m, void *arg)
     struct seen *s = arg;
 
     (void)m;
+    s->early += s->jobs == 0;
     s->synced++;
     called(s);
 }
@@ -143,6 +149,14 @@ static void send(const char *json)
 static void run(bool (*done)(void))
 {
     ck_assert(peer_run(&peer, monitor, done));
+}
+
+/* Until both sides have nothing more to say. */
+static void drain(void)
+{
+    do
+        (void)qblk_monitor_process(monitor, 0, NULL);
+    while (peer_turn(&peer));
 }
 
 /* ---- what is heard ------------------------------------------------------------------------- */
@@ -222,6 +236,63 @@ START_TEST(whoever_listens_later_hears_of_what_there_is)
     ck_assert_int_eq(seen[0].jobs, 1);
     ck_assert_int_eq(seen[1].jobs, 1);
     ck_assert_str_eq(seen[1].id, "j");
+}
+END_TEST
+
+START_TEST(whoever_listens_later_hears_of_what_has_ended)
+{
+    (void)peer_add_job(&peer, "j", "stream", "concluded");
+    track(&seen[0]);
+    run(is_synced);
+    track(&seen[1]);
+    drain();
+    ck_assert_int_eq(seen[1].jobs, 1);
+    ck_assert_int_eq(seen[1].ends, 1);
+    ck_assert_int_eq(qblk_job_act(qblk_job_find(monitor, "j"), QBLK_VERB_DISMISS, 0, NULL, NULL, NULL), 0);
+    run(is_gone);
+    for (int i = 0; i < 2; i++) {
+        ck_assert_int_eq(seen[i].ends, 1);
+        ck_assert_int_eq(seen[i].gone, 1);
+        ck_assert_int_eq(seen[i].misplaced, 0);
+    }
+}
+END_TEST
+
+/* From the very first call on, whichever that is. */
+START_TEST(a_callback_may_add_a_listener)
+{
+    int n = 0;
+    bool is_added;
+
+    do {
+        peer.is_holding = true;
+        (void)peer_add_job(&peer, "k", "stream", "concluded");
+        (void)peer_add_job(&peer, "j", "stream", "running");
+        (void)peer_add_job(&peer, "l", "stream", "running");
+        seen[0].add_at = ++n;
+        track(&seen[0]);
+        run(is_synced);
+        peer_cancel_job(&peer, "j");
+        drain();
+        ck_assert_int_eq(seen[0].ends, 2);
+        ck_assert_int_eq(qblk_job_act(qblk_job_find(monitor, "j"), QBLK_VERB_DISMISS, 0, NULL, NULL, NULL), 0);
+        run(is_gone);
+        drain();
+        is_added = seen[0].calls >= n;
+        seen[0].add_at = 0;
+        ck_assert(!is_added || seen[1].synced > 0);
+        monitor = qblk_monitor_free(monitor);
+        ck_assert_int_eq(seen[0].jobs, 3);
+        ck_assert_int_ge(seen[1].jobs, is_added ? 2 : 0);
+        for (int i = 0; i < 2; i++) {
+            ck_assert_int_eq(seen[i].ends, seen[i].jobs);
+            ck_assert_int_eq(seen[i].gone, seen[i].jobs);
+            ck_assert_int_eq(seen[i].misplaced + seen[i].early, 0);
+        }
+        teardown();
+        setup();
+    } while (is_added);
+    ck_assert_int_ge(n, 8);
 }
 END_TEST
 
@@ -316,14 +387,6 @@ START_TEST(nothing_is_told_inside_a_callback)
     ck_assert_int_eq(seen[0].misplaced, 0);
 }
 END_TEST
-
-/* Until both sides have nothing more to say. */
-static void drain(void)
-{
-    do
-        (void)qblk_monitor_process(monitor, 0, NULL);
-    while (peer_turn(&peer));
-}
 
 /* ---- what is asked ------------------------------------------------------------------------- */
 
@@ -484,6 +547,8 @@ int main(void)
     tcase_set_timeout(tcase, 30);
     tcase_add_loop_test(tcase, a_job_is_told_in_order_and_ends_once_whatever_is_heard, 0, N_WAYS);
     tcase_add_test(tcase, whoever_listens_later_hears_of_what_there_is);
+    tcase_add_test(tcase, whoever_listens_later_hears_of_what_has_ended);
+    tcase_add_test(tcase, a_callback_may_add_a_listener);
     tcase_add_test(tcase, a_job_that_is_gone_between_is_told_so_after_a_surprise);
     tcase_add_test(tcase, a_lost_connection_ends_each_live_job_as_lost_once);
     tcase_add_test(tcase, any_callback_may_free_the_monitor);
