@@ -12,7 +12,8 @@
 #include "base/err.h"
 #include "ops/guest.h"
 
-/* Whether its main job runs in QEMU: somebody else may end and dismiss it meanwhile. */
+/* Whether its main job runs in QEMU: somebody else may end and dismiss it meanwhile. So may this client
+ * have done with one that was cancelled or failed. */
 static bool is_running(const qblk_op *op)
 {
     qblk_job *job = qblk_job_find(op->monitor, op->names.job);
@@ -21,7 +22,8 @@ static bool is_running(const qblk_op *op)
     if (job == NULL)
         return false;
     qblk_job_get_info(job, &info);
-    return info.state >= QBLK_JOB_RUNNING && info.state < QBLK_JOB_GONE;
+    return info.state >= QBLK_JOB_RUNNING && info.state < QBLK_JOB_GONE &&
+           info.outcome <= QBLK_OUTCOME_COMPLETED;
 }
 
 void op_lost(struct monitor_child *child, const qblk_error *why)

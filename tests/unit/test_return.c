@@ -577,6 +577,30 @@ START_TEST(a_cancel_while_away_undoes)
 }
 END_TEST
 
+/* Its job has gone because it was dismissed here, and nobody else's hand is to be seen in that. */
+START_TEST(a_cancelled_copy_leaves_no_file_whenever_it_is_cut)
+{
+    char *clean = peer_state(&peer), *state;
+
+    ends = 1;
+    peer.is_holding = true;
+    keep_first();
+    start(find("copy"));
+    ck_assert(peer_run(&peer, monitor, is_running));
+    for (int i = 0; i < 5; i++)
+        (void)qblk_monitor_process(monitor, 0, NULL);
+    peer.hang_up_at = peer.n_sent + (size_t)_i;
+    peer.hang_up_after = true;
+    qblk_op_cancel(running);
+    ck_assert(run());
+    ck_assert_int_eq(recorder.result, QBLK_RESULT_CANCELLED);
+    state = peer_state(&peer);
+    ck_assert_str_eq(state, clean);
+    free(state);
+    free(clean);
+}
+END_TEST
+
 /* Where it cannot be looked at anew it is over, and its user may free it there. */
 START_TEST(a_cancel_while_away_may_meet_a_lack_of_memory)
 {
@@ -975,6 +999,7 @@ int main(void)
     tcase_add_loop_test(tcase, a_job_that_somebody_else_has_ended_is_not_started_again, 0, 2);
     tcase_add_test(tcase, a_size_that_somebody_else_has_given_is_left_alone);
     tcase_add_loop_test(tcase, a_cancel_while_away_undoes, 0, 2 * N_CANCELLED);
+    tcase_add_loop_test(tcase, a_cancelled_copy_leaves_no_file_whenever_it_is_cut, 1, 9);
     tcase_add_test(tcase, a_cancel_while_away_may_meet_a_lack_of_memory);
     tcase_add_loop_test(tcase, one_left_while_it_is_looked_at_is_not_called_unchanged, 0, 4);
     tcase_add_test(tcase, one_lost_while_it_is_looked_at_can_be_recovered);
