@@ -132,6 +132,8 @@ static void send(qblk_op *op, const struct act *act)
             engine_reply(&op->engine, act->tag, NULL, &error);
             return;
         }
+        /* What was told of an earlier job of that name is not about this one. */
+        memset(&op->engine.side, 0, sizeof(op->engine.side));
         op->starting = job;
         op->has_job = op->has_job || act->step->kind == STEP_START;
     }

@@ -339,6 +339,25 @@ START_TEST(whatever_is_cut_ends_as_if_nothing_had_happened)
 }
 END_TEST
 
+/* The job that makes the image ends unheard, and is still known where the operation begins again and starts
+ * another one of that name. */
+START_TEST(a_creation_begun_again_is_not_taken_for_the_first)
+{
+    int copy = find("copy");
+
+    measure(copy);
+    for (size_t n = 1; n <= n_commands; n++) {
+        for (int way = 0; way < N_WAYS; way++) {
+            peer.drop = "JOB_STATUS";
+            goes_on = true;
+            cut_at(copy, n, (enum way)way);
+            again();
+        }
+    }
+    free(done);
+}
+END_TEST
+
 static size_t cut_again_after;
 
 static void cut_again(void)
@@ -995,6 +1014,7 @@ int main(void)
     tcase_add_checked_fixture(tcase, setup, teardown);
     tcase_set_timeout(tcase, 120);
     tcase_add_loop_test(tcase, whatever_is_cut_ends_as_if_nothing_had_happened, 0, N_ALL);
+    tcase_add_test(tcase, a_creation_begun_again_is_not_taken_for_the_first);
     tcase_add_test(tcase, a_failure_while_away_is_everybodys);
     tcase_add_loop_test(tcase, a_job_that_somebody_else_has_ended_is_not_started_again, 0, 2);
     tcase_add_test(tcase, a_size_that_somebody_else_has_given_is_left_alone);
