@@ -21,7 +21,7 @@ typedef struct qblk_agent_options {
     size_t size;
     int answer_ms; /* how long to wait for the connection and for each answer; 0: 5000 */
     int thaw_ms;   /* how long a thaw is repeated until it is answered; 0: 60000 */
-    /* As in qblk_monitor_options. */
+    /* As in qblk_monitor_options: it may make no call of the library. */
     void (*on_log)(qblk_log_level level, const char *text, void *arg);
     void *arg;
     int timeout_ms; /* for all of it: QBLK_E_TIMEOUT; 0: no limit but those above */

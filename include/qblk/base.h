@@ -12,9 +12,10 @@
  *   Structs    A struct that begins with "size" may grow at its end. The caller sets size to
  *              sizeof the struct (QBLK_INIT does) and zero means "default" for every member.
  *   Callbacks  Run inside qblk_monitor_process(), inside a blocking call on the same monitor, or
- *              inside qblk_monitor_free(); never inside the call that registered them. Any
- *              qblk_* call is allowed in them, qblk_monitor_free() included; blocking calls
- *              inside a callback are refused with -EDEADLK.
+ *              inside qblk_monitor_free(); never inside the call that registered them, but for
+ *              the release of one that fails. Any qblk_* call is allowed in them,
+ *              qblk_monitor_free() included; blocking calls inside a callback are refused with
+ *              -EDEADLK. An on_log may run inside any call, and may make none itself.
  *   Threads    One thread at a time for a monitor and everything that belongs to it. Different
  *              monitors are independent: the library has no global state.
  *   Output     The library prints nothing and raises no signal; see qblk_monitor_options.on_log.

@@ -58,7 +58,8 @@ typedef enum qblk_job_verb {
 typedef struct qblk_job_info {
     size_t size;           /* sizeof(qblk_job_info) */
     const char *id;
-    const char *type;      /* QEMU's word: "stream", "commit", "mirror", "backup", "create", ... */
+    const char *type;      /* QEMU's word: "stream", "commit", "mirror", "backup", "create", ...;
+                            * "" until the first reading of it */
     const char *status;    /* QEMU's word for the state, also one that this library does not know */
     qblk_job_state state;
     qblk_job_outcome outcome;

@@ -53,7 +53,8 @@ typedef struct qblk_monitor_options {
     bool oob;                /* ask for out-of-band execution where it is offered */
     qblk_monitor_ops ops;    /* ops.size may stay 0 if none is set */
     void *arg;               /* handed to every callback of ops and to on_log */
-    /* The one log: TRACE is every message in and out, DEBUG every change of state. */
+    /* The one log: TRACE is every message in and out, DEBUG every change of state. It may run
+     * inside any call of the library, and may make none itself. */
     void (*on_log)(qblk_log_level level, const char *text, void *arg);
     int negotiation_ms;      /* how long qmp_capabilities may take; 0: 30000, -1: for ever */
     int reconnect_ms;        /* _connect: for how long a connection that was ready and is lost is

@@ -10,7 +10,7 @@ static void on_state(qblk_job *job, void *arg)
 
     (void)arg;
     qblk_job_get_info(job, &info);
-    printf("%s %s: %s%s\n", info.type != NULL ? info.type : "?", info.id, info.status,
+    printf("%s %s: %s%s\n", info.type[0] != '\0' ? info.type : "?", info.id, info.status,
            info.is_stalled ? " (stalled)" : "");
     fflush(stdout);
 }
@@ -21,7 +21,7 @@ static void on_end(qblk_job *job, void *arg)
 
     (void)arg;
     qblk_job_get_info(job, &info);
-    printf("%s %s: %s%s%s\n", info.type != NULL ? info.type : "?", info.id,
+    printf("%s %s: %s%s%s\n", info.type[0] != '\0' ? info.type : "?", info.id,
            qblk_job_outcome_name(info.outcome), info.error != NULL ? ": " : "",
            info.error != NULL ? info.error : "");
     fflush(stdout);
