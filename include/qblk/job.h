@@ -109,10 +109,10 @@ typedef struct qblk_jobs_ops {
 
 /* Starts tracking and adds a listener; every further call adds one more, which hears on_job for the
  * jobs known so far, and on_end for those that have ended, before anything else. ops may be NULL to
- * start tracking only. Sends query-jobs and query-block-jobs once. At most 131,072 jobs are followed, with 32 MiB of ids, error texts and other words in all,
- * each but an id cut off at 4 KiB; more are found once there is room. Never blocks. Returns 0,
- * -ENOMEM, or the errno of a dead monitor's end; on failure ops->release has run (if ops->size is
- * set). Since: 0.1. */
+ * start tracking only. Sends query-jobs and query-block-jobs once. At most 131,072 jobs are
+ * followed, with 32 MiB of ids, error texts and other words in all, each but an id cut off at 4
+ * KiB; more are found once there is room. Never blocks. Returns 0, -ENOMEM, or the errno of a dead
+ * monitor's end; on failure ops->release has run (if ops->size is set). Since: 0.1. */
 QBLK_API int qblk_jobs_track(qblk_monitor *monitor, const qblk_jobs_ops *ops, void *arg,
                              qblk_error *error) QBLK_MUST_CHECK;
 
