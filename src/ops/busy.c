@@ -67,8 +67,8 @@ static int job_in_the_way(qblk_op *op, const char *disk, const char *id, const c
         return err_nomem(error);
     }
     r = err_set(error, QBLK_E_BUSY, "disk %s is busy: node %s is held by %s job %s (%s), which "
-                "belongs to %s%s; %s", disk, node, info.type != NULL ? info.type : "a",
-                id, state_of(&info),
+                "belongs to %s%s; %s", disk, node,
+                info.type != NULL && info.type[0] != '\0' ? info.type : "a", id, state_of(&info),
                 is_ours ? "qblk operation " : "somebody else", is_ours ? owner : "", how.data);
     if (error != NULL)
         (void)snprintf(error->job, sizeof(error->job), "%s", id);

@@ -97,7 +97,7 @@ static int find_jobs(qblk_remains *remains)
         if (info.state == QBLK_JOB_GONE ||
             (info.operation != NULL && open_find(remains, info.operation) != NULL))
             continue;
-        what = mem_printf("%s, %s%s%s", info.type != NULL ? info.type : "job",
+        what = mem_printf("%s, %s%s%s", info.type[0] != '\0' ? info.type : "job",
                           info.status != NULL ? info.status : qblk_job_state_name(info.state),
                           info.outcome != QBLK_OUTCOME_NONE ? ", " : "",
                           info.outcome != QBLK_OUTCOME_NONE ? qblk_job_outcome_name(info.outcome)
