@@ -242,7 +242,34 @@ static void look(qblk_op *op, const char *id)
     engine_hear_job(&op->engine, &info);
 }
 
+/* Whether the user has said that it is to be undone, or it cannot but be: QEMU was told so. */
+static bool is_turning_back(const struct engine *engine)
+{
+    return engine->mode == ENGINE_UNDO || (engine->cancel_asked && !engine->is_past);
+}
+
 /* Says what goes on without us and how to take it up again. */
+static void tell_open(qblk_op *op)
+{
+    const struct engine *engine = &op->engine;
+
+    if (is_turning_back(engine)) {
+        engine_note(&op->engine, "operation %s was being cancelled and undone; \"qblk recover --operation %s "
+                    "--undo\" undoes what is left of it", op->id, op->id);
+        return;
+    }
+    if (op->has_job && engine->main.outcome == QBLK_OUTCOME_NONE)
+        engine_note(&op->engine, "operation %s is left open: job %s goes on in QEMU; \"qblk job "
+                    "wait %s\" waits for it", op->id, op->names.job, op->names.job);
+    else
+        engine_note(&op->engine, "operation %s is left open at the step \"%s\"", op->id,
+                    engine->at < engine->n ? engine->steps[engine->at].name
+                    : engine->n > 0        ? "the end"
+                                           : "see what is there");
+    engine_note(&op->engine, "take it up again with \"qblk recover --operation %s\", or undo "
+                "it with \"qblk recover --operation %s --undo\"", op->id, op->id);
+}
+
 static void leave(qblk_op *op)
 {
     const struct engine *engine = &op->engine;
@@ -254,17 +281,8 @@ static void leave(qblk_op *op)
         engine_note(&op->engine, "nothing was changed yet");
     else if (op->kind->tell_left != NULL)
         op->kind->tell_left(op);
-    else if (op->has_job && engine->main.outcome == QBLK_OUTCOME_NONE)
-        engine_note(&op->engine, "operation %s is left open: job %s goes on in QEMU; \"qblk job "
-                    "wait %s\" waits for it", op->id, op->names.job, op->names.job);
     else
-        engine_note(&op->engine, "operation %s is left open at \"%s\"", op->id,
-                    engine->at < engine->n ? engine->steps[engine->at].name
-                    : engine->n > 0        ? "the end"
-                                           : "see what is there");
-    if (is_begun && op->kind->tell_left == NULL)
-        engine_note(&op->engine, "take it up again with \"qblk recover --operation %s\", or undo "
-                    "it with \"qblk recover --operation %s --undo\"", op->id, op->id);
+        tell_open(op);
     if (op->is_unread) {
         (void)err_nomem(&why);
         err_prefix(&why, "%s", engine->steps[engine->at].name);

@@ -106,6 +106,27 @@ timed_out_undoing() {
     nothing_left
 }
 
+# A second Ctrl-C finds it cancelled already: nothing of it goes on, and it can only be undone.
+interrupted_twice() {
+    make_long_chain
+    start_blockdev
+    remember
+    q_start backup vd0 "$dir/copy.qcow2" --speed 64K
+    wait_job backup running
+    kill -STOP "$qemu_pid"
+    kill -INT "$qblk_pid"
+    wait_said err 'cancelling'
+    kill -INT "$qblk_pid"
+    q_ended 130
+    said err 'was being cancelled and undone; "qblk recover --operation ........ --undo" undoes what is left of it$'
+    said err 'interrupted \(Interrupt\); operation ........, which was being undone, was left as it is, with its job [^,]*$'
+    ! grep -qE 'goes on|take it up' err || fail "it does not go on: $(cat err)"
+    kill -CONT "$qemu_pid"
+    q 0 recover --operation "$(sed -n 's/.*recover --operation \([0-9a-f]*\) .*/\1/p' err)" --undo
+    unchanged
+    nothing_left
+}
+
 io_error() {
     start_broken
     remember
@@ -256,6 +277,7 @@ run_test "SIGHUP leaves a copy open and says how to go on" left_open HUP finish 
 run_test "a deadline leaves the operation open" timed_out
 run_test "a deadline with --cancel-on-timeout undoes it" timed_out_cancel
 run_test "a deadline leaves the operation open that Ctrl-C was to undo" timed_out_undoing
+run_test "a second Ctrl-C leaves what is being undone" interrupted_twice
 for kind in pull copy backup; do
     run_test "an I/O error during a $kind is told in QEMU's words" io_error "$kind"
 done

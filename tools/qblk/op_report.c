@@ -282,6 +282,7 @@ int op_say_left(struct op_run *run, const qblk_op_report *report)
     qblk_error_kind kind = is_signal ? QBLK_KIND_CANCELLED : QBLK_KIND_TIMEOUT;
     qblk_error_code code = is_signal ? QBLK_E_CANCELLED : QBLK_E_TIMEOUT;
     size_t n = run->many != NULL ? run->many->n_left : 1;
+    bool is_undone = run->is_cancelling || run->cli->opt.undo;
     char why[64];
     qblk_error error;
 
@@ -294,14 +295,18 @@ int op_say_left(struct op_run *run, const qblk_op_report *report)
     if (report->operation == NULL)
         (void)own_error(&error, kind, code, "%s: %s, before anything was changed", run->label, why);
     else if (n > 1)
-        (void)own_error(&error, kind, code, "%s: %s; %zu operations were left as they are, %s", run->label, why,
-                        n, run->was_stalled ? "of which one is stopped by an I/O error"
-                                            : "and QEMU goes on with them");
+        (void)own_error(&error, kind, code, "%s: %s; %zu operations%s were left as they are%s", run->label, why,
+                        n, is_undone ? ", which were being undone," : "",
+                        is_undone          ? ""
+                        : run->was_stalled ? ", of which one is stopped by an I/O error"
+                                           : ", and QEMU goes on with them");
     else
-        (void)own_error(&error, kind, code, "%s: %s; operation %s was left as it is%s%s, %s", run->label, why,
-                        report->operation, report->job != NULL ? ", with its job " : "",
-                        report->job != NULL ? report->job : "",
-                        run->was_stalled ? "which is stopped by an I/O error" : "and QEMU goes on with it");
+        (void)own_error(&error, kind, code, "%s: %s; operation %s%s was left as it is%s%s%s", run->label, why,
+                        report->operation, is_undone ? ", which was being undone," : "",
+                        report->job != NULL ? ", with its job " : "", report->job != NULL ? report->job : "",
+                        is_undone          ? ""
+                        : run->was_stalled ? ", which is stopped by an I/O error"
+                                           : ", and QEMU goes on with it");
     name_error(&error, report);
     /* Somebody has to look after what was left, so people are told as well. */
     if (run->cli->opt.json)
