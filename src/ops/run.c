@@ -248,17 +248,34 @@ static bool is_turning_back(const struct engine *engine)
     return engine->mode == ENGINE_UNDO || (engine->cancel_asked && !engine->is_past);
 }
 
+/* Its job waits, once it is in sync, for somebody to end it, and nobody has told it yet. */
+static bool has_no_end(const qblk_op *op)
+{
+    return op->kind->has_endings && op->ending != QBLK_END_DEFAULT && !op->engine.main.is_ending;
+}
+
 /* Says what goes on without us and how to take it up again. */
 static void tell_open(qblk_op *op)
 {
     const struct engine *engine = &op->engine;
+    const qblk_job *job = qblk_job_find(op->monitor, op->names.job);
+    qblk_job_info info = QBLK_INIT(qblk_job_info);
+
+    if (job != NULL)
+        qblk_job_get_info(job, &info);
 
     if (is_turning_back(engine)) {
         engine_note(&op->engine, "operation %s was being cancelled and undone; \"qblk recover --operation %s "
                     "--undo\" undoes what is left of it", op->id, op->id);
         return;
     }
-    if (op->has_job && engine->main.outcome == QBLK_OUTCOME_NONE)
+    if (op->has_job && engine->main.outcome == QBLK_OUTCOME_NONE && info.is_stalled)
+        engine_note(&op->engine, "operation %s is left open: job %s is stopped by an I/O error", op->id,
+                    op->names.job);
+    else if (op->has_job && engine->main.outcome == QBLK_OUTCOME_NONE && has_no_end(op))
+        engine_note(&op->engine, "operation %s is left open: job %s goes on in QEMU, and does not end before "
+                    "recover ends it", op->id, op->names.job);
+    else if (op->has_job && engine->main.outcome == QBLK_OUTCOME_NONE)
         engine_note(&op->engine, "operation %s is left open: job %s goes on in QEMU; \"qblk job "
                     "wait %s\" waits for it", op->id, op->names.job, op->names.job);
     else

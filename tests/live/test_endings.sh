@@ -77,6 +77,34 @@ timed_out() {
     same top.qcow2 qcow2
 }
 
+# in_sync_waits VERB...: what becomes ready is waited for in vain, unless somebody ends it
+in_sync_waits() {
+    make_chain
+    start_blockdev
+    q 0 "$@" --speed 64K --async
+    job=$(cat out)
+    said err "operation ........ is left open: job $job goes on in QEMU, and does not end before recover ends it$"
+    ! grep -q 'job wait' err || fail "nobody ends it: $(cat err)"
+    q 0 job speed "$job" 0
+    wait_event "JOB_STATUS_CHANGE $job ready *"
+    q 4 --timeout 0.3 job wait "$job"
+    said err "or by 'qblk job finish $job'; or 'qblk recover --operation ........' takes it up$"
+    q 0 recover
+    nothing_left
+}
+
+stalled_left() {
+    start_broken
+    q_start pull vd0 --on-error stop
+    wait_said err 'stopped on an I/O error'
+    kill -TERM "$qblk_pid"
+    q_ended 143
+    said err 'is left open: job qblk[.].*[.]pull is stopped by an I/O error$'
+    ! grep -q 'goes on' err || fail "it does not go on: $(cat err)"
+    q 0 recover --undo
+    nothing_left
+}
+
 timed_out_cancel() {
     make_long_chain
     start_blockdev
@@ -275,6 +303,9 @@ for kind in pull finish backup; do
 done
 run_test "SIGHUP leaves a copy open and says how to go on" left_open HUP finish drive
 run_test "a deadline leaves the operation open" timed_out
+run_test "a copy left by --async is to be ended" in_sync_waits copy vd0 copy.qcow2 --finish
+run_test "a commit left by --async is to be ended" in_sync_waits commit vd0
+run_test "a job that stopped on an error is left so" stalled_left
 run_test "a deadline with --cancel-on-timeout undoes it" timed_out_cancel
 run_test "a deadline leaves the operation open that Ctrl-C was to undo" timed_out_undoing
 run_test "a second Ctrl-C leaves what is being undone" interrupted_twice

@@ -241,7 +241,9 @@ void follow_say_waiting(struct follow *follow, struct followed *job, const qblk_
     job->is_waiting = is_waiting;
     if (is_ready)
         note(follow->cli, "job %s is in sync, and ends when it is told to: by its owner, by 'qblk job pivot %s' "
-             "or by 'qblk job finish %s'", info->id, info->id, info->id);
+             "or by 'qblk job finish %s'%s%s%s", info->id, info->id, info->id,
+             info->operation != NULL ? "; or 'qblk recover --operation " : "",
+             info->operation != NULL ? info->operation : "", info->operation != NULL ? "' takes it up" : "");
     else if (is_waiting)
         note(follow->cli, "job %s is pending, and ends when it is told to: by its owner, or by 'qblk job "
              "finalize %s'", info->id, info->id);
