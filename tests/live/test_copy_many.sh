@@ -197,6 +197,8 @@ one_ended() {
         [ "$how" != "$1" ] || continue
         q 6 --json recover "--$how"
         said out "which has ended $([ "$1" = pivot ] && echo by || echo without) a pivot: .*with --$1, or end job"
+        q 6 recover "--$how"
+        said err '^qblk: operation [0-9a-f]{8} was started together with [0-9a-f]{8}, which .* by hand [^,]*$'
         unchanged
     done
     if [ "$2" = alike ]; then

@@ -73,10 +73,13 @@ static void add_result(struct many *many, const qblk_op_report *report, const qb
 /* The cause is the one that was not given up for the sake of another. */
 static void take_error(struct many *many, bool is_disk, const char *name, const qblk_error *error)
 {
+    many->n_refused += error->kind == QBLK_KIND_REFUSED;
     if (many->cause.code != QBLK_E_NONE &&
         (many->cause.kind != QBLK_KIND_CANCELLED || error->kind == QBLK_KIND_CANCELLED))
         return;
     many->cause = *error;
+    if (strncmp(error->text, "operation ", strlen("operation ")) == 0)
+        return; /* it says whose it is, which may be another's */
     (void)snprintf(many->cause.text, sizeof(many->cause.text), "%s %.60s: %.700s",
                    is_disk ? "disk" : "operation", name, error->text);
 }
@@ -164,7 +167,7 @@ static int say_failure(struct op_run *head, struct many *many)
         (void)own_error(&error, QBLK_KIND_TIMEOUT, QBLK_E_TIMEOUT, "%s: timed out after %.3g s; the "
                         "operations were cancelled and undone", head->label,
                         (double)cli->opt.timeout_ms / 1000);
-    else if (many->n > 1)
+    else if (many->n > 1 && many->n_refused < many->n)
         (void)snprintf(error.text + len, sizeof(error.text) - len, " (%s)",
                        text_str(&many->summary));
     if (cli->opt.json && many->ends_command)

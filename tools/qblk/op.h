@@ -73,6 +73,7 @@ struct many {
     struct text summary; /* "vd0: pivoted, vd1: failed" */
     struct text results;
     qblk_error cause;    /* of the failure of the whole; code NONE if there is none */
+    size_t n_refused;    /* nothing has become of these */
 };
 
 /* Runs the operations of many, on the connection of head, which has its loop. Returns the exit
