@@ -54,6 +54,26 @@ waits() {
     nothing_left
 }
 
+# What is known of one job is not lost because another is not done with in time.
+one_of_two_in_time() {
+    make_long_chain
+    start_blockdev
+    raw '{"execute": "blockdev-add", "arguments": {"driver": "null-co", "node-name": "target", "size": 67108864}}' \
+        '{"execute": "blockdev-add", "arguments": {"driver": "null-co", "node-name": "other", "size": 67108864}}' \
+        '{"execute": "blockdev-backup", "arguments": {"job-id": "slow", "device": "top", "target": "target",
+            "sync": "full", "speed": 65536}}' \
+        '{"execute": "blockdev-backup", "arguments": {"job-id": "done", "device": "top", "target": "other",
+            "sync": "full", "auto-dismiss": false}}' >/dev/null
+    wait_event "JOB_STATUS_CHANGE done concluded *"
+    q 4 --timeout 0.5 job wait slow done
+    said out '^done: completed$'
+    said err 'timed out after 0.5 s, waiting for job slow; '
+    q 0 job wait slow done --any
+    q 0 job dismiss done
+    q 0 job cancel slow
+    nothing_left
+}
+
 # One that is to be finalized comes to no end by itself, and that is said.
 waits_for_its_owner() {
     make_chain
@@ -159,6 +179,7 @@ out_is_gone() {
 
 run_test "somebody else's job can be seen, paused, resumed, slowed, cancelled" seen_and_ended
 run_test "job wait ends with the job and tells its outcome" waits
+run_test "what is known when the time is over" one_of_two_in_time
 run_test "job wait says what a job waits for" waits_for_its_owner
 run_test "job wait can be given a deadline" wait_times_out
 run_test "events come as they happen" events_stream

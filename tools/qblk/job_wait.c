@@ -113,35 +113,57 @@ static void wait_change(struct follow *follow, struct followed *job, const qblk_
         session_stop(&follow->session);
 }
 
-static int wait_outcomes(struct follow *follow)
+/* For people: how those ended that are done with. With --json that was told as it happened. */
+static void say_outcomes(struct follow *follow)
 {
-    const struct followed *bad = NULL;
-    qblk_error error;
-
     for (int i = 0; i < follow->n_jobs; i++) {
         const struct followed *job = &follow->jobs[i];
         struct text line = { NULL, 0, 0 };
         struct text plain = { NULL, 0, 0 };
 
-        if (!is_done(follow, job))
+        if (!is_done(follow, job) || follow->cli->opt.json)
             continue;
-        if (job->is_ended && job->outcome != QBLK_OUTCOME_COMPLETED && bad == NULL)
-            bad = job;
         text_addf(&line, "%s: %s%s%s", job->id,
                   job->is_ended ? qblk_job_outcome_name(job->outcome) : "ready",
                   job->error != NULL ? ": " : "", job->error != NULL ? job->error : "");
         text_add_plain(&plain, line.s, false);
         text_free(&line);
-        if (!follow->cli->opt.json)
-            out_line(follow->cli, &plain);
-        text_free(&plain);
+        out_line(follow->cli, &plain);
     }
-    if (bad == NULL) {
-        say_results(follow, follow->cli->opt.ready);
-        return EXIT_DONE;
+}
+
+static int wait_outcomes(struct follow *follow)
+{
+    qblk_error error;
+
+    say_outcomes(follow);
+    for (int i = 0; i < follow->n_jobs; i++) {
+        const struct followed *job = &follow->jobs[i];
+
+        if (job->is_ended && job->outcome != QBLK_OUTCOME_COMPLETED) {
+            follow_outcome_error(job, &error);
+            return report_error(follow->cli, &error);
+        }
     }
-    follow_outcome_error(bad, &error);
-    return report_error(follow->cli, &error);
+    say_results(follow, follow->cli->opt.ready);
+    return EXIT_DONE;
+}
+
+/* It came to no end by itself: what is known all the same, and which jobs are not done with. */
+static int wait_trouble(struct follow *follow)
+{
+    struct text what = { NULL, 0, 0 };
+    int status;
+
+    if (!follow->is_failed)
+        say_outcomes(follow);
+    for (int i = 0; i < follow->n_jobs; i++) {
+        if (!is_done(follow, &follow->jobs[i]))
+            text_addf(&what, "%s%.100s", what.len > 0 ? ", " : "job ", follow->jobs[i].id);
+    }
+    status = follow_trouble(follow, text_str(&what));
+    text_free(&what);
+    return status;
 }
 
 int run_job_wait(struct cli *cli)
@@ -159,7 +181,7 @@ int run_job_wait(struct cli *cli)
     session_run(&follow.session);
     /* A lost connection ends the jobs as lost, which says more than the connection's own error. */
     if (!is_enough(&follow))
-        status = follow_trouble(&follow, cli->n_args == 1 ? "the job" : "the jobs");
+        status = wait_trouble(&follow);
     if (status < 0)
         status = wait_outcomes(&follow);
     return follow_end(&follow, status);
