@@ -74,6 +74,29 @@ one_of_two_in_time() {
     nothing_left
 }
 
+# Neither does one that is paused, be it in sync.
+paused_for_ever() {
+    make_chain
+    start_blockdev
+    raw '{"execute": "blockdev-add", "arguments": {"driver": "null-co", "node-name": "target", "size": 8388608}}' \
+        '{"execute": "blockdev-mirror", "arguments": {"job-id": "m", "device": "top", "target": "target",
+            "sync": "full"}}' >/dev/null
+    wait_event "JOB_STATUS_CHANGE m ready *"
+    q_start job wait m
+    wait_said err 'is in sync'
+    ! grep -q paused err || fail "not paused: $(cat err)"
+    raw '{"execute": "job-pause", "arguments": {"id": "m"}}' >/dev/null
+    wait_said err "^qblk: job m is paused, and goes on when it is told to: 'qblk job resume m'$"
+    [ "$(grep -c 'is paused' err)" = 1 ] || fail "not said once: $(cat err)"
+    kill "$qblk_pid"
+    q_ended 143
+    q 4 --timeout 1 job wait m
+    said err "^qblk: job m is paused"
+    q 0 job resume m
+    q 0 job cancel m
+    nothing_left
+}
+
 # One that is to be finalized comes to no end by itself, and that is said.
 waits_for_its_owner() {
     make_chain
@@ -180,6 +203,7 @@ out_is_gone() {
 run_test "somebody else's job can be seen, paused, resumed, slowed, cancelled" seen_and_ended
 run_test "job wait ends with the job and tells its outcome" waits
 run_test "what is known when the time is over" one_of_two_in_time
+run_test "a job that is paused" paused_for_ever
 run_test "job wait says what a job waits for" waits_for_its_owner
 run_test "job wait can be given a deadline" wait_times_out
 run_test "events come as they happen" events_stream

@@ -15,6 +15,7 @@ struct followed {
     bool is_ready;
     bool is_stalled;        /* and it is known where and why */
     bool is_end_told;       /* the verb's own mark */
+    bool is_pause_told;     /* that of job wait */
     bool is_waiting;        /* as follow_say_waiting() has told */
     int state;              /* the last qblk_job_state, -1 at first */
     qblk_job_outcome outcome;

@@ -84,6 +84,31 @@ static bool is_enough(const struct follow *follow)
     return done == follow->n_jobs || (follow->cli->opt.any && done > 0);
 }
 
+/* QEMU pauses a job for an instant whenever it changes something: only what lasts is told. */
+#define PAUSE_S 0.5
+
+static bool is_paused(int state, bool is_stalled)
+{
+    return (state == QBLK_JOB_PAUSED || state == QBLK_JOB_STANDBY) && !is_stalled;
+}
+
+static void on_pause(struct ev_loop *loop, ev_timer *timer, int revents)
+{
+    struct follow *follow = timer->data;
+
+    (void)loop;
+    (void)revents;
+    for (int i = 0; i < follow->n_jobs; i++) {
+        struct followed *job = &follow->jobs[i];
+
+        if (is_done(follow, job) || job->is_pause_told || !is_paused(job->state, job->is_stalled))
+            continue;
+        job->is_pause_told = true;
+        note(follow->cli, "job %s is paused, and goes on when it is told to: 'qblk job resume %s'", job->id,
+             job->id);
+    }
+}
+
 static void wait_synced(struct follow *follow)
 {
     check_known(follow);
@@ -107,6 +132,8 @@ static void wait_change(struct follow *follow, struct followed *job, const qblk_
     job->is_end_told = job->is_ended;
     if (!is_done(follow, job))
         follow_say_waiting(follow, job, info, false);
+    if (is_paused((int)info->state, info->is_stalled) && !job->is_pause_told)
+        ev_timer_start(follow->session.loop, follow->arg);
     if (follow->n_jobs == 1)
         progress_show(&follow->cli->progress, job->id, info);
     if (follow->is_synced && is_enough(follow))
@@ -168,10 +195,13 @@ static int wait_trouble(struct follow *follow)
 
 int run_job_wait(struct cli *cli)
 {
-    struct follow follow = { .on_synced = wait_synced, .on_change = wait_change };
+    ev_timer pauses;
+    struct follow follow = { .on_synced = wait_synced, .on_change = wait_change, .arg = &pauses };
     qblk_error error;
     int status = -1;
 
+    ev_timer_init(&pauses, on_pause, PAUSE_S, 0.);
+    pauses.data = &follow;
     for (int i = 0; i < cli->n_args; i++)
         follow_add(&follow, cli->args[i]);
     if (follow_open(&follow, cli, false, &error) < 0)
@@ -179,6 +209,7 @@ int run_job_wait(struct cli *cli)
     if (follow.n_jobs == 1)
         progress_ask(&cli->progress, follow.session.monitor);
     session_run(&follow.session);
+    ev_timer_stop(follow.session.loop, &pauses);
     /* A lost connection ends the jobs as lost, which says more than the connection's own error. */
     if (!is_enough(&follow))
         status = wait_trouble(&follow);
