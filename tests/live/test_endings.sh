@@ -28,6 +28,7 @@ interrupted() {
     kill -INT "$qblk_pid"
     q_ended 5
     said out '"cancelled"'
+    said out "\"message\": \"[a-z]* $disk: cancelled by the user; the operation was undone\""
     unchanged
     nothing_left
     stop_qemu

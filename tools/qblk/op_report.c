@@ -393,7 +393,7 @@ static int say_result(struct op_run *run, const qblk_op_report *report)
 
 int op_say_end(struct op_run *run, const qblk_op_report *report, const qblk_error *error)
 {
-    qblk_error none;
+    qblk_error mine;
 
     switch (report->result) {
     case QBLK_RESULT_COMPLETED:
@@ -416,9 +416,14 @@ int op_say_end(struct op_run *run, const qblk_op_report *report, const qblk_erro
     if (report->result == QBLK_RESULT_CANCELLED && run->is_timed_out)
         return say_cancelled_by_timeout(run, report);
     if (error == NULL) {
-        (void)own_error(&none, QBLK_KIND_FAILED, QBLK_E_NONE, "%s: it ended as '%s', without a "
+        (void)own_error(&mine, QBLK_KIND_FAILED, QBLK_E_NONE, "%s: it ended as '%s', without a "
                         "reason", run->label, qblk_result_name(report->result));
-        error = &none;
+        error = &mine;
+    } else if (strcmp(error->text, "cancelled by the user") == 0) {
+        mine = *error;
+        (void)snprintf(mine.text, sizeof(mine.text), "%s: cancelled by the user; the operation was undone",
+                       run->label);
+        error = &mine;
     }
     return op_say_error(run, error);
 }
