@@ -16,6 +16,7 @@ forge() {
 }
 
 not_understood() {
+    local advice='"qblk qmp blockdev-del node-name=qblk.0badf00d.journal" drops the record, once'
     make_chain
     start_blockdev
     if [ "$1" = "qblk1 ended" ]; then forge "$1"; else forge "$1" ended; fi
@@ -30,8 +31,14 @@ not_understood() {
         q 6 --json recover $how
         said out '"journal"'
         said out 0badf00d
+        said err "$advice"
     done
     unchanged
+    q 0 recover --list
+    said out "^    $advice"
+    q 0 qmp blockdev-del node-name=qblk.0badf00d.journal
+    q 0 recover
+    said out '^nothing to recover$'
 }
 
 # A record that is cut off, at each length of it, in journals beside one another.

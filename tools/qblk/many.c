@@ -121,6 +121,7 @@ void many_end(struct op_run *run, const qblk_op_report *report, const qblk_error
         op_result_line(run, report);
     }
     op_say_notes(run, report);
+    op_say_record(run, error);
     end_one(head);
 }
 

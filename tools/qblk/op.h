@@ -97,6 +97,10 @@ void op_result_members(struct text *line, const qblk_op_report *report);
 void op_disk_members(struct text *line, const qblk_op_disk *disks, size_t n);
 void op_result_line(struct op_run *run, const qblk_op_report *report);
 void op_say_notes(struct op_run *run, const qblk_op_report *report);
+/* How to be rid of a record that recover cannot read, which is refused for ever. For its id. */
+#define RECORD_ADVICE \
+    "\"qblk qmp blockdev-del node-name=qblk.%s.journal\" drops the record, once what is left is seen to"
+void op_say_record(struct op_run *run, const qblk_error *error);
 int op_say_left(struct op_run *run, const qblk_op_report *report);
 /* One of many that recover takes up is told as an event with --json, and the first at the end. Returns the
  * exit status. */

@@ -268,6 +268,12 @@ void op_say_notes(struct op_run *run, const qblk_op_report *report)
         note(run->cli, "%s", report->notes[i]);
 }
 
+void op_say_record(struct op_run *run, const qblk_error *error)
+{
+    if (error != NULL && error->code == QBLK_E_JOURNAL && run->cli->verb->bit == VERB_RECOVER)
+        note(run->cli, RECORD_ADVICE, error->operation);
+}
+
 static void name_error(qblk_error *error, const qblk_op_report *report)
 {
     (void)snprintf(error->job, sizeof(error->job), "%s", report->job != NULL ? report->job : "");
@@ -413,6 +419,7 @@ int op_say_end(struct op_run *run, const qblk_op_report *report, const qblk_erro
         break;
     }
     op_say_notes(run, report);
+    op_say_record(run, error);
     if (report->result == QBLK_RESULT_CANCELLED && run->is_timed_out)
         return say_cancelled_by_timeout(run, report);
     if (error == NULL) {

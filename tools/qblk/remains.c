@@ -238,6 +238,10 @@ static void list_op(struct cli *cli, const qblk_open_op *op)
         text_add_plain(&line, op->why.text, false);
     }
     out_line(cli, &line);
+    if (op->has_journal && op->why.code == QBLK_E_JOURNAL) {
+        text_addf(&line, "    " RECORD_ADVICE, op->operation);
+        out_line(cli, &line);
+    }
 }
 
 static void list_stray(struct cli *cli, const qblk_stray *stray)
