@@ -807,6 +807,9 @@ unknown_operation() {
     q 6 --json recover --operation 01234567
     said out '"unknown-job"'
     q 2 recover --operation nonsense
+    said err 'which is 8 hex digits, in lower case; '
+    q 2 recover --pivot --finish
+    said err '^qblk: --finish says otherwise than the option before it'
     q 2 recover --undo --pivot
     q 2 recover --all
     unchanged

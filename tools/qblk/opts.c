@@ -92,8 +92,8 @@ static int apply(struct cli *cli, const struct opt_def *def, const char *value, 
         return 0;
     case OPT_ENDING:
         if (cli->opt.ending != QBLK_END_DEFAULT && cli->opt.ending != def->value)
-            return usage_error(error, "--pivot, --finish and --keep exclude one another: give the "
-                               "one that says how the copy is to end");
+            return usage_error(error, "--%s says otherwise than the option before it how it is to end: give one of "
+                               "them", def->name);
         cli->opt.ending = def->value;
         return 0;
     case OPT_CHOICE:

@@ -285,7 +285,7 @@ static int check_options(const struct options *opt, qblk_error *error)
                            "to no operation");
     if (opt->operation != NULL && (strlen(opt->operation) != 8 ||
                                    strspn(opt->operation, "0123456789abcdef") != 8))
-        return usage_error(error, "'%.40s' is not the id of an operation, which is 8 hex digits; "
+        return usage_error(error, "'%.40s' is not the id of an operation, which is 8 hex digits, in lower case; "
                            "'qblk recover --list' shows what is open", opt->operation);
     return 0;
 }
