@@ -690,7 +690,7 @@ stalled() {
     q 0 --json recover --list
     said out '"stalled": ?true'
     q 0 recover --list
-    said out 'paused.*, stopped on an I/O error'
+    said out 'paused, [0-9]+ % of .*, stopped on an I/O error'
     q 4 --timeout 2 recover # it stops again
     said err "job $job had stopped on an I/O error, and was resumed"
     q 0 recover --undo

@@ -2,6 +2,7 @@
 
 #include <time.h>
 
+#include "progress.h"
 #include "stall.h"
 
 void text_add_clock(struct text *line)
@@ -52,6 +53,5 @@ void add_job_change(struct text *line, const qblk_job_info *info, bool is_gone)
         text_addf(line, " %s%s%s", qblk_job_outcome_name(info->outcome),
                   info->error != NULL ? ": " : "", info->error != NULL ? info->error : "");
     else if (is_on_its_way(info) && !is_gone && !info->is_stalled && info->total > 0)
-        text_addf(line, " %d%%", info->current >= info->total
-                  ? 100 : (int)((double)info->current / (double)info->total * 100));
+        text_addf(line, " %d%%", progress_percent(info));
 }

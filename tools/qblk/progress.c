@@ -60,7 +60,7 @@ static void add_facts(struct text *to, const qblk_job_info *job)
         text_add(to, qblk_job_state_name(job->state));
 }
 
-static int percent(const qblk_job_info *job)
+int progress_percent(const qblk_job_info *job)
 {
     if (job->current >= job->total)
         return 100;
@@ -87,12 +87,12 @@ void progress_format(const char *label, const qblk_job_info *job, int columns, c
     if (job->total > 0) {
         int room;
 
-        text_addf(&right, " %3d%%", percent(job));
+        text_addf(&right, " %3d%%", progress_percent(job));
         add_facts(&right, job);
         /* The last column stays empty: some terminals wrap when it is written. */
         room = columns - 1 - (int)text_width(left.s) - (int)text_width(right.s) - 3;
         if (room >= BAR_MIN)
-            add_bar(&left, room > BAR_MAX ? BAR_MAX : room, percent(job));
+            add_bar(&left, room > BAR_MAX ? BAR_MAX : room, progress_percent(job));
     } else {
         add_facts(&right, job);
     }

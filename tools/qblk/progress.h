@@ -23,6 +23,9 @@ void progress_show(struct progress *progress, const char *label, const qblk_job_
 /* Takes it off the screen; every other output does that first. */
 void progress_clear(struct progress *progress);
 
+/* How much of a job is done, of its total, which is not 0: 0 to 100, whatever QEMU says. */
+int progress_percent(const qblk_job_info *job);
+
 /* The text of the line for a terminal of that many columns, into buf. */
 void progress_format(const char *label, const qblk_job_info *job, int columns, char *buf,
                      size_t size);

@@ -4,6 +4,7 @@
 
 #include "json.h"
 #include "op.h"
+#include "progress.h"
 #include "report.h"
 #include "sizes.h"
 #include "text.h"
@@ -144,8 +145,7 @@ static void add_job(struct text *line, const qblk_job_info *job)
     if (job->outcome != QBLK_OUTCOME_NONE)
         text_addf(line, ", %s", qblk_job_outcome_name(job->outcome));
     else if (job->total > 0)
-        text_addf(line, ", %d %% of %s", (int)((double)job->current * 100 / (double)job->total),
-                  format_size(job->total, size));
+        text_addf(line, ", %d %% of %s", progress_percent(job), format_size(job->total, size));
     if (job->is_stalled)
         text_add(line, ", stopped on an I/O error");
     if (job->error != NULL) {
