@@ -106,6 +106,12 @@ senseless() {
     q 2 copy vd0 "$dir/copy.qcow2" --keep --quiesce "$dir/agent"
     q 2 copy vd0 "$dir/copy.qcow2" --quiesce-optional
     said err 'needs --quiesce'
+    # A name that is relative to a directory that is gone means nothing.
+    mkdir gone
+    (cd gone && rmdir "$dir/gone" &&
+        timeout "$patience" "$qblk" -s "$dir/m0" copy vd0 "$dir/copy.qcow2" --finish --quiesce agent >"$dir/out" 2>"$dir/err")
+    [ $? = 2 ] || fail "not refused: $(cat err)"
+    said err '^qblk: --quiesce agent: the directory that this is relative to: No such file'
     unchanged
 }
 

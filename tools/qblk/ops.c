@@ -206,8 +206,7 @@ static int copy_all(struct cli *cli)
 
 int run_copy(struct cli *cli)
 {
-    struct text path = { NULL, 0, 0 };
-    char *here = NULL;
+    char *agent = NULL;
     qblk_error error;
     int status;
 
@@ -215,15 +214,11 @@ int run_copy(struct cli *cli)
         (void)usage_error(&error, "--quiesce-optional needs --quiesce SOCKET");
         return report_error(cli, &error);
     }
-    /* The record in QEMU names the agent's socket for whoever comes after us, from wherever. */
-    if (cli->opt.quiesce != NULL && cli->opt.quiesce[0] != '/') {
-        here = realpath(".", NULL);
-        text_addf(&path, "%s/%s", here != NULL ? here : "", cli->opt.quiesce);
-        cli->opt.quiesce = path.s;
-    }
+    if (cli->opt.quiesce != NULL && target_agent(cli->opt.quiesce, &agent, &error) < 0)
+        return report_error(cli, &error);
+    cli->opt.quiesce = agent;
     status = copy_all(cli);
-    free(here);
-    text_free(&path);
+    free(agent);
     return status;
 }
 

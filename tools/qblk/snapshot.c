@@ -1,5 +1,4 @@
 /* The verb snapshot: its disks and their files. */
-#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -45,26 +44,15 @@ static int add(struct snapshot_args *args, const char *disk, size_t disk_len, co
     return 0;
 }
 
-/* The record in QEMU names the agent's socket for whoever comes after us, from whatever
- * directory. */
 static int read_options(const struct options *opt, struct snapshot_args *args, qblk_error *error)
 {
-    struct text path = { NULL, 0, 0 };
-    char *here = NULL;
-
     if (opt->relative && opt->reuse)
         return usage_error(error, "--relative and --reuse-external exclude one another: an overlay that "
                            "was prepared records what it records");
     if (opt->quiesce == NULL)
         return opt->quiesce_optional
                    ? usage_error(error, "--quiesce-optional needs --quiesce SOCKET") : 0;
-    if (opt->quiesce[0] != '/' && (here = realpath(".", NULL)) == NULL)
-        return usage_error(error, "--quiesce %.200s: the directory that this is relative to: %s",
-                           opt->quiesce, strerror(errno));
-    text_addf(&path, "%s%s%s", here != NULL ? here : "", here != NULL ? "/" : "", opt->quiesce);
-    free(here);
-    args->quiesce = path.s;
-    return 0;
+    return target_agent(opt->quiesce, &args->quiesce, error);
 }
 
 /* DISK=FILE of each, or DISK FILE of one. */

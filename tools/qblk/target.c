@@ -63,3 +63,17 @@ int target_path(const char *target, char **ret_path, qblk_error *error)
     *ret_path = path.s;
     return 0;
 }
+
+int target_agent(const char *path, char **ret_path, qblk_error *error)
+{
+    struct text text = { NULL, 0, 0 };
+    char *here = NULL;
+
+    if (*path != '/' && (here = realpath(".", NULL)) == NULL)
+        return usage_error(error, "--quiesce %.200s: the directory that this is relative to: %s", path,
+                           strerror(errno));
+    text_addf(&text, "%s%s%s", here != NULL ? here : "", here != NULL ? "/" : "", path);
+    free(here);
+    *ret_path = text.s;
+    return 0;
+}

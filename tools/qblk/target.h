@@ -1,4 +1,4 @@
-/* The TARGET argument of copy and backup. */
+/* The TARGET argument of copy and backup, and other paths that are to hold anywhere. */
 #ifndef QBLK_TOOL_TARGET_H
 #define QBLK_TOOL_TARGET_H
 
@@ -8,5 +8,9 @@
  * directory. Names that QEMU takes for something other than a file are refused. The path is the
  * caller's. Returns 0 or negative. */
 int target_path(const char *target, char **ret_path, qblk_error *error);
+
+/* The same of --quiesce SOCKET: the record in QEMU names the agent's socket for whoever comes after us, from
+ * whatever directory. */
+int target_agent(const char *path, char **ret_path, qblk_error *error);
 
 #endif
