@@ -397,6 +397,7 @@ of_one_that_thinks() {
 }
 
 refusals() {
+    "$qblk" watch --help | grep -qE -e "--reconnect .* \(10\)$" || fail "how long it tries is not said"
     env -u QBLK_SOCKET "$qblk" watch >out 2>err
     [ "$?" = 2 ] || fail "watch without a socket did not end with 2"
     said err 'watch needs to know where'

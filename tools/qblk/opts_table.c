@@ -152,8 +152,10 @@ const struct opt_def opts_table[] = {
     { "reconnect", 0, OPT_LIMIT, AT(reconnect_ms), "S",
       .verbs = VERB_PULL | VERB_COMMIT | VERB_COPY | VERB_SWAP | VERB_BACKUP | VERB_RESIZE |
                VERB_THROTTLE | VERB_DETACH | VERB_SNAPSHOT | VERB_JOB_WAIT | VERB_JOB_WATCH |
-               VERB_WATCH | VERB_RECOVER | VERB_EVENTS,
+               VERB_RECOVER | VERB_EVENTS,
       .help = "if the connection is lost, try for S seconds to make it again" },
+    { "reconnect", 0, OPT_LIMIT, AT(reconnect_ms), "S", .verbs = VERB_WATCH,
+      .help = "if a connection is lost, try for S seconds to make it again (10)" },
     { "glob", 0, OPT_WORDS, AT(globs), "PATTERN", .verbs = VERB_WATCH,
       .help = "every socket whose path matches, now or later; quote it" },
     { "dot", 0, OPT_FLAG, AT(dot), .verbs = VERB_TREE, .help = "print input for Graphviz" },
