@@ -396,6 +396,20 @@ of_one_that_thinks() {
     wait
 }
 
+# A QEMU that is killed leaves its socket, at which somebody did listen.
+of_one_left_behind() {
+    make_chain
+    start_blockdev
+    watch --reconnect 0.1 "$dir/m0"
+    see "$dir/m0 connected"
+    kill -KILL "$qemu_pid"
+    wait "$qemu_pid"
+    qemu_pid=
+    see "$dir/m0 lost"
+    see "$dir/m0 silent: nobody listens there any more"
+    stop
+}
+
 refusals() {
     "$qblk" watch --help | grep -qE -e "--reconnect .* \(10\)$" || fail "how long it tries is not said"
     env -u QBLK_SOCKET "$qblk" watch >out 2>err
@@ -436,5 +450,6 @@ run_test "watch one that talks beside some that hang" of_hanging_ones
 run_test "watch more sockets than there are descriptors" of_too_many
 run_test "watch a socket at which nobody listens yet" of_one_that_is_late
 run_test "watch one that answers late" of_one_that_thinks
+run_test "watch a socket that its QEMU has left behind" of_one_left_behind
 run_test "watch refuses what makes no sense" refusals
 finish

@@ -356,6 +356,14 @@ static void on_again(struct ev_loop *loop, ev_timer *timer, int revents)
         failed(spot, &error);
 }
 
+/* A QEMU that was killed leaves its socket behind, and whoever takes the name makes another. */
+static bool is_left_behind(const struct spot *spot)
+{
+    struct stat st;
+
+    return spot->ino != 0 && stat(spot->path, &st) == 0 && st.st_dev == spot->dev && st.st_ino == spot->ino;
+}
+
 static void on_patience(struct ev_loop *loop, ev_timer *timer, int revents)
 {
     struct spot *spot = timer->data;
@@ -366,7 +374,7 @@ static void on_patience(struct ev_loop *loop, ev_timer *timer, int revents)
         return;
     switch (qblk_monitor_get_state(spot->monitor)) {
     case QBLK_MONITOR_CONNECTING:
-        spot_say(spot, "silent", "nobody listens there yet");
+        spot_say(spot, "silent", is_left_behind(spot) ? "nobody listens there any more" : "nobody listens there yet");
         be_patient(spot);
         break;
     case QBLK_MONITOR_GREETING:
