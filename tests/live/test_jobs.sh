@@ -65,11 +65,11 @@ one_of_two_in_time() {
         '{"execute": "blockdev-backup", "arguments": {"job-id": "done", "device": "top", "target": "other",
             "sync": "full", "auto-dismiss": false}}' >/dev/null
     wait_event "JOB_STATUS_CHANGE done concluded *"
-    q 4 --timeout 0.5 job wait slow done
+    q 4 --timeout 0.5 job wait slow "done"
     said out '^done: completed$'
     said err 'timed out after 0.5 s, waiting for job slow; '
-    q 0 job wait slow done --any
-    q 0 job dismiss done
+    q 0 job wait slow "done" --any
+    q 0 job dismiss "done"
     # Who only watches has not failed, whatever becomes of it.
     q_start job watch slow
     wait_said out 'slow backup running'
