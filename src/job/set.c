@@ -69,6 +69,7 @@ void job_set_free(struct job_set *set)
 {
     if (set == NULL)
         return;
+    set->is_over = true;
     bury(set);
     while (!list_is_empty(&set->jobs)) {
         qblk_job *job = LIST_ENTRY(set->jobs.next, qblk_job, link);
@@ -140,12 +141,12 @@ static void grow_table(struct job_set *set)
         insert(set, job);
 }
 
-/* Without memory for it the job has to be found by a later reading. */
+/* Without memory for it the job has to be found by a later reading; there is none once all is over. */
 static qblk_job *add(struct job_set *set, const char *id, const char *type)
 {
     qblk_job *job = NULL;
 
-    if (set->n_jobs < JOB_SET_MAX)
+    if (set->n_jobs < JOB_SET_MAX && !set->is_over)
         job = job_new(set->owner, id, type, &set->text_bytes, set->log);
     if (job == NULL) {
         set_ask_later(set);

@@ -1039,6 +1039,8 @@ START_TEST(callbacks_may_start_and_end_other_jobs)
 }
 END_TEST
 
+static int n_wrong; /* a claim in the callback would leave the set in the middle */
+
 static void walk(void *arg, qblk_job *job)
 {
     char id[16];
@@ -1050,17 +1052,18 @@ static void walk(void *arg, qblk_job *job)
     /* The table grows meanwhile, and what is going is not taken into it. */
     for (int i = 0; i < 20 && strcmp(info_of(job).id, "b") == 0; i++) {
         (void)snprintf(id, sizeof(id), "new%d", i);
-        ck_assert_ptr_nonnull(job_set_started(set, id, "mirror", now));
+        n_wrong += job_set_started(set, id, "mirror", now) == NULL;
     }
     for (qblk_job *each = job_set_next(set, NULL); each != NULL; each = job_set_next(set, each))
-        ck_assert(each != job || info_of(job).state != QBLK_JOB_GONE);
-    ck_assert_ptr_null(job_set_find(set, info_of(job).id));
+        n_wrong += each == job && info_of(job).state == QBLK_JOB_GONE;
+    n_wrong += job_set_find(set, info_of(job).id) != NULL;
 }
 
 START_TEST(a_job_that_is_going_has_its_place_until_it_is_told)
 {
-    struct job_set_ops walking = { .on_gone = walk };
+    static const struct job_set_ops walking = { .on_gone = walk };
 
+    n_wrong = 0;
     job_set_free(set);
     set = job_set_new(NULL, &walking, NULL, NULL);
     job_set_reading_begin(set, JOB_WANT_ALL);
@@ -1075,6 +1078,7 @@ START_TEST(a_job_that_is_going_has_its_place_until_it_is_told)
     ck_assert_ptr_nonnull(job_set_find(set, "new19"));
     job_set_free(set);
     set = NULL;
+    ck_assert_int_eq(n_wrong, 0);
     ck_assert_ptr_nonnull(strstr(told, "-a c> new0> "));
     ck_assert_ptr_nonnull(strstr(told, " -new18 new19> -new19"));
 }
