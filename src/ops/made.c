@@ -29,7 +29,7 @@ int made_is_held(const char *path)
 bool made_is_bare(const char *path)
 {
     int fd = open(path, O_RDONLY | O_NONBLOCK | O_NOFOLLOW | O_CLOEXEC);
-    bool is_bare = fd < 0 || lseek(fd, BEGINNING, SEEK_DATA) < 0;
+    bool is_bare = fd < 0 || (lseek(fd, BEGINNING, SEEK_DATA) < 0 && errno == ENXIO);
     char piece[4096];
 
     for (off_t at = 0; fd >= 0 && is_bare && at < BEGINNING; at += (off_t)sizeof(piece)) {
