@@ -54,14 +54,16 @@ int plan_list_replaced(qblk_op *op, int node, int stop, qblk_error *error)
 {
     int room = qblk_graph_node_count(op->graph), n = 0;
     AUTO_FREE int *list = mem_zalloc(((size_t)room + 1) * sizeof(*list));
-    const qblk_node *image = qblk_graph_node(op->graph, node);
     struct journal *journal = &op->journal;
+    qblk_child child;
 
     if (list == NULL)
         return err_nomem(error);
     list[n++] = node;
-    if (image->file >= 0)
-        (void)graph_deletable(op->graph, image->file, list, room, &n);
+    for (int k = 0; qblk_graph_child(op->graph, node, k, &child) > 0; k++) {
+        if (strcmp(child.role, "file") == 0 || strcmp(child.role, "data-file") == 0)
+            (void)graph_deletable(op->graph, child.node, list, room, &n);
+    }
     for (int i = 0; i < n; i++) {
         const char *name = qblk_graph_node(op->graph, list[i])->name;
 

@@ -113,6 +113,22 @@ judged() {
     nothing_left
 }
 
+# A node of its own holds the data; it goes with the image that the disk leaves.
+data_file() {
+    "$QEMU_IMG" create -q -f qcow2 -o "data_file=$dir/data.raw" top.qcow2 8M
+    "$QEMU_IO" -f qcow2 -c "write -q -P 0x55 1M 2M" top.qcow2
+    "$QEMU_IMG" convert -f qcow2 -O raw top.qcow2 reference.raw
+    start_qemu -blockdev "file,node-name=top-file,filename=$dir/top.qcow2" \
+        -blockdev "file,node-name=data,filename=$dir/data.raw" \
+        -blockdev "qcow2,node-name=top,file=top-file,data-file=data" \
+        -device virtio-blk-pci,id=vd0,drive=top
+    q 0 copy vd0 "$dir/copy.qcow2" --pivot
+    q 0 recover --list --all
+    [ "$(cat out)" = "nothing to recover" ] || fail "left behind: $(cat out)"
+    stop_qemu
+    same copy.qcow2 qcow2
+}
+
 run_test "every option reaches blockdev-mirror" told blockdev ""
 run_test "every option reaches blockdev-mirror, drive" told drive ""
 run_test "every option reaches drive-mirror" told drive --legacy
@@ -130,4 +146,5 @@ run_test "a prepared image for a backup of the top image lies on nothing" \
     judged none 6 'records no backing file' backup vd0 TARGET --sync top
 run_test "a prepared image for a full backup lies on something" \
     judged mid.qcow2 6 'records .*mid.qcow2 as its backing file' backup vd0 TARGET
+run_test "a disk whose data is in a file of its own" data_file
 finish
