@@ -22,8 +22,10 @@ static int read_other(const qblk_op *op, int node, char ret_id[9], struct journa
         return 0;
     for (int k = 0; r == 0 && qblk_graph_bitmap(op->graph, node, k, &bitmap) > 0; k++)
         r = journal_add(&names, bitmap.name);
-    if (r == 0 && names.n > 0)
-        r = journal_decode(names.v, names.n, ret, NULL) == 0;
+    if (r == 0 && names.n > 0) {
+        r = journal_decode(names.v, names.n, ret, NULL);
+        r = r == -ENOMEM ? r : r == 0;
+    }
     journal_free_nodes(&names);
     return r;
 }

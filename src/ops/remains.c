@@ -190,7 +190,8 @@ static bool has_other_size(const struct qapi_block_device_info *node, const char
 
     return stat(file, &st) == 0 && S_ISREG(st.st_mode) &&
            (((int64_t)st.st_size + 511) / 512 * 512 != image->virtual_size ||
-            (image->has_actual_size && llabs((int64_t)st.st_blocks * 512 - image->actual_size) > SPARE));
+            (image->has_actual_size && (image->actual_size < 0 ||
+                                        llabs((int64_t)st.st_blocks * 512 - image->actual_size) > SPARE)));
 }
 
 /* Whether the name leads from here to another file than the target that QEMU has open: somebody has put it
