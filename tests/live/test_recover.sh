@@ -4,6 +4,8 @@
 . "$(dirname "$0")/lib_recover.sh"
 
 cutproxy=$build/tests/kill/cutproxy
+# The id of operations that are made by hand: claims are the machine's, where this may run twice.
+made_up=$(printf 'bad%05x' "$((BASHPID & 0xfffff))")
 
 # start_kind KIND [ARG...]: an operation held in its course by its speed, as far as its running job
 start_kind() {
@@ -152,7 +154,7 @@ killed_at() {
 # Jobs that make the target are over before anybody can be killed, so the one that dies early is made
 # by hand: everything up to the command that starts the job.
 before_the_job() {
-    local id=0badcafe
+    local id=$made_up
     make_chain
     start "$1"
     remember
@@ -374,7 +376,7 @@ interrupted_apart() {
 
 # One that is recovered, one whose record is none: the latter alone would be a refusal.
 beside_garbage() {
-    local id=0badcafe
+    local id=$made_up
     make_chain
     start_blockdev
     q 0 copy vd0 copy.qcow2 --keep
@@ -396,10 +398,10 @@ no_record() {
     make_chain
     start_blockdev
     raw '{"execute": "blockdev-add", "arguments": {"driver": "null-co",
-          "node-name": "qblk.0badcafe.journal"}}' || fail "no journal"
+          "node-name": "qblk.'"$made_up"'.journal"}}' || fail "no journal"
     q 0 --json recover
     result result undone
-    said out '"operation": "0badcafe", "kind": null, "disk": null'
+    said out "\"operation\": \"$made_up\", \"kind\": null, \"disk\": null"
     nothing_to_recover
 }
 
@@ -461,7 +463,7 @@ exchanged_after() {
 
 # A client died once it had made its file; somebody makes the image by other means, or would like to by qblk.
 made_by_others() {
-    local id=0badcafe
+    local id=$made_up
     make_chain
     start "$1"
     raw '{"execute": "blockdev-add", "arguments": {"driver": "null-co",
@@ -530,11 +532,11 @@ not_closed() {
 asked_for_by_name() {
     make_long_chain
     start_blockdev
-    raw '{"execute": "block-stream", "arguments": {"job-id": "qblk.0badcafe.pull", "device": "top",
+    raw '{"execute": "block-stream", "arguments": {"job-id": "qblk.'"$made_up"'.pull", "device": "top",
           "speed": 65536}}' || fail "no job"
     q 0 recover
-    q 6 recover --operation 0badcafe --undo
-    said err '0badcafe'
+    q 6 recover --operation "$made_up" --undo
+    said err "$made_up"
 }
 
 # What is finished is not taken for what never began because somebody tidied up.
