@@ -146,8 +146,8 @@ typedef void qblk_act_fn(qblk_job *job, const qblk_error *error, void *arg);
  * reply says that QEMU took the verb; what came of it the events tell: a complete of a job in
  * standby takes effect once it is resumed. on_done may be NULL; its error is QBLK_E_UNSUPPORTED if
  * this QEMU has no such command, QBLK_E_JOB_STATE if it takes no complete in standby. Never blocks.
- * Returns 0; -EPERM (refused); -EINVAL (no such verb, a rate above 2^63-1); -ENOMEM; the errno of a dead
- * monitor's end. Since: 0.1. */
+ * Returns 0; -EPERM (refused); -EINVAL (no such verb, a rate above 2^63-1); -ENOMEM; the errno of a
+ * dead monitor's end. Since: 0.1. */
 QBLK_API int qblk_job_act(qblk_job *job, qblk_job_verb verb, uint64_t value, qblk_act_fn *on_done,
                           void *arg, qblk_error *error) QBLK_MUST_CHECK;
 

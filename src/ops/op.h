@@ -333,16 +333,16 @@ int plan_check_busy(qblk_op *op, int stop, qblk_error *error);
 int plan_check_busy_from(qblk_op *op, int from, int stop, qblk_error *error);
 /* The same for all of a part's disk. */
 int plan_check_part_busy(qblk_op *op, const struct op_part *part, qblk_error *error);
-
-/* others.c: refuses with QBLK_E_BUSY what another operation that is open still counts on: a file that it makes, a
- * disk that its job has moved. */
-int others_check_file(const qblk_op *op, const char *path, qblk_error *error);
-int others_check_disk(const qblk_op *op, int disk, const char *name, qblk_error *error);
 /* Users of the disk that keep it at its size: an export, say, and QEMU would refuse in words about
  * permissions. */
 int plan_check_size_free(const qblk_op *op, qblk_error *error);
 /* Users of the images from top down to base, other than the chain, that a commit would harm. */
 int plan_check_users(const qblk_op *op, int top, int base, qblk_error *error);
+
+/* others.c: refuses with QBLK_E_BUSY what another operation that is open still counts on: a file that it makes, a
+ * disk that its job has moved. */
+int others_check_file(const qblk_op *op, const char *path, qblk_error *error);
+int others_check_disk(const qblk_op *op, int disk, const char *name, qblk_error *error);
 
 /* chain.c: names of images. All return 0 or a negative errno and *error. */
 /* The name of the file that an image is in, also where QEMU tells a json: name for it. Borrowed. */

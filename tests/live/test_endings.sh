@@ -88,8 +88,10 @@ in_sync_waits() {
     ! grep -q 'job wait' err || fail "nobody ends it: $(cat err)"
     q 0 job speed "$job" 0
     wait_event "JOB_STATUS_CHANGE $job ready *"
-    q 4 --timeout 0.3 job wait "$job"
-    said err "or by 'qblk job finish $job'; or 'qblk recover --operation ........' takes it up$"
+    q_start job wait "$job"
+    wait_said err "or by 'qblk job finish $job'; or 'qblk recover --operation ........' takes it up$"
+    kill "$qblk_pid"
+    q_ended 143
     q 0 recover
     nothing_left
 }

@@ -65,9 +65,9 @@ one_of_two_in_time() {
         '{"execute": "blockdev-backup", "arguments": {"job-id": "done", "device": "top", "target": "other",
             "sync": "full", "auto-dismiss": false}}' >/dev/null
     wait_event "JOB_STATUS_CHANGE done concluded *"
-    q 4 --timeout 0.5 job wait slow "done"
+    q 4 --timeout 2 job wait slow "done"
     said out '^done: completed$'
-    said err 'timed out after 0.5 s, waiting for job slow; '
+    said err 'timed out after 2 s, waiting for job slow; '
     q 0 job wait slow "done" --any
     q 0 job dismiss "done"
     # Who only watches has not failed, whatever becomes of it.
@@ -95,8 +95,10 @@ paused_for_ever() {
     [ "$(grep -c 'is paused' err)" = 1 ] || fail "not said once: $(cat err)"
     kill "$qblk_pid"
     q_ended 143
-    q 4 --timeout 1 job wait m
-    said err "^qblk: job m is paused"
+    q_start job wait m
+    wait_said err "^qblk: job m is paused"
+    kill "$qblk_pid"
+    q_ended 143
     q 0 job resume m
     q 0 job cancel m
     nothing_left

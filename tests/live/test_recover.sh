@@ -151,6 +151,17 @@ killed_at() {
     same top.qcow2 qcow2
 }
 
+# make_file RECORD SIZE: the record and the target's file of operation $made_up, whose client dies then
+make_file() {
+    raw '{"execute": "blockdev-add", "arguments": {"driver": "null-co",
+            "node-name": "qblk.'"$made_up"'.journal"}}' \
+        '{"execute": "block-dirty-bitmap-add", "arguments": {"node": "qblk.'"$made_up"'.journal",
+            "name": "qblk1 1/1 '"$1"'", "disabled": true}}' \
+        '{"execute": "blockdev-create", "arguments": {"job-id": "qblk.'"$made_up"'.create-file",
+            "options": {"driver": "file", "filename": "'"$dir"'/copy.qcow2", "size": '"$2"'}}}' >/dev/null
+    wait_event "JOB_STATUS_CHANGE qblk.$made_up.create-file concluded *"
+}
+
 # Jobs that make the target are over before anybody can be killed, so the one that dies early is made
 # by hand: everything up to the command that starts the job.
 before_the_job() {
@@ -159,14 +170,7 @@ before_the_job() {
     start "$1"
     remember
     cp before untouched
-    raw '{"execute": "blockdev-add", "arguments": {"driver": "null-co",
-            "node-name": "qblk.'"$id"'.journal"}}' \
-        '{"execute": "block-dirty-bitmap-add", "arguments": {"node": "qblk.'"$id"'.journal",
-            "name": "qblk1 1/1 op=copy disk='"$disk"' intent=pivot file='"$dir"'/copy.qcow2 old=top",
-            "disabled": true}}' \
-        '{"execute": "blockdev-create", "arguments": {"job-id": "qblk.'"$id"'.create-file",
-            "options": {"driver": "file", "filename": "'"$dir"'/copy.qcow2", "size": 0}}}' >/dev/null
-    wait_event "JOB_STATUS_CHANGE qblk.$id.create-file concluded *"
+    make_file "op=copy disk=$disk intent=pivot file=$dir/copy.qcow2 old=top" 0
     [ "$2" = create ] ||
         raw '{"execute": "blockdev-add", "arguments": {"driver": "file",
                 "node-name": "qblk.'"$id"'.file", "filename": "'"$dir"'/copy.qcow2"}}' \
@@ -466,14 +470,7 @@ made_by_others() {
     local id=$made_up
     make_chain
     start "$1"
-    raw '{"execute": "blockdev-add", "arguments": {"driver": "null-co",
-            "node-name": "qblk.'"$id"'.journal"}}' \
-        '{"execute": "block-dirty-bitmap-add", "arguments": {"node": "qblk.'"$id"'.journal",
-            "name": "qblk1 1/1 op=backup disk='"$disk"' file='"$dir"'/copy.qcow2 intent=finish",
-            "disabled": true}}' \
-        '{"execute": "blockdev-create", "arguments": {"job-id": "qblk.'"$id"'.create-file",
-            "options": {"driver": "file", "filename": "'"$dir"'/copy.qcow2", "size": '"$2"'}}}' >/dev/null
-    wait_event "JOB_STATUS_CHANGE qblk.$id.create-file concluded *"
+    make_file "op=backup disk=$disk file=$dir/copy.qcow2 intent=finish" "$2"
     remember
     ln -s . here
     for command in "backup $disk $dir/copy.qcow2" "backup $disk $dir/here/copy.qcow2 --reuse-external" \
