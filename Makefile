@@ -41,8 +41,7 @@ endif
 CFLAGS ?= -Os $(if $(filter asan,$(VARIANT)),-g1,-g)
 # The tests are left as they are written: tests/starve looks into their local objects.
 HOT := src/base/buf.c src/base/str.c src/codec/decode.c src/codec/doc.c src/codec/doc_look.c \
-	src/wire/frames.c src/qmp/msg.c src/qmp/scan.c \
-	$(addprefix src/graph/,build.c edges.c link.c)
+	src/wire/frames.c src/qmp/msg.c src/qmp/scan.c
 LEFT := tests/unit/% tests/starve/% tests/lint/%
 faster = $(if $(filter $(HOT),$<),$(patsubst -Os,-O2,$(CFLAGS)),$(if \
 	$(filter $(LEFT),$<),$(patsubst -Os,-O0,$(CFLAGS)),$(CFLAGS)))
