@@ -31,6 +31,9 @@ typedef struct qblk_node {
     int file;                   /* index of the node that holds this one's bytes, -1 if none */
     int bitmaps;                /* number of named dirty bitmaps, see qblk_graph_bitmap() */
     bool is_encrypted;          /* what is read of it is not what its file holds */
+    bool is_direct;             /* cache.direct: past the host's page cache */
+    bool no_flush;              /* cache.no-flush: it does not flush */
+    const char *detect_zeroes;  /* "off", "on", "unmap", or "" if unknown */
 } qblk_node;
 
 /* A named dirty bitmap of a node. */

@@ -226,8 +226,9 @@ QBLK_API int qblk_commit(qblk_monitor *monitor, const char *disk,
 /* Copies a disk to a new or existing image file (blockdev-mirror). target is an absolute path as
  * QEMU sees it, or the URI of an export of an NBD server (nbd://host[:port]/export,
  * nbd+unix:///export?socket=/path), which is there already. If the disk is encrypted no target is made,
- * here and by a backup or a snapshot: it would hold the data in clear. Otherwise as qblk_pull().
- * Since: 0.1. */
+ * here and by a backup or a snapshot: it would hold the data in clear. A target that may become the
+ * disk (pivot or keep; a swap's; a snapshot's overlay) is opened with the cache.direct, cache.no-flush
+ * and detect-zeroes of the disk's nodes. Otherwise as qblk_pull(). Since: 0.1. */
 QBLK_API int qblk_copy(qblk_monitor *monitor, const char *disk, const char *target,
                        const qblk_copy_options *options, qblk_op **ret_op,
                        qblk_error *error) QBLK_MUST_CHECK;

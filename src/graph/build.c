@@ -78,6 +78,9 @@ static void add_node(qblk_graph *graph, const struct qapi_block_device_info *inf
     node->actual_size = info->image.has_actual_size ? unsign(info->image.actual_size) : 0;
     node->is_read_only = info->ro;
     node->is_encrypted = info->encrypted;
+    node->is_direct = info->cache != NULL && info->cache->direct;
+    node->no_flush = info->cache != NULL && info->cache->no_flush;
+    node->detect_zeroes = or_empty(info->detect_zeroes);
     node->is_protocol = is_protocol(node->driver);
     node->is_ours = str_our_name(node->name, NULL) != NULL;
     node->backing = node->file = -1;

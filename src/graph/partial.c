@@ -18,7 +18,7 @@ void graph_nodes_from_debug(qblk_graph *graph)
             names_find(&graph->names, from->name) >= 0)
             continue;
         node->name = from->name;
-        node->driver = node->filename = "";
+        node->driver = node->filename = node->detect_zeroes = "";
         node->is_ours = str_our_name(node->name, NULL) != NULL;
         node->backing = node->file = -1;
         names_add(&graph->names, node->name, graph->n_nodes++);

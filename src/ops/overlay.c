@@ -16,8 +16,7 @@
 #define QCOW2_CLUSTER_MIN 512u
 #define QCOW2_CLUSTER_MAX (2u << 20)
 
-/* It is the target of one of the parts. */
-static const struct op_part *part_of(const qblk_op *op, const struct target *to)
+const struct op_part *overlay_part(const qblk_op *op, const struct target *to)
 {
     const struct op_part *part = op->parts;
 
@@ -64,7 +63,7 @@ static int check_empty(const struct target *to, const struct qapi_image_info *im
 int overlay_judge(const qblk_op *op, const struct target *to,
                   const struct qapi_block_device_info *seen, uint64_t length, qblk_error *error)
 {
-    const struct op_part *part = part_of(op, to);
+    const struct op_part *part = overlay_part(op, to);
     const struct qapi_image_info *image = &seen->image;
     const char *below = plan_file_name(op, part->top);
     const char *format = overlay_backing_format(op, part->top);

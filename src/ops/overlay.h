@@ -4,6 +4,9 @@
 
 #include "ops/op.h"
 
+/* The part whose target it is. */
+const struct op_part *overlay_part(const qblk_op *op, const struct target *to);
+
 /* What an overlay has to record as the format of that image. */
 const char *overlay_backing_format(const qblk_op *op, int image);
 

@@ -11,6 +11,7 @@
 #include "base/err.h"
 #include "base/mem.h"
 #include "base/str.h"
+#include "ops/like.h"
 #include "ops/op.h"
 #include "qapi_types.h"
 
@@ -46,7 +47,9 @@ static void set_node(qblk_op *op, struct step *step, uint64_t window)
 {
     struct qapi_blockdev_options node = { .driver = QAPI_BLOCKDEV_DRIVER_RAW,
                                           .node_name = op->to.names.node };
+    struct qapi_blockdev_cache_options cache = { 0 };
 
+    like_disk(op, &op->to, false, &node, &cache);
     node.u.raw.file = op->to.names.file;
     node.u.raw.has_size = true;
     node.u.raw.size = (int64_t)window;
@@ -146,11 +149,18 @@ static void plan_grow(qblk_op *op)
     struct qapi_blockdev_options whole = { .driver = QAPI_BLOCKDEV_DRIVER_RAW,
                                            .node_name = op->to.names.node };
     struct qapi_blockdev_reopen_args args = { .options = { &whole, 1 } };
+    struct qapi_blockdev_cache_options cache = { 0 };
+    int there = qblk_graph_find_node(op->graph, op->to.names.node);
     struct step *step;
     uint64_t size;
 
     size = op->is_resumed ? recall(op, swap) : swap->resize;
     whole.u.raw.file = op->to.names.file;
+    /* What is left out goes back to its default. */
+    if (there >= 0)
+        like_node(qblk_graph_node(op->graph, there), &whole, &cache);
+    else if (op->top >= 0)
+        like_disk(op, &op->to, false, &whole, &cache);
     step = plan_step(op, STEP_CHECK, "the disk has moved; open the rest of its image");
     step->check = taken;
     step->when = &swap->is_bigger;

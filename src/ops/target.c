@@ -10,6 +10,7 @@
 #include "base/mem.h"
 #include "base/str.h"
 #include "monitor/claim.h"
+#include "ops/like.h"
 #include "ops/op.h"
 #include "ops/overlay.h"
 #include "qapi_types.h"
@@ -258,11 +259,14 @@ static struct step *plan_file_node(qblk_op *op, const struct target *to, const c
 {
     struct qapi_blockdev_options node = { .driver = QAPI_BLOCKDEV_DRIVER_FILE,
                                           .node_name = name };
+    struct qapi_blockdev_cache_options cache = { 0 };
     struct stat st;
 
     if (to->kind == TARGET_NBD)
         return remote_plan_nbd(op, to, name, read_only);
     node.has_read_only = node.read_only = read_only;
+    if (!read_only)
+        like_disk(op, to, true, &node, &cache);
     if (stat(to->path, &st) == 0 && S_ISBLK(st.st_mode)) {
         node.driver = QAPI_BLOCKDEV_DRIVER_HOST_DEVICE;
         node.u.host_device.filename = to->path;
@@ -276,11 +280,14 @@ static struct step *plan_format_node(qblk_op *op, const struct target *to, const
                                      const char *file, const char *backing, bool read_only)
 {
     struct qapi_blockdev_options node = { .node_name = name };
+    struct qapi_blockdev_cache_options cache = { 0 };
 
     if (to->kind == TARGET_NODE)
         return remote_plan_json(op, to, name, read_only);
 
     node.has_read_only = node.read_only = read_only;
+    if (!read_only)
+        like_disk(op, to, false, &node, &cache);
     if (is_raw(to)) {
         node.driver = QAPI_BLOCKDEV_DRIVER_RAW;
         node.u.raw.file = file;
