@@ -21,7 +21,7 @@ typedef struct qblk_node {
     const char *filename;       /* as QEMU opened it, or "" */
     const char *backing_string; /* what the image's header records as its backing file, or NULL */
     const char *backing_format; /* and as that file's format, or NULL */
-    uint64_t virtual_size;      /* bytes */
+    uint64_t virtual_size;      /* bytes; 0 also if unknown */
     uint64_t actual_size;       /* bytes allocated on the host, 0 if unknown */
     bool is_read_only;
     bool is_filter;             /* passes the data of one child on */

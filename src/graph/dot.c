@@ -44,7 +44,7 @@ static void add_images(struct buf *out, const qblk_graph *graph, int index)
         buf_adds(out, "\\n");
         add_quoted(out, file);
     }
-    if (node->driver[0] != '\0') {
+    if (graph_knows_size(graph, index)) {
         buf_adds(out, "\\n");
         graph_add_size(out, node->virtual_size);
     }

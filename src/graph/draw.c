@@ -89,7 +89,7 @@ static void add_image(struct tree *tree, int index, int above)
         buf_adds(tree->out, "  ");
         graph_add_text(tree->out, file);
     }
-    if (node->driver[0] == '\0')
+    if (!graph_knows_size(graph, index))
         return;
     buf_adds(tree->out, "  ");
     graph_add_size(tree->out, node->virtual_size);

@@ -107,6 +107,8 @@ void graph_fill_images(qblk_graph *graph);
  * graph_add_text() nothing reaches a terminal that could command it. */
 void graph_add_text(struct buf *out, const char *text);
 void graph_add_size(struct buf *out, uint64_t bytes);
+/* Where the nodes could not be asked, QEMU told some sizes and not others. */
+bool graph_knows_size(const qblk_graph *graph, int node);
 /* "mirror running 33 %", "stream paused, stalled (nospace)"; nothing if only the id is known. */
 void graph_add_job_state(struct buf *out, const struct graph_job *job);
 /* "64 KiB dirty, granularity 64 KiB, recording, persistent" */

@@ -37,6 +37,11 @@ void graph_add_size(struct buf *out, uint64_t bytes)
         buf_addf(out, "%" PRIu64 " %s", whole, units[unit]);
 }
 
+bool graph_knows_size(const qblk_graph *graph, int node)
+{
+    return graph->has_named || graph->nodes[node].virtual_size > 0;
+}
+
 void graph_add_job_state(struct buf *out, const struct graph_job *job)
 {
     const struct qapi_job_info *info = job->info;

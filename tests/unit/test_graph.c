@@ -131,6 +131,12 @@ START_TEST(chains_of_real_graphs_are_told_without_the_nodes)
             }
             if (moments[m].is_held)
                 ck_assert_ptr_nonnull(graph_job_on(graph, disk->root, -1, &node));
+            for (qblk_draw how = QBLK_DRAW_TREE; how <= QBLK_DRAW_DOT; how++) {
+                char *text = print(graph, -1, how);
+
+                ck_assert_msg(strstr(text, "0 B") == NULL, "%s: a size that is not known: %s", name, text);
+                free(text);
+            }
             qblk_graph_free(graph);
             free_replies(&replies);
         }
