@@ -97,6 +97,7 @@ cancelled() {
     both_run
     kill -INT "$qblk_pid"
     q_ended 5
+    said out "copy vd0, vd1: cancelled by the user; the operations were undone\""
     unchanged
     nothing_left
     [ ! -e a.qcow2 ] && [ ! -e b.qcow2 ] || fail "the targets are still there"

@@ -26,6 +26,7 @@ not_understood() {
     remember
     q 0 --json recover --list
     said out '"operation": ?"0badf00d".*"stage": ?"unknown".*"fate": ?"leave", "why": ?"'
+    said out '"command": ?"qmp blockdev-del node-name=qblk.0badf00d.journal"'
     for how in "" --undo; do
         # shellcheck disable=SC2086 # no word or one
         q 6 --json recover $how

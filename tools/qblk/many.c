@@ -74,6 +74,7 @@ static void add_result(struct many *many, const qblk_op_report *report, const qb
 static void take_error(struct many *many, bool is_disk, const char *name, const qblk_error *error)
 {
     many->n_refused += error->kind == QBLK_KIND_REFUSED;
+    many->n_cancelled += op_is_users_cancel(error);
     if (many->cause.code != QBLK_E_NONE &&
         (many->cause.kind != QBLK_KIND_CANCELLED || error->kind == QBLK_KIND_CANCELLED))
         return;
@@ -168,6 +169,9 @@ static int say_failure(struct op_run *head, struct many *many)
         (void)own_error(&error, QBLK_KIND_TIMEOUT, QBLK_E_TIMEOUT, "%s: timed out after %.3g s; the "
                         "operations were cancelled and undone", head->label,
                         (double)cli->opt.timeout_ms / 1000);
+    else if (many->n_cancelled == many->n)
+        (void)own_error(&error, QBLK_KIND_CANCELLED, QBLK_E_CANCELLED, "%s: cancelled by the user; the "
+                        "operations were undone", head->label);
     else if (many->n > 1 && many->n_refused < many->n)
         (void)snprintf(error.text + len, sizeof(error.text) - len, " (%s)",
                        text_str(&many->summary));

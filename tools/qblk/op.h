@@ -74,6 +74,7 @@ struct many {
     struct text results;
     qblk_error cause;    /* of the failure of the whole; code NONE if there is none */
     size_t n_refused;    /* nothing has become of these */
+    size_t n_cancelled;  /* by the user, and undone */
 };
 
 /* Runs the operations of many, on the connection of head, which has its loop. Returns the exit
@@ -98,8 +99,8 @@ void op_disk_members(struct text *line, const qblk_op_disk *disks, size_t n);
 void op_result_line(struct op_run *run, const qblk_op_report *report);
 void op_say_notes(struct op_run *run, const qblk_op_report *report);
 /* How to be rid of a record that recover cannot read, which is refused for ever. For its id. */
-#define RECORD_ADVICE \
-    "\"qblk qmp blockdev-del node-name=qblk.%s.journal\" drops the record, once what is left is seen to"
+#define RECORD_DROP "qmp blockdev-del node-name=qblk.%s.journal"
+#define RECORD_ADVICE "\"qblk " RECORD_DROP "\" drops the record, once what is left is seen to"
 void op_say_record(struct op_run *run, const qblk_error *error);
 int op_say_left(struct op_run *run, const qblk_op_report *report);
 /* One of many that recover takes up is told as an event with --json, and the first at the end. Returns the
@@ -107,6 +108,8 @@ int op_say_left(struct op_run *run, const qblk_op_report *report);
 int op_say_error(struct op_run *run, const qblk_error *error);
 /* Whether what recover has found open is not open any more, which is nobody's failure: that is said. */
 bool op_is_gone(struct op_run *run, const qblk_error *error);
+/* It was undone because its user has cancelled it, and not because somebody has cancelled its job. */
+bool op_is_users_cancel(const qblk_error *error);
 /* Whether what recover was told to pivot, or to finish, has ended otherwise: mostly, somebody was faster. And
  * that error. */
 bool op_is_other_end(const struct op_run *run, qblk_result result);

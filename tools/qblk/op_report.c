@@ -359,6 +359,11 @@ bool op_is_gone(struct op_run *run, const qblk_error *error)
     return run->is_gone;
 }
 
+bool op_is_users_cancel(const qblk_error *error)
+{
+    return error->kind == QBLK_KIND_CANCELLED && strcmp(error->text, "cancelled by the user") == 0;
+}
+
 bool op_is_other_end(const struct op_run *run, qblk_result result)
 {
     qblk_ending ending = run->has_endings && !run->is_cancelling ? run->cli->opt.ending : QBLK_END_DEFAULT;
@@ -426,7 +431,7 @@ int op_say_end(struct op_run *run, const qblk_op_report *report, const qblk_erro
         (void)own_error(&mine, QBLK_KIND_FAILED, QBLK_E_NONE, "%s: it ended as '%s', without a "
                         "reason", run->label, qblk_result_name(report->result));
         error = &mine;
-    } else if (strcmp(error->text, "cancelled by the user") == 0) {
+    } else if (op_is_users_cancel(error)) {
         mine = *error;
         (void)snprintf(mine.text, sizeof(mine.text), "%s: cancelled by the user; the operation was undone",
                        run->label);

@@ -1,5 +1,6 @@
 #include "remains.h"
 
+#include <stdio.h>
 #include <string.h>
 
 #include "json.h"
@@ -24,10 +25,16 @@ static void strings(struct text *line, const char *key, const char *const *v, si
     json_close(line, ']');
 }
 
+static bool is_unread(const qblk_open_op *op)
+{
+    return op->has_journal && op->why.code == QBLK_E_JOURNAL;
+}
+
 static void op_json(struct text *line, const qblk_open_op *op)
 {
     const qblk_job_info *job = op->job;
     bool has_ended = job != NULL && job->outcome != QBLK_OUTCOME_NONE;
+    char drop[64];
 
     json_open(line, NULL, '{');
     json_str(line, "operation", op->operation);
@@ -57,6 +64,8 @@ static void op_json(struct text *line, const qblk_open_op *op)
     }
     json_str(line, "fate", qblk_fate_name(op->fate));
     json_str(line, "why", op->why.code != QBLK_E_NONE ? op->why.text : NULL);
+    (void)snprintf(drop, sizeof(drop), RECORD_DROP, op->operation);
+    json_str(line, "command", is_unread(op) ? drop : NULL);
     if (op->has_client)
         json_u64(line, "client", (uint64_t)op->client);
     else
@@ -238,7 +247,7 @@ static void list_op(struct cli *cli, const qblk_open_op *op)
         text_add_plain(&line, op->why.text, false);
     }
     out_line(cli, &line);
-    if (op->has_journal && op->why.code == QBLK_E_JOURNAL) {
+    if (is_unread(op)) {
         text_addf(&line, "    " RECORD_ADVICE, op->operation);
         out_line(cli, &line);
     }
