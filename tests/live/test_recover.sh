@@ -879,6 +879,54 @@ strays() {
     ! grep -qE '^job|^node (spare|sink)' out || fail "still shown: $(cat out)"
 }
 
+# stray_is STATE VERB...: in that state what frees the job is said to be each verb in its turn, and is
+stray_is() {
+    local state=$1 verb
+    shift
+    for verb; do
+        q 0 recover --list --all
+        said out "^job theirs \\(mirror, ${state}[a-z, ]*\\): qblk job $verb theirs\$"
+        q 0 job "$verb" theirs
+        [ "$verb" = dismiss ] || wait_event "JOB_STATUS_CHANGE theirs concluded *"
+        state=concluded
+    done
+    nothing_left
+}
+
+# A job of somebody else's in each of the states that it can be left in.
+stray_states() {
+    local speed more state
+    make_long_chain
+    start_blockdev
+    raw '{"execute": "blockdev-add", "arguments": {"driver": "null-co", "node-name": "sink",
+            "size": 67108864}}' >/dev/null || fail "no sink"
+    remember
+    for state in running paused ready standby; do
+        speed=0 more=
+        case $state in running | paused) speed=1 ;; esac
+        case $state in
+        paused | standby) more='{"execute": "job-pause", "arguments": {"id": "theirs"}}' ;;
+        esac
+        raw '{"execute": "blockdev-mirror", "arguments": {"job-id": "theirs", "device": "top",
+                "target": "sink", "sync": "top", "speed": '$speed', "auto-dismiss": false}}' >/dev/null ||
+            fail "no mirror"
+        case $state in
+        running | paused) wait_event "JOB_STATUS_CHANGE theirs running *" ;;
+        *) wait_event "JOB_STATUS_CHANGE theirs ready *" ;;
+        esac
+        if [ -n "$more" ]; then
+            raw "$more" '{"execute": "block-job-set-speed", "arguments": {"device": "theirs",
+                    "speed": 131072}}' >/dev/null || fail "cannot pause it"
+            wait_event "JOB_STATUS_CHANGE theirs $state *"
+        fi
+        case $state in
+        ready) stray_is ready finish dismiss ;;
+        *) stray_is "$state" cancel dismiss ;;
+        esac
+        unchanged
+    done
+}
+
 for world in blockdev drive; do
     for kind in pull pivot finish backup; do
         run_test "killed in mid-job, then recovered: $kind, $world" in_mid_job "$world" "$kind"
@@ -968,4 +1016,5 @@ run_test "an operation that is not there, and wrong usage" unknown_operation
 for world in blockdev drive qsd; do
     run_test "what is nobody's is listed, and left, $world" strays "$world"
 done
+run_test "what frees somebody else's job, in each of its states" stray_states
 finish
