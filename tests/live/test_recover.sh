@@ -908,7 +908,7 @@ stray_states() {
         paused | standby) more='{"execute": "job-pause", "arguments": {"id": "theirs"}}' ;;
         esac
         raw '{"execute": "blockdev-mirror", "arguments": {"job-id": "theirs", "device": "top",
-                "target": "sink", "sync": "top", "speed": '$speed', "auto-dismiss": false}}' >/dev/null ||
+                "target": "sink", "sync": "top", "speed": '"$speed"', "auto-dismiss": false}}' >/dev/null ||
             fail "no mirror"
         case $state in
         running | paused) wait_event "JOB_STATUS_CHANGE theirs running *" ;;
