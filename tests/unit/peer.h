@@ -80,6 +80,7 @@ struct peer {
     bool is_holding;            /* jobs other than "create" make no progress */
     const char *schema;         /* the reply to query-qmp-schema: a JSON list; NULL: refused */
     const char *fail_job;       /* jobs of that type fail */
+    bool sees_more;             /* files that are not there for us are for it */
     bool keeps_size;            /* block_resize succeeds and does nothing */
     bool guest_refuses;         /* to unplug */
     int unplug_after;           /* the n-th request of it */

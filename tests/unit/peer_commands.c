@@ -49,7 +49,7 @@ static const char *do_add(struct peer *peer, json_t *args)
 
     if (peer_node(peer, peer_text_of(args, "node-name")) != NULL)
         return "Duplicate nodes with node-name";
-    if (strcmp(driver, "file") == 0 && access(file, F_OK) < 0)
+    if (strcmp(driver, "file") == 0 && access(file, F_OK) < 0 && !peer->sees_more)
         return "Could not open the file: No such file or directory";
     if (json_object_get(args, "file") != NULL && child == NULL)
         return "Cannot find device= nor node-name";

@@ -402,15 +402,41 @@ START_TEST(qemus_words_for_a_failed_job_are_reported)
 }
 END_TEST
 
+static bool makes_target(const struct errand *errand)
+{
+    return !errand->reuse && (strcmp(errand->kind, "copy") == 0 || strcmp(errand->kind, "backup") == 0 ||
+                              strcmp(errand->kind, "snapshot") == 0);
+}
+
+/* It may live where there are other mounts. */
+START_TEST(a_target_that_is_there_for_qemu_alone_is_refused)
+{
+    const struct errand *errand = &errands[_i];
+    char *state;
+
+    peer.sees_more = true;
+    run(errand);
+    if (!makes_target(errand)) {
+        well(errand);
+        return;
+    }
+    ck_assert_msg(recorder.error.code == QBLK_E_TARGET_EXISTS && recorder.error.kind == QBLK_KIND_REFUSED,
+                  "%s: %s", errand->name, recorder.error.text);
+    ck_assert_ptr_nonnull(strstr(recorder.error.text, " exists for QEMU, though not for this process"));
+    ck_assert_uint_eq(peer_count(&peer, "blockdev-add"), 1);
+    state = peer_state(&peer);
+    ck_assert_ptr_null(strstr(state, "qblk."));
+    free(state);
+}
+END_TEST
+
 START_TEST(an_encrypted_disk_gets_no_new_image_in_clear)
 {
     const struct errand *errand = &errands[_i];
-    bool is_made = !errand->reuse && (strcmp(errand->kind, "copy") == 0 || strcmp(errand->kind, "backup") == 0 ||
-                                      strcmp(errand->kind, "snapshot") == 0);
 
     peer_node(&peer, "top")->is_encrypted = true;
     run(errand);
-    if (is_made) {
+    if (makes_target(errand)) {
         ck_assert_msg(recorder.error.code == QBLK_E_TARGET_INVALID, "%s: %s", errand->name, recorder.error.text);
         ck_assert_ptr_nonnull(strstr(recorder.error.text, "disk vd0 is encrypted"));
         ck_assert_uint_eq(peer_count(&peer, "blockdev-add") + peer_count(&peer, "drive-mirror") +
@@ -436,6 +462,7 @@ int main(void)
     tcase_add_loop_test(tcase, a_cancel_that_the_job_takes_for_its_end_is_undone, 0, N_WITH_JOB);
     tcase_add_loop_test(tcase, a_job_that_vanishes_is_lost_and_undone, 0, N_WITH_JOB);
     tcase_add_loop_test(tcase, qemus_words_for_a_failed_job_are_reported, 0, N_WITH_JOB);
+    tcase_add_loop_test(tcase, a_target_that_is_there_for_qemu_alone_is_refused, 0, N_ERRANDS);
     tcase_add_loop_test(tcase, an_encrypted_disk_gets_no_new_image_in_clear, 0, N_ERRANDS);
     tcase_set_tags(large, "large");
     tcase_add_checked_fixture(large, setup, teardown);
