@@ -33,7 +33,7 @@ typedef struct qblk_node {
     bool is_encrypted;          /* what is read of it is not what its file holds */
     bool is_direct;             /* cache.direct: past the host's page cache */
     bool no_flush;              /* cache.no-flush: it does not flush */
-    const char *detect_zeroes;  /* "off", "on", "unmap", or "" if unknown */
+    const char *detect_zeroes;  /* "off", "on", "unmap"; "" if unknown, as the two before are then */
 } qblk_node;
 
 /* A named dirty bitmap of a node. */

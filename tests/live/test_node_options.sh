@@ -43,6 +43,12 @@ node_is() {
     grep -qE "\"detect_zeroes\": ?\"$4\"" node || fail "detect-zeroes of .$1 is not $4: $(cat node)"
 }
 
+# seen_as DIRECT DETECT-ZEROES: by the command, of the target
+seen_as() {
+    q 0 --json tree
+    said out "\"name\": ?\"qblk.[0-9a-f]{8}.target\", [^{]*\"direct\": ?$1, ?\"no_flush\": ?true, ?\"detect_zeroes\": ?\"$2\""
+}
+
 # Every node: cache=none and no-flush, and what detect-zeroes=unmap says of discard too.
 alike() {
     local full
@@ -59,6 +65,7 @@ alike() {
     esac
     node_is target "$(bool "$direct")" true unmap
     node_is file "$(bool "$direct")" true off
+    seen_as "$(bool "$direct")" unmap
     # QEMU does not tell which nodes discard: what the guest zeroes is a hole in the file then.
     guest_write 0x77 0 4M
     full=$(stat -c %b new.qcow2)

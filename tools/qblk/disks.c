@@ -210,6 +210,19 @@ static void child_json(struct text *line, const qblk_graph *graph, const qblk_ch
     json_close(line, '}');
 }
 
+/* Not known of a node that could not be asked about. */
+static void cache_json(struct text *line, const qblk_node *node)
+{
+    if (node->detect_zeroes[0] != '\0') {
+        json_bool(line, "direct", node->is_direct);
+        json_bool(line, "no_flush", node->no_flush);
+    } else {
+        json_null(line, "direct");
+        json_null(line, "no_flush");
+    }
+    json_word(line, "detect_zeroes", node->detect_zeroes);
+}
+
 static void node_json(struct text *line, const qblk_graph *graph, int index)
 {
     const qblk_node *node = qblk_graph_node(graph, index);
@@ -229,6 +242,8 @@ static void node_json(struct text *line, const qblk_graph *graph, int index)
     json_bool(line, "filter", node->is_filter);
     json_bool(line, "protocol", node->is_protocol);
     json_bool(line, "ours", node->is_ours);
+    json_bool(line, "encrypted", node->is_encrypted);
+    cache_json(line, node);
     json_str(line, "backing", node_name(graph, node->backing));
     json_str(line, "file", node_name(graph, node->file));
     json_open(line, "bitmaps", '[');
