@@ -130,6 +130,63 @@ START_TEST(one_that_completes_all_the_same_waits_for_nobody)
 }
 END_TEST
 
+static void take_up(const char *const *ids, int n, qblk_group *group)
+{
+    qblk_resume_options options = QBLK_INIT(qblk_resume_options);
+
+    memset(ends, 0, sizeof(ends));
+    options.group = group;
+    options.common.ops.on_end = on_end;
+    for (int i = 0; i < n; i++) {
+        options.common.arg = &ends[i];
+        ck_assert_int_eq(qblk_resume(monitor, ids[i], &options, &ends[i].op, NULL), 0);
+    }
+    for (int i = n; i < 2; i++)
+        ends[i].is_over = true;
+    if (group != NULL)
+        ck_assert_int_eq(qblk_group_start(group, NULL), 0);
+    ck_assert(peer_run(&peer, monitor, is_over));
+}
+
+/* What they were left at they are taken up at together, or not at all. */
+START_TEST(one_is_not_taken_up_without_the_other)
+{
+    char id[2][9], *before, *after;
+    const char *const ids[] = { id[0], id[1] };
+    qblk_group *group;
+
+    peer.is_holding = true;
+    begin("vd0", "vd1");
+    for (int i = 0; i < 2; i++)
+        (void)snprintf(id[i], sizeof(id[i]), "%s", qblk_op_id(ends[i].op));
+    qblk_op_leave(ends[0].op);
+    ck_assert(peer_run(&peer, monitor, is_over));
+    ck_assert_int_eq(ends[0].result, QBLK_RESULT_LEFT);
+    ck_assert_int_eq(ends[1].result, QBLK_RESULT_LEFT);
+    before = peer_state(&peer);
+    for (int i = 0; i < 2; i++) {
+        char says[80];
+
+        (void)snprintf(says, sizeof(says), "operation %s was started together with %s ", id[i], id[1 - i]);
+        take_up(&ids[i], 1, NULL);
+        ck_assert_int_eq(ends[0].result, QBLK_RESULT_FAILED);
+        ck_assert_msg(ends[0].error.code == QBLK_E_BUSY && ends[0].error.kind == QBLK_KIND_REFUSED &&
+                      strstr(ends[0].error.text, says) != NULL, "%s", ends[0].error.text);
+    }
+    after = peer_state(&peer);
+    ck_assert_str_eq(after, before);
+    free(before);
+    free(after);
+    peer.is_holding = false;
+    ck_assert_int_eq(qblk_group_new(monitor, &group, NULL), 0);
+    take_up(ids, 2, group);
+    qblk_group_free(group);
+    ck_assert_int_eq(ends[0].result, QBLK_RESULT_PIVOTED);
+    ck_assert_int_eq(ends[1].result, QBLK_RESULT_PIVOTED);
+    ck_assert_uint_eq(peer.n_jobs, 0);
+}
+END_TEST
+
 int main(void)
 {
     Suite *suite = suite_create("group");
@@ -141,6 +198,7 @@ int main(void)
     tcase_add_test(tc, two_disks_move_together);
     tcase_add_loop_test(tc, a_disk_that_is_refused_takes_the_other_along, 0, 2);
     tcase_add_test(tc, one_that_completes_all_the_same_waits_for_nobody);
+    tcase_add_test(tc, one_is_not_taken_up_without_the_other);
     suite_add_tcase(suite, tc);
     runner = srunner_create(suite);
     srunner_run_all(runner, CK_NORMAL);
