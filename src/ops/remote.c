@@ -7,6 +7,7 @@
 #include "base/err.h"
 #include "base/mem.h"
 #include "base/str.h"
+#include "ops/like.h"
 #include "ops/op.h"
 #include "qapi_types.h"
 
@@ -166,9 +167,12 @@ struct step *remote_plan_nbd(qblk_op *op, const struct target *to, const char *n
                              bool read_only)
 {
     struct qapi_blockdev_options node = { .driver = QAPI_BLOCKDEV_DRIVER_NBD, .node_name = name };
+    struct qapi_blockdev_cache_options cache = { 0 };
     AUTO_FREE char *text = mem_printf("connect to %.200s", to->path);
 
     node.has_read_only = node.read_only = read_only;
+    if (!read_only)
+        like_disk(op, to, true, &node, &cache);
     if (to->nbd.socket != NULL) {
         node.u.nbd.server.type = QAPI_SOCKET_ADDRESS_TYPE_UNIX;
         node.u.nbd.server.u.unix_.path = to->nbd.socket;

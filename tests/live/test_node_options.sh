@@ -16,7 +16,7 @@ bool() {
     if [ "$1" = on ]; then echo true; else echo false; fi
 }
 
-# start_drive_like OPTION...: all nodes of the chain alike
+# start_like OPTIONS: all nodes of the chain alike
 start_like() {
     world=drive disk=drive0
     start_qemu -drive "file=$dir/top.qcow2,format=qcow2,if=none,id=drive0$1" \
@@ -73,6 +73,28 @@ alike() {
     [ "$holes" = off ] || [ "$(stat -c %b new.qcow2)" -lt "$full" ] || fail "zeroes took no holes: $full blocks"
     stop_qemu
     same new.qcow2 qcow2
+}
+
+# The server makes holes of what it is told to discard.
+remote() {
+    local full
+    make_chain
+    truncate -s 8M new.raw
+    find_abilities
+    serve "$dir/server" --blockdev "file,node-name=new,filename=$dir/new.raw,discard=unmap" \
+        --nbd-server "addr.type=unix,addr.path=$dir/there" \
+        --export nbd,id=new,node-name=new,name=disk,writable=on
+    start_like ",cache.no-flush=on,discard=unmap,detect-zeroes=unmap"
+    q 0 copy --pivot "$disk" "nbd+unix:///disk?socket=$dir/there"
+    node_is target false true unmap
+    node_is file false true off
+    guest_write 0x77 0 4M
+    full=$(stat -c %b new.raw)
+    guest_write 0x00 0 4M
+    [ "$holes" = off ] || [ "$(stat -c %b new.raw)" -lt "$full" ] || fail "zeroes took no holes: $full blocks"
+    stop_qemu
+    end_daemon "$server_pid" server
+    same new.raw raw
 }
 
 apart() {
@@ -138,6 +160,7 @@ beside() {
 for command in snapshot copy swap; do
     run_test "$command, all nodes alike" alike $command
 done
+run_test "copy to an NBD server" remote
 run_test "the image and its file opened differently" apart
 run_test "a target that is opened again" opened_again whole
 run_test "a target that recover opens again" opened_again killed
