@@ -209,7 +209,8 @@ typedef struct qblk_snapshot_options {
 } qblk_snapshot_options;
 
 /* Pulls the data of a disk's backing images into its top image (block-stream), or into another of
- * the chain. Afterwards that image has no backing image, or is on top of base. Never blocks.
+ * the chain. Afterwards that image has no backing image, or is on top of base. What was encrypted and
+ * is not any more, here and after a commit, the plan's warning says. Never blocks.
  * Returns 0 and the operation, which belongs to the monitor and lives until qblk_op_free() or the
  * monitor's end; -EINVAL, -ENOMEM, the errno of a dead monitor's end. What needs QEMU to be asked
  * is refused through on_end. Since: 0.1. */
@@ -225,8 +226,8 @@ QBLK_API int qblk_commit(qblk_monitor *monitor, const char *disk,
 
 /* Copies a disk to a new or existing image file (blockdev-mirror). target is an absolute path as
  * QEMU sees it, or the URI of an export of an NBD server (nbd://host[:port]/export,
- * nbd+unix:///export?socket=/path), which is there already. If the disk is encrypted no target is made,
- * here and by a backup or a snapshot: it would hold the data in clear. A target that may become the
+ * nbd+unix:///export?socket=/path), which is there already. No target is made where an image that is
+ * copied from is encrypted, here, by a backup and by a snapshot: it would hold the data in clear. A target that may become the
  * disk (pivot or keep; a swap's; a snapshot's overlay) is opened with the cache.direct, cache.no-flush
  * and detect-zeroes of the disk's nodes. Otherwise as qblk_pull(). Since: 0.1. */
 QBLK_API int qblk_copy(qblk_monitor *monitor, const char *disk, const char *target,

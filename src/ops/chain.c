@@ -275,3 +275,34 @@ int plan_chain_without(const qblk_op *op, int last, int next, char **ret_text, q
     *ret_text = buf_take(&text);
     return *ret_text != NULL ? 0 : err_nomem(error);
 }
+
+/* ---- what they hold -------------------------------------------------------------------------- */
+
+bool plan_is_encrypted(const qblk_op *op, int image)
+{
+    const qblk_node *node = qblk_graph_node(op->graph, image), *file = qblk_graph_node(op->graph, node->file);
+
+    return node->is_encrypted || (file != NULL && file->is_encrypted);
+}
+
+void plan_tell_clear(const qblk_op *op, int to, int from, int stop, struct buf *text)
+{
+    for (int i = from; i >= 0 && i != stop && !plan_is_encrypted(op, to); i = graph_backing_image(op->graph, i)) {
+        if (plan_is_encrypted(op, i))
+            (void)buf_addf(text, "%sthe data of the encrypted image %s (%s) will be in clear in %s (%s)",
+                           text->len > 0 ? "; " : "", qblk_graph_node(op->graph, i)->name,
+                           plan_file_name(op, i), qblk_graph_node(op->graph, to)->name, plan_file_name(op, to));
+    }
+}
+
+int plan_warn(qblk_op *op, struct buf *text, qblk_error *error)
+{
+    if (buf_ok(text) < 0 || text->len == 0) {
+        int r = buf_ok(text);
+
+        buf_done(text);
+        return r < 0 ? err_nomem(error) : 0;
+    }
+    op->warning = buf_take(text);
+    return 0;
+}

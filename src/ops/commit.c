@@ -152,21 +152,18 @@ static int choose_ending(qblk_op *op, bool is_active, qblk_error *error)
 
 static int warn(qblk_op *op, int top, int base, qblk_error *error)
 {
+    /* An active top stays right on its base. */
+    int first = op->ending == QBLK_END_DEFAULT ? top : graph_backing_image(op->graph, top);
     struct buf text = BUF_INIT;
 
-    (void)buf_adds(&text, "from the start on, also after a cancel, these images are worth nothing "
-                   "by themselves:");
-    for (int i = top; i >= 0 && i != base; i = graph_backing_image(op->graph, i)) {
-        if (op->ending == QBLK_END_DEFAULT || i != top) /* an active top stays right on its base */
-            (void)buf_addf(&text, " %s (%s)", qblk_graph_node(op->graph, i)->name,
-                           qblk_graph_node(op->graph, i)->filename);
-    }
-    if (op->ending != QBLK_END_DEFAULT && graph_backing_image(op->graph, top) == base) {
-        buf_done(&text);
-        return 0;
-    }
-    op->warning = buf_take(&text);
-    return op->warning != NULL ? 0 : err_nomem(error);
+    plan_tell_clear(op, base, top, base, &text);
+    if (first != base)
+        (void)buf_addf(&text, "%sfrom the start on, also after a cancel, these images are worth nothing by "
+                       "themselves:", text.len > 0 ? "; " : "");
+    for (int i = first; i >= 0 && i != base; i = graph_backing_image(op->graph, i))
+        (void)buf_addf(&text, " %s (%s)", qblk_graph_node(op->graph, i)->name,
+                       plan_file_name(op, i));
+    return plan_warn(op, &text, error);
 }
 
 static int draw(qblk_op *op, int top, int base, qblk_error *error)

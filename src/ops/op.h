@@ -344,6 +344,14 @@ int plan_check_users(const qblk_op *op, int top, int base, qblk_error *error);
 int others_check_file(const qblk_op *op, const char *path, qblk_error *error);
 int others_check_disk(const qblk_op *op, int disk, const char *name, qblk_error *error);
 
+/* chain.c: what images hold. Whether the image, or the file of a raw one, is encrypted. */
+bool plan_is_encrypted(const qblk_op *op, int image);
+/* Adds to a warning that the data of those from the image from down to above stop (-1: all) that are
+ * encrypted is about to be in clear in the image to; nothing if there are none. */
+void plan_tell_clear(const qblk_op *op, int to, int from, int stop, struct buf *text);
+/* Takes the text, which may be empty, for the plan's warning. */
+int plan_warn(qblk_op *op, struct buf *text, qblk_error *error);
+
 /* chain.c: names of images. All return 0 or a negative errno and *error. */
 /* The name of the file that an image is in, also where QEMU tells a json: name for it. Borrowed. */
 const char *plan_file_name(const qblk_op *op, int image);
@@ -382,8 +390,9 @@ void target_done(struct target *to);
 /* Whether two names are those of one file that is there; or, the second, of one that may not be. */
 bool target_is_same_file(const char *a, const char *b);
 bool target_is_same_path(const char *a, const char *b);
-/* Refuses to make it if the image is encrypted: it would not be. */
-int target_check_clear(const qblk_op *op, const struct target *to, int image, qblk_error *error);
+/* Refuses to make it if that image, or one of those below it and above stop (-1: all), is encrypted: it would
+ * not be. */
+int target_check_clear(const qblk_op *op, const struct target *to, int image, int stop, qblk_error *error);
 /* Fits it to the operation's disk: its size, and its format if none was asked for. */
 int target_suit(qblk_op *op, struct target *to, qblk_error *error);
 /* Whether it may be used, as far as that can be told from here. */

@@ -185,6 +185,14 @@ static int check_ends(const qblk_op *op, const struct images *images, qblk_error
     return r;
 }
 
+static int warn(qblk_op *op, int into, int from, int base, qblk_error *error)
+{
+    struct buf text = BUF_INIT;
+
+    plan_tell_clear(op, into, from, base, &text);
+    return plan_warn(op, &text, error);
+}
+
 static int plan(qblk_op *op, qblk_error *error)
 {
     struct images images;
@@ -209,7 +217,9 @@ static int plan(qblk_op *op, qblk_error *error)
                     op->disk_name);
         return plan_chain_text(op, NULL, op->top, &op->chain_after, error);
     }
-    r = plan_list_pulled(op, images.into, images.base, error);
+    r = warn(op, images.into, below, images.base, error);
+    if (r == 0)
+        r = plan_list_pulled(op, images.into, images.base, error);
     if (r == 0)
         r = plan_open_journal(op, "finish", error);
     if (r == 0)

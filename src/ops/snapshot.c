@@ -64,7 +64,8 @@ static int suit(qblk_op *op, struct op_part *part, qblk_error *error)
         to->format = mem_strdup("qcow2");
     if (to->format == NULL)
         return err_nomem(error);
-    r = target_check_clear(op, to, part->top, error);
+    /* What is below stays there. */
+    r = target_check_clear(op, to, part->top, graph_backing_image(op->graph, part->top), error);
     if (r < 0 || to->reuse)
         return r;
     if (op->relative)

@@ -92,21 +92,24 @@ bool target_is_same_path(const char *a, const char *b)
     return dir_a != NULL && dir_b != NULL && is_same_inode(dir_a, dir_b);
 }
 
-int target_check_clear(const qblk_op *op, const struct target *to, int image, qblk_error *error)
+int target_check_clear(const qblk_op *op, const struct target *to, int image, int stop, qblk_error *error)
 {
-    const qblk_node *node = qblk_graph_node(op->graph, image), *file = qblk_graph_node(op->graph, node->file);
-
-    /* It may be that of a raw image that is. */
-    if (to->reuse || (!node->is_encrypted && (file == NULL || !file->is_encrypted)))
+    if (to->reuse)
         return 0;
-    return err_set(error, QBLK_E_TARGET_INVALID, "disk %s is encrypted, and %s would hold its data in clear; "
-                   "copy it to an encrypted image with --blockdev, or prepare the target and say "
-                   "--reuse-external if that is meant", to->disk_name, to->path);
+    while (image >= 0 && image != stop && !plan_is_encrypted(op, image))
+        image = graph_backing_image(op->graph, image);
+    if (image < 0 || image == stop)
+        return 0;
+    return err_set(error, QBLK_E_TARGET_INVALID, "disk %s is encrypted (node %s), and %s would hold its data in "
+                   "clear; copy it to an encrypted image with --blockdev, or prepare the target and say "
+                   "--reuse-external if that is meant", to->disk_name, qblk_graph_node(op->graph, image)->name,
+                   to->path);
 }
 
 int target_suit(qblk_op *op, struct target *to, qblk_error *error)
 {
     const char *own = qblk_graph_node(op->graph, op->top)->driver;
+    int stop = op->shallow ? graph_backing_image(op->graph, op->top) : -1;
 
     to->disk_name = op->disk_name;
     to->size = qblk_graph_node(op->graph, op->root)->virtual_size;
@@ -118,7 +121,7 @@ int target_suit(qblk_op *op, struct target *to, qblk_error *error)
     /* What is not made here is there already. */
     to->reuse = to->reuse || to->kind != TARGET_FILE;
     return to->kind == TARGET_NBD ? remote_parse_uri(to->path, to, error)
-                                  : target_check_clear(op, to, op->top, error);
+                                  : target_check_clear(op, to, op->top, stop, error);
 }
 
 static bool is_raw(const struct target *to)

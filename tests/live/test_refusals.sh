@@ -80,7 +80,7 @@ encrypted() {
     start_qemu -object secret,id=key,data=abc -blockdev "file,node-name=file,filename=$dir/top.qcow2" -blockdev "$image" \
         ${2:+-blockdev "$2"} -device virtio-blk-pci,id=vd0,drive=top
     guest_write 0 0 4M 0x51 1M 64k
-    refused 'is encrypted, and .*in clear' snapshot "vd0=$dir/new.qcow2"
+    refused 'is encrypted .*in clear' snapshot "vd0=$dir/new.qcow2"
     refused 'is encrypted' copy vd0 "$dir/new.qcow2" --pivot
     refused 'is encrypted' copy vd0 "$dir/new.raw" --format raw --legacy
     refused 'is encrypted' backup vd0 "$dir/new.qcow2"
@@ -92,6 +92,43 @@ encrypted() {
     refused 'is encrypted' snapshot "vd0=$dir/new.qcow2"
     stop_qemu
     same clear.qcow2 qcow2
+}
+
+# encrypted_in_chain BASE TOP: of two images one is encrypted; what would take its data elsewhere in clear
+encrypted_in_chain() {
+    local image nodes=() key=encrypt.format=luks,encrypt.key-secret=key
+    for image in "base $1" "top $2"; do
+        if [ "${image#* }" = encrypted ]; then
+            make_encrypted "${image% *}.qcow2" qcow2 "$key,encrypt.iter-time=10"
+            nodes+=("qcow2,node-name=${image% *},file=${image% *}-file,$key")
+        else
+            "$QEMU_IMG" create -q -f qcow2 "${image% *}.qcow2" 4M
+            nodes+=("qcow2,node-name=${image% *},file=${image% *}-file")
+        fi
+    done
+    world=blockdev disk=vd0
+    start_qemu -object secret,id=key,data=abc \
+        -blockdev "file,node-name=base-file,filename=$dir/base.qcow2" -blockdev "${nodes[0]}" \
+        -blockdev "file,node-name=top-file,filename=$dir/top.qcow2" -blockdev "${nodes[1]},backing=base" \
+        -device virtio-blk-pci,id=vd0,drive=top
+    for command in copy backup; do
+        refused 'disk vd0 is encrypted .node (base|top)., and .*in clear' "$command" vd0 "$dir/new.qcow2"
+    done
+    if [ "$1" = encrypted ]; then
+        q 0 copy vd0 "$dir/new.qcow2" --shallow --dry-run
+        q 0 snapshot "vd0=$dir/new.qcow2" --dry-run
+        q 0 pull vd0 --dry-run
+        said err 'the data of the encrypted image base \(.*base.qcow2\) will be in clear in top \(.*top.qcow2\)$'
+        q 0 commit vd0 --dry-run
+    else
+        refused 'is encrypted .node top.' copy vd0 "$dir/new.qcow2" --shallow
+        q 0 commit vd0 --dry-run
+        said err 'the data of the encrypted image top \(.*top.qcow2\) will be in clear in base \(.*base.qcow2\)$'
+        q 0 pull vd0 --dry-run
+    fi
+    ! grep -q clear err || fail "a warning for nothing: $(cat err)"
+    [ ! -e new.qcow2 ] || fail "a target was made"
+    nothing_left
 }
 
 target_not_empty() {
@@ -263,6 +300,8 @@ for world in blockdev drive; do
     run_test "a disk that somebody else's job holds, $world" busy_node "$world"
 done
 run_test "an encrypted disk and a new target" encrypted qcow2
+run_test "an encrypted base below a top in clear" encrypted_in_chain encrypted clear
+run_test "an encrypted top above a base in clear" encrypted_in_chain clear encrypted
 run_test "a disk on a raw image in an encrypted one" encrypted luks raw,node-name=top,file=inner
 run_test "a verb that the job's state does not allow" wrong_state
 run_test "wrong command lines change nothing" usage
