@@ -350,6 +350,12 @@ in_schema() {
     raw '{"execute": "query-qmp-schema"}' | grep -qE "\"name\": ?\"$1\""
 }
 
+# node_line PATTERN: what QEMU tells of each node whose name matches, a line each
+node_line() {
+    raw '{"execute": "query-named-block-nodes", "arguments": {"flat": true}}' |
+        sed -E 's/"children": ?\[[^]]*\],?//g; s/"write_threshold": ?0\}/&\n/g' | grep -E "\"node-name\": ?\"$1\""
+}
+
 hmp() {
     "$rawqmp" "$dir/m1" hmp "$@"
 }

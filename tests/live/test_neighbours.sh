@@ -77,8 +77,10 @@ while_concluded() {
     same top.qcow2 qcow2
 }
 
-# Nothing that an operation sends waits for the I/O of other disks: their storage may not answer.
+# Nothing that an operation sends waits for the I/O of other disks: their storage may not answer. But QEMU
+# 8 and later themselves wait for all of it at many a change of the graph, and go on when it is done.
 while_stalled() {
+    local major
     make_chain
     truncate -s 8M far.raw
     serve "$dir/m3" --blockdev "file,node-name=far,filename=$dir/far.raw" \
@@ -86,12 +88,18 @@ while_stalled() {
         --export nbd,id=far,node-name=far,name=far,writable=on
     start_blockdev -blockdev "nbd,node-name=far,server.type=unix,server.path=$dir/far.nbd,export=far" \
         -device virtio-blk-pci,id=far,drive=far
+    major=$(raw '{"execute": "query-version"}' | sed -E 's/.*"major": ?([0-9]+).*/\1/')
     kill -STOP "$server_pid"
     hmp 'qemu-io -d /machine/peripheral/far/virtio-backend "aio_write -P 1 0 64k"'
     case $1 in
-    pull) q 0 --json pull vd0 ;;
-    copy) q 0 --json copy vd0 "$dir/copy.qcow2" ;;
+    pull) q_start --json pull vd0 ;;
+    copy) q_start --json copy vd0 "$dir/copy.qcow2" ;;
     esac
+    if [ "$major" -ge 8 ]; then
+        wait_said out '"event": "step"'
+        kill -CONT "$server_pid"
+    fi
+    q_ended 0
     kill -CONT "$server_pid"
     nothing_left
     stop_qemu

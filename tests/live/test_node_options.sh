@@ -34,9 +34,7 @@ start_apart() {
 
 # node_is ROLE DIRECT NO-FLUSH DETECT-ZEROES: the node qblk.ID.ROLE
 node_is() {
-    raw '{"execute": "query-named-block-nodes", "arguments": {"flat": true}}' |
-        sed -E 's/"children": ?\[[^]]*\],?//g; s/"write_threshold": ?0\}/&\n/g' |
-        grep -E "\"node-name\": ?\"qblk\.[0-9a-f]{8}\.$1\"" >node
+    node_line "qblk\.[0-9a-f]{8}\.$1" >node
     [ "$(wc -l <node)" = 1 ] || fail "not one node .$1: $(cat node)"
     grep -qE "\"direct\": ?$2[,}]" node || fail "cache.direct of .$1 is not $2: $(cat node)"
     grep -qE "\"no-flush\": ?$3[,}]" node || fail "cache.no-flush of .$1 is not $3: $(cat node)"
