@@ -180,8 +180,9 @@ QBLK_API int qblk_monitor_send(qblk_monitor *monitor, const char *json, int fd,
                                qblk_error *error) QBLK_MUST_CHECK;
 
 /* Passes fd to QEMU now, ahead of the command that will name it (getfd, add-fd); a copy is made,
- * so the caller may close its own at once. Returns 0, -EBADF, or the errno of a dead
- * monitor's end. Since: 0.1. */
+ * so the caller may close its own at once. Returns 0; -EBADF; -EBUSY: before the monitor is ready, or
+ * while commands wait to be sent, which it would overtake (qblk_monitor_send() takes one along); or the
+ * errno of a dead monitor's end. Since: 0.1. */
 QBLK_API int qblk_monitor_send_fd(qblk_monitor *monitor, int fd, qblk_error *error) QBLK_MUST_CHECK;
 
 QBLK_END_DECLS

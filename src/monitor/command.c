@@ -111,6 +111,10 @@ int qblk_monitor_send_fd(qblk_monitor *monitor, int fd, qblk_error *error)
                        "and is being made again", fd, monitor->path);
     if (fd < 0)
         return err_sys(error, EBADF, "cannot pass descriptor %d", fd);
+    if (monitor->client.state != CLIENT_READY || !list_is_empty(&monitor->client.held))
+        return err_set(error, QBLK_E_BUSY, "descriptor %d is not passed: it would overtake commands that "
+                       "wait for %s to take them; give it to qblk_monitor_send() with its command", fd,
+                       monitor->path);
     /* A descriptor travels with a byte; a blank between commands means nothing to QEMU. */
     r = outq_add(&monitor->out, " ", 1, fd, error);
     if (r == 0)

@@ -211,7 +211,8 @@ void connect_retry(qblk_monitor *monitor, int64_t now)
     if (monitor->retry_ms > last)
         monitor->retry_ms = last;
     monitor->retry_at = now + monitor->retry_ms;
-    if (monitor->connect_deadline >= 0 && monitor->retry_at > monitor->connect_deadline)
+    /* A full queue is waited for beyond that. */
+    if (monitor->connect_deadline > now && monitor->retry_at > monitor->connect_deadline)
         monitor->retry_at = monitor->connect_deadline;
 }
 

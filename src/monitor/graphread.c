@@ -136,13 +136,30 @@ static bool is_any_paused(const struct graph_reading *reading)
     return found;
 }
 
+bool graph_read_hazard(qblk_monitor *monitor, qblk_job_info *ret_info)
+{
+    qblk_job *job = NULL;
+
+    while ((job = qblk_job_next(monitor, job)) != NULL) {
+        ret_info->size = sizeof(*ret_info);
+        qblk_job_get_info(job, ret_info);
+        if (ret_info->type != NULL && ret_info->state != QBLK_JOB_GONE &&
+            hazard_forbids_nodes(monitor->client.version, ret_info->type,
+                                 ret_info->state == QBLK_JOB_CONCLUDED))
+            return true;
+    }
+    return false;
+}
+
 /* Whether a job of a type that makes the node query fatal exists, in whatever state: a running one
- * may conclude between this look and that query. */
+ * may conclude between this look and that query. What this client has started since the look is
+ * before that query in QEMU's queue. */
 static bool is_deadly(const struct graph_reading *reading)
 {
     unsigned version = reading->monitor->client.version;
     struct qapi_job_info_list list;
-    bool found = false;
+    qblk_job_info info;
+    bool found = graph_read_hazard(reading->monitor, &info);
 
     if (codec_reply(&qapi_cmd_query_jobs, reading->reply[ASK_JOBS], &list, NULL) < 0)
         return true;

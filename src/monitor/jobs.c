@@ -88,19 +88,30 @@ void jobs_read(qblk_monitor *monitor, int64_t now)
 {
     enum job_want want = job_set_wants(monitor->jobs, now);
     qblk_error error;
+    bool was_asked;
     int r;
 
     if (want == JOB_WANT_NOTHING || monitor->readings > 0 || monitor->free_asked ||
-        (monitor->state != QBLK_MONITOR_READY && monitor->is_synced))
+        (monitor->state != QBLK_MONITOR_READY && (monitor->is_synced || monitor->is_away)))
         return;
     job_set_reading_begin(monitor->jobs, want);
     monitor->readings = want == JOB_WANT_ALL ? 2 : 1;
     r = monitor_call(monitor, &qapi_cmd_query_jobs, NULL, on_jobs_reply, monitor, NULL, &error);
+    was_asked = r == 0;
     if (r == 0 && want == JOB_WANT_ALL)
         r = monitor_call(monitor, &qapi_cmd_query_block_jobs, NULL, on_block_jobs_reply, monitor,
                          NULL, &error);
-    if (r < 0)
+    if (r == 0)
+        return;
+    if (error.kind == QBLK_KIND_CONNECTION) {
         monitor_doom(monitor, &error);
+        return;
+    }
+    /* There is no room for it just now: later. */
+    monitor->readings = monitor->readings == 2 && was_asked ? 1 : 0;
+    monitor->reading_failed = monitor->readings > 0;
+    if (monitor->readings == 0)
+        job_set_reading_failed(monitor->jobs, now);
 }
 
 void jobs_turn(qblk_monitor *monitor, int64_t now)

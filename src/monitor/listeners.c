@@ -68,8 +68,10 @@ static void tell(qblk_monitor *monitor, enum word word, qblk_job *job)
     LIST_FOR_EACH(link, &monitor->job_listeners) {
         struct job_listener *listener = LIST_ENTRY(link, struct job_listener, link);
 
-        /* Inside another call it would hear twice of what that one is about. */
-        if (listener->is_new && monitor->listening_depth == 1)
+        /* Inside another call it would hear twice of what that one is about. Of a job that is going it has not
+         * heard, and will not; and to a monitor that goes nobody is introduced any more. */
+        if (listener->is_new && monitor->listening_depth == 1 && !monitor->free_asked &&
+            (job == NULL || word == WORD_GONE || job->state != FSM_GONE))
             introduce(monitor, listener);
         else if (!listener->is_new && job != NULL)
             tell_one(listener, word, job);

@@ -84,6 +84,8 @@ int qblk_monitor_attach_ev(qblk_monitor *monitor, struct ev_loop *loop, qblk_err
 {
     struct ev_attachment *at;
 
+    if (monitor->free_asked)
+        return monitor_dead(monitor, error);
     if (monitor->ev != NULL)
         return err_set(error, QBLK_E_BUSY, "the monitor is attached to a loop already; detach it "
                        "first");

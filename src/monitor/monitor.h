@@ -247,6 +247,8 @@ int graph_read_start(qblk_monitor *monitor, graph_read_fn *fn, void *arg,
                      struct graph_reading **ret_reading, qblk_error *error);
 /* Nobody wants it any more; fn is not called. */
 void graph_read_abandon(struct graph_reading *reading);
+/* Whether a job is known, in *ret_info, during which this QEMU must not be asked for its nodes. */
+bool graph_read_hazard(qblk_monitor *monitor, qblk_job_info *ret_info);
 
 /* loop_ev.c */
 void ev_forget(qblk_monitor *monitor);

@@ -92,6 +92,9 @@ void stall_look(qblk_monitor *monitor, const qblk_job *job)
         return;
     monitor->is_looking = true;
     if (monitor_call(monitor, &qapi_cmd_x_debug_query_block_graph, NULL, take_edges, monitor, NULL,
-                     &error) < 0)
+                     &error) == 0)
+        return;
+    monitor->is_looking = false; /* the place stays unknown until it is looked at again */
+    if (error.kind == QBLK_KIND_CONNECTION)
         monitor_doom(monitor, &error);
 }

@@ -59,8 +59,9 @@ int qblk_monitor_timeout(const qblk_monitor *monitor)
     if (monitor->has_doom || monitor->turn_asked)
         return 0;
     if (monitor->state == QBLK_MONITOR_CONNECTING) {
-        timeout = monitor_until(timeout, monitor->connect_deadline, now);
-        timeout = monitor_until(timeout, monitor->retry_at, now);
+        bool is_retrying = monitor->listener < 0 && monitor->retry_at >= 0;
+
+        timeout = monitor_until(timeout, is_retrying ? monitor->retry_at : monitor->connect_deadline, now);
     } else if (monitor->state == QBLK_MONITOR_GREETING) {
         timeout = monitor_until(timeout, monitor->greeting_deadline, now);
     } else if (monitor->state == QBLK_MONITOR_NEGOTIATING) {
@@ -119,7 +120,11 @@ void monitor_flush(qblk_monitor *monitor)
         return;
     r = outq_flush(&monitor->out, monitor->fd);
     if (r == -EPIPE || r == -ECONNRESET) {
-        /* What QEMU said last is still to be read: the end is found there. */
+        /* What QEMU said last is still to be read: the end is found there. What it does not take any more is
+         * not waited for. */
+        outq_done(&monitor->out);
+        outq_init(&monitor->out, monitor->options.max_output);
+        monitor_changed(monitor);
         return;
     }
     if (r < 0) {

@@ -394,7 +394,9 @@ int qblk_op_wait(qblk_op *op, int timeout_ms, qblk_op_report *ret_report, qblk_e
     if (!op->is_over && op->group != NULL && !group_is_started(op->group))
         return err_set(error, QBLK_E_ARGUMENT, "the operation is in a group that has not been "
                        "started: qblk_group_start() does that");
-    if (!op->is_over) {
+    if (!op->is_over)
+        r = monitor_may_block(op->monitor, error); /* another call, further out, may wait already */
+    if (r == 0 && !op->is_over) {
         /* cppcheck-suppress autoVariables ; taken back below, unless the operation is gone */
         op->ret_is_gone = &waiting.is_gone;
         r = monitor_linger(op->monitor, is_over, &waiting, monitor_deadline(timeout_ms), error);

@@ -6,7 +6,6 @@
 #include "base/err.h"
 #include "base/mem.h"
 #include "base/str.h"
-#include "monitor/hazard.h"
 #include "ops/guest.h"
 #include "qapi_types.h"
 
@@ -66,21 +65,13 @@ int plan_find_disk(qblk_op *op, qblk_error *error)
 
 int plan_check_hazard(qblk_op *op, const char *doing, qblk_error *error)
 {
-    unsigned version = op->monitor->client.version;
-    qblk_job *job = NULL;
+    qblk_job_info info;
 
-    while ((job = qblk_job_next(op->monitor, job)) != NULL) {
-        qblk_job_info info = QBLK_INIT(qblk_job_info);
-
-        qblk_job_get_info(job, &info);
-        if (info.type != NULL && info.state != QBLK_JOB_GONE &&
-            hazard_forbids_nodes(version, info.type, info.state == QBLK_JOB_CONCLUDED))
-            return err_set(error, QBLK_E_HAZARD, "%s could crash this version of QEMU while %s job "
-                           "%s exists; wait for it and dismiss it first (\"qblk job wait %s\", "
-                           "\"qblk job dismiss %s\")", doing, info.type, info.id, info.id,
-                           info.id);
-    }
-    return 0;
+    if (!graph_read_hazard(op->monitor, &info))
+        return 0;
+    return err_set(error, QBLK_E_HAZARD, "%s could crash this version of QEMU while %s job "
+                   "%s exists; wait for it and dismiss it first (\"qblk job wait %s\", "
+                   "\"qblk job dismiss %s\")", doing, info.type, info.id, info.id, info.id);
 }
 
 /* ---- steps ---------------------------------------------------------------------------------- */

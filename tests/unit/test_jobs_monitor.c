@@ -264,6 +264,21 @@ START_TEST(whoever_listens_later_hears_of_what_has_ended)
 }
 END_TEST
 
+START_TEST(whoever_listens_as_the_monitor_goes_hears_nothing_half)
+{
+    (void)peer_add_job(&peer, "j", "stream", "concluded");
+    track(&seen[0]);
+    run(is_synced);
+    track(&seen[1]);
+    monitor = qblk_monitor_free(monitor);
+    for (int i = 0; i < 2; i++) {
+        ck_assert_int_eq(seen[i].ends, seen[i].jobs);
+        ck_assert_int_eq(seen[i].gone, seen[i].jobs);
+        ck_assert_int_eq(seen[i].misplaced + seen[i].early, 0);
+    }
+}
+END_TEST
+
 /* From the very first call on, whichever that is. */
 START_TEST(a_callback_may_add_a_listener)
 {
@@ -555,6 +570,7 @@ int main(void)
     tcase_add_loop_test(tcase, a_job_is_told_in_order_and_ends_once_whatever_is_heard, 0, N_WAYS);
     tcase_add_test(tcase, whoever_listens_later_hears_of_what_there_is);
     tcase_add_test(tcase, whoever_listens_later_hears_of_what_has_ended);
+    tcase_add_test(tcase, whoever_listens_as_the_monitor_goes_hears_nothing_half);
     tcase_add_test(tcase, a_callback_may_add_a_listener);
     tcase_add_test(tcase, a_job_that_is_gone_between_is_told_so_after_a_surprise);
     tcase_add_test(tcase, a_lost_connection_ends_each_live_job_as_lost_once);

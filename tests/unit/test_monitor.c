@@ -374,6 +374,23 @@ START_TEST(what_the_peer_does_not_read_is_queued_up_to_the_limit)
 }
 END_TEST
 
+/* What the library asks by itself waits until there is room, and ends nothing. */
+START_TEST(a_reading_that_finds_no_room_is_made_later)
+{
+    options.max_output = 16384;
+    local_ready(&local, &options);
+    (void)send_until_refused();
+    while (submit("{\"execute\": \"a\"}", -1, NULL, NULL) == 0)
+        ;
+    ck_assert_int_eq(qblk_jobs_track(local.monitor, NULL, NULL, &error), 0);
+    ck_assert_int_eq(local_turn(&local), 0);
+    ck_assert_int_eq(qblk_monitor_get_state(local.monitor), QBLK_MONITOR_READY);
+    while (strstr(local_heard(&local), "query-jobs") == NULL)
+        ck_assert_int_eq(local_turn(&local), 0);
+    local_end(&local);
+}
+END_TEST
+
 START_TEST(what_waits_for_the_handshake_is_limited_too)
 {
     int n;
@@ -466,6 +483,22 @@ START_TEST(a_descriptor_sent_at_once_is_there_before_the_command_that_names_it)
     ck_assert_int_eq(execute("getfd", NULL), 0);
     close(ends[1]);
     ended();
+}
+END_TEST
+
+/* It would go to a command that was sent before. */
+START_TEST(a_descriptor_does_not_overtake_commands_that_wait)
+{
+    local_start(&local, &options);
+    ck_assert_int_eq(submit("{\"execute\": \"getfd\"}", -1, NULL, NULL), 0);
+    ck_assert_int_eq(qblk_monitor_send_fd(local.monitor, local.peer, &error), -EBUSY);
+    ck_assert_int_eq(error.code, QBLK_E_BUSY);
+    local_greet(&local);
+    local_negotiate(&local);
+    (void)local_turn(&local);
+    ck_assert_int_eq(qblk_monitor_send_fd(local.monitor, local.peer, &error), 0);
+    ck_assert_int_eq(passed_fds(local.peer), 1);
+    local_end(&local);
 }
 END_TEST
 
@@ -610,10 +643,12 @@ int main(void)
     tcase_add_test(tc, a_message_above_the_cap_ends_the_connection);
     tcase_add_test(tc, a_message_within_the_cap_is_taken);
     tcase_add_test(tc, what_the_peer_does_not_read_is_queued_up_to_the_limit);
+    tcase_add_test(tc, a_reading_that_finds_no_room_is_made_later);
     tcase_add_test(tc, what_waits_for_the_handshake_is_limited_too);
     tcase_add_test(tc, a_descriptor_goes_with_its_command);
     tcase_add_test(tc, a_descriptor_that_waits_may_be_closed_by_its_owner);
     tcase_add_test(tc, a_descriptor_sent_at_once_is_there_before_the_command_that_names_it);
+    tcase_add_test(tc, a_descriptor_does_not_overtake_commands_that_wait);
     tcase_add_test(tc, a_descriptor_behind_a_full_socket_may_be_closed_too);
     tcase_add_test(tc, descriptors_that_never_went_are_closed_with_the_monitor);
     tcase_add_test(tc, a_closed_descriptor_is_refused_and_nothing_is_sent);

@@ -321,6 +321,31 @@ START_TEST(a_full_queue_of_the_listener_is_a_busy_monitor)
 }
 END_TEST
 
+/* It is waited for longer than for a socket, and not without rest. */
+START_TEST(a_full_queue_of_the_listener_is_waited_for_at_rest)
+{
+    int listener = bind_at(path, 0), callers[16], n = 0, turns = 0;
+
+    while (n < 16 && (callers[n] = call_at(path)) >= 0)
+        n++;
+    ck_assert_int_lt(n, 16);
+    options.wait_ms = 1;
+    options.greeting_ms = 300;
+    ck_assert_int_eq(qblk_monitor_connect(&monitor, path, &options, &error), 0);
+    while (qblk_monitor_get_state(monitor) != QBLK_MONITOR_DEAD) {
+        (void)poll(NULL, 0, qblk_monitor_timeout(monitor));
+        (void)qblk_monitor_process(monitor, 0, NULL);
+        turns++;
+    }
+    ck_assert_int_lt(turns, 300);
+    ck_assert_int_eq(qblk_monitor_why(monitor)->code, QBLK_E_MONITOR_BUSY);
+    while (n-- > 0)
+        close(callers[n]);
+    close(listener);
+    freed();
+}
+END_TEST
+
 START_TEST(a_reply_to_an_earlier_client_is_dropped_before_the_handshake_is_done)
 {
     pid_t pid;
@@ -504,6 +529,7 @@ int main(void)
     tcase_add_test(tc, refused_capabilities_are_told_with_qemus_text);
     tcase_add_test(tc, garbage_after_the_greeting_is_a_broken_protocol);
     tcase_add_test(tc, a_full_queue_of_the_listener_is_a_busy_monitor);
+    tcase_add_test(tc, a_full_queue_of_the_listener_is_waited_for_at_rest);
     tcase_add_test(tc, a_reply_to_an_earlier_client_is_dropped_before_the_handshake_is_done);
     tcase_add_test(tc, the_id_of_the_capabilities_differs_from_connection_to_connection);
     tcase_add_test(tc, adopting_what_is_no_stream_socket_fails_and_closes_it);

@@ -185,6 +185,28 @@ START_TEST(what_qemu_said_last_is_read_though_it_cannot_be_written_to)
 }
 END_TEST
 
+/* One that reads no more and may still talk: what was to be sent is not waited for at every turn. */
+START_TEST(what_cannot_be_written_any_more_is_not_tried_again_and_again)
+{
+    struct told told = { .n = 0 };
+
+    local_ready(&local, &options);
+    ck_assert_int_eq(shutdown(local.peer, SHUT_RD), 0);
+    ask("a", &told);
+    ck_assert_int_eq(local_turn(&local), 0);
+    ck_assert_int_eq(qblk_monitor_events(local.monitor) & POLLOUT, 0);
+    local_say(&local, EVENT);
+    ck_assert_int_eq(local_turn(&local), 0);
+    ck_assert_int_eq(seen.events, 1);
+    ck_assert_int_eq(told.n, 0);
+    local_hang_up(&local);
+    while (local_turn(&local) == 0)
+        ;
+    ck_assert_int_eq(told.n, 1);
+    local_end(&local);
+}
+END_TEST
+
 START_TEST(an_end_in_the_middle_of_a_message_says_so)
 {
     local_ready(&local, &options);
@@ -440,6 +462,33 @@ START_TEST(freeing_an_operation_inside_its_end_ends_the_waiting_for_it)
 }
 END_TEST
 
+static void waits_inside(qblk_monitor *monitor, const char *reply, const qblk_error *why, void *arg)
+{
+    (void)monitor;
+    (void)why;
+    if (reply != NULL)
+        ck_assert_int_eq(qblk_op_wait(arg, 0, NULL, NULL), -EDEADLK);
+}
+
+/* A call inside that is refused does not make the one outside forget to look. */
+START_TEST(freeing_an_operation_that_a_callback_has_waited_for_ends_the_waiting_for_it)
+{
+    int releases = 0;
+    qblk_op *op;
+
+    local_ready(&local, &options);
+    op = pull(op_frees_itself, &releases);
+    (void)local_heard(&local);
+    ck_assert_int_eq(qblk_monitor_send(local.monitor, "{\"execute\": \"a\"}", -1, waits_inside, op, &error), 0);
+    local_say(&local, local_reply(local_heard(&local), "{}"));
+    local_hang_up(&local);
+    ck_assert_int_eq(qblk_op_wait(op, 10000, NULL, &error), -EINVAL);
+    ck_assert_int_eq(error.code, QBLK_E_ARGUMENT);
+    local_end(&local);
+    ck_assert_int_eq(releases, 1);
+}
+END_TEST
+
 /* ---- blocking inside a callback ----------------------------------------------------------- */
 
 static void blocks(qblk_monitor *monitor, const char *reply, const qblk_error *why, void *arg)
@@ -593,6 +642,7 @@ int main(void)
     tcase_add_test(tc, freeing_nothing_is_fine);
     tcase_add_test(tc, a_reply_before_the_end_counts);
     tcase_add_test(tc, what_qemu_said_last_is_read_though_it_cannot_be_written_to);
+    tcase_add_test(tc, what_cannot_be_written_any_more_is_not_tried_again_and_again);
     tcase_add_test(tc, an_end_in_the_middle_of_a_message_says_so);
     tcase_add_test(tc, a_malformed_peer_is_not_a_lost_connection);
     tcase_add_test(tc, a_dead_monitor_takes_no_command);
@@ -607,6 +657,7 @@ int main(void)
     tcase_add_test(tc, freeing_inside_on_event_ends_the_waiting_for_events);
     tcase_add_test(tc, freeing_inside_on_end_ends_a_command);
     tcase_add_test(tc, freeing_the_monitor_inside_an_operations_end_ends_the_waiting_for_it);
+    tcase_add_test(tc, freeing_an_operation_that_a_callback_has_waited_for_ends_the_waiting_for_it);
     tcase_add_test(tc, freeing_an_operation_inside_its_end_ends_the_waiting_for_it);
     tcase_add_test(tc, blocking_inside_a_callback_is_refused_and_sends_nothing);
     tcase_add_test(tc, a_loop_turns_the_monitor_and_lets_go_of_it);

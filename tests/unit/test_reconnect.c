@@ -343,6 +343,30 @@ START_TEST(what_was_in_flight_is_lost_once_and_never_sent_again)
 }
 END_TEST
 
+static void tracks(qblk_monitor *m, const char *reply, const qblk_error *error, void *arg)
+{
+    (void)m;
+    (void)reply;
+    (void)error;
+    (void)arg;
+    ck_assert_int_eq(track(), 0);
+}
+
+/* Whoever hears of the loss of his command may begin something at once. */
+START_TEST(what_follows_jobs_from_the_loss_on_is_in_step_once_it_is_back)
+{
+    start(PATIENCE_MS);
+    ck_assert_int_eq(qblk_monitor_send(monitor, "{\"execute\":\"a\"}", -1, tracks, NULL, NULL), 0);
+    (void)heard();
+    lose();
+    come_back();
+    sync_jobs("[]");
+    seen.synced = 0;
+    ck_assert_int_eq(track(), 0); /* which asks for another reading */
+    sync_jobs("[]");
+}
+END_TEST
+
 START_TEST(attempts_may_fail_in_every_way_meanwhile)
 {
     start(PATIENCE_MS);
@@ -601,6 +625,7 @@ int main(void)
     tcase_set_timeout(tcase, 60);
     tcase_add_test(tcase, a_lost_connection_comes_back);
     tcase_add_test(tcase, what_was_in_flight_is_lost_once_and_never_sent_again);
+    tcase_add_test(tcase, what_follows_jobs_from_the_loss_on_is_in_step_once_it_is_back);
     tcase_add_test(tcase, attempts_may_fail_in_every_way_meanwhile);
     tcase_add_test(tcase, an_attempt_without_a_descriptor_is_one_that_failed);
     tcase_add_test(tcase, whoever_does_not_come_back_in_time_is_lost);
