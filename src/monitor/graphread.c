@@ -136,7 +136,7 @@ static bool is_any_paused(const struct graph_reading *reading)
     return found;
 }
 
-bool graph_read_hazard(qblk_monitor *monitor, qblk_job_info *ret_info)
+bool graph_read_hazard(qblk_monitor *monitor, bool with_creations, qblk_job_info *ret_info)
 {
     qblk_job *job = NULL;
 
@@ -144,6 +144,7 @@ bool graph_read_hazard(qblk_monitor *monitor, qblk_job_info *ret_info)
         ret_info->size = sizeof(*ret_info);
         qblk_job_get_info(job, ret_info);
         if (ret_info->type != NULL && ret_info->state != QBLK_JOB_GONE &&
+            (with_creations || ret_info->operation == NULL || !str_equal(ret_info->type, "create")) &&
             hazard_forbids_nodes(monitor->client.version, ret_info->type,
                                  ret_info->state == QBLK_JOB_CONCLUDED))
             return true;
@@ -159,7 +160,7 @@ static bool is_deadly(const struct graph_reading *reading)
     unsigned version = reading->monitor->client.version;
     struct qapi_job_info_list list;
     qblk_job_info info;
-    bool found = graph_read_hazard(reading->monitor, &info);
+    bool found = graph_read_hazard(reading->monitor, true, &info);
 
     if (codec_reply(&qapi_cmd_query_jobs, reading->reply[ASK_JOBS], &list, NULL) < 0)
         return true;

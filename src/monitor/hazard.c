@@ -23,6 +23,8 @@ static const struct row rows[] = {
       "query-named-block-nodes crashes QEMU while a concluded stream job is not dismissed" },
     { HAZARD_NODES_WHILE_CREATING, V(5, 0, 0), V(9, 999, 999), "create",
       "query-named-block-nodes aborts QEMU while a blockdev-create job opens a new qcow2 image" },
+    { HAZARD_DRAIN_WHILE_CREATING, V(5, 0, 0), V(9, 999, 999), "create",
+      "a transaction or a backup aborts QEMU while a blockdev-create job opens a new image" },
     { HAZARD_NBD_STOP_HANDSHAKE, V(5, 0, 0), V(9, 999, 999), NULL,
       "nbd-server-stop hangs or crashes QEMU while a client's handshake is unfinished" },
     { HAZARD_QUEUED_BEHIND_QUIT, V(5, 0, 0), V(5, 2, 999), NULL,

@@ -247,8 +247,9 @@ int graph_read_start(qblk_monitor *monitor, graph_read_fn *fn, void *arg,
                      struct graph_reading **ret_reading, qblk_error *error);
 /* Nobody wants it any more; fn is not called. */
 void graph_read_abandon(struct graph_reading *reading);
-/* Whether a job is known, in *ret_info, during which this QEMU must not be asked for its nodes. */
-bool graph_read_hazard(qblk_monitor *monitor, qblk_job_info *ret_info);
+/* Whether a job is known, in *ret_info, during which this QEMU must not be asked for its nodes. Images that
+ * operations are making just now can be left out: a step that asks waits for those. */
+bool graph_read_hazard(qblk_monitor *monitor, bool with_creations, qblk_job_info *ret_info);
 
 /* loop_ev.c */
 void ev_forget(qblk_monitor *monitor);

@@ -436,6 +436,13 @@ static bool backward(struct engine *engine, struct act *act)
     return true;
 }
 
+void engine_hold(struct engine *engine, const struct step *step)
+{
+    if (step == &engine->steps[engine->at])
+        engine->phase = PHASE_IDLE;
+    engine->sent--;
+}
+
 struct act engine_next(struct engine *engine)
 {
     struct act act = give(ACT_OVER, NULL, NULL, false);

@@ -167,6 +167,9 @@ int engine_judge(const char *reply, const qblk_error *error, qblk_error *ret_err
 /* What to do now. A SEND, AGENT or UNLINK is given out once. */
 struct act engine_next(struct engine *engine);
 
+/* Takes the SEND back that was given out last, going forward: it will be given out again. */
+void engine_hold(struct engine *engine, const struct step *step);
+
 /* What happened. */
 void engine_reply(struct engine *engine, enum act_tag tag, const char *reply,
                   const qblk_error *error);

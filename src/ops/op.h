@@ -193,6 +193,7 @@ struct qblk_op {
     /* how it goes */
     bool is_planned;
     bool is_pumping;
+    bool is_held;        /* a command of its next step has to wait until no image is being made */
     bool is_left;
     bool is_unread;      /* left because the answer that decides found no memory */
     bool is_idle;        /* left before anything was changed: its id means nothing */
@@ -281,6 +282,8 @@ int plan_find_part(qblk_op *op, struct op_part *part, qblk_error *error);
 /* Whether the node query is safe just now; QBLK_E_HAZARD naming the job in the way. doing is what
  * needs it, for the text. */
 int plan_check_hazard(qblk_op *op, const char *doing, qblk_error *error);
+/* The same of one that a step asks, which waits while an operation makes an image. */
+int plan_check_question(qblk_op *op, const char *doing, qblk_error *error);
 struct step *plan_step(qblk_op *op, enum step_kind kind, const char *name);
 /* Whether the entry of query-block is that of the disk. */
 bool plan_is_disk(const struct qapi_block_info *info, const qblk_disk *disk);

@@ -63,15 +63,25 @@ int plan_find_disk(qblk_op *op, qblk_error *error)
     return r;
 }
 
-int plan_check_hazard(qblk_op *op, const char *doing, qblk_error *error)
+static int check_hazard(qblk_op *op, bool with_creations, const char *doing, qblk_error *error)
 {
     qblk_job_info info;
 
-    if (!graph_read_hazard(op->monitor, &info))
+    if (!graph_read_hazard(op->monitor, with_creations, &info))
         return 0;
     return err_set(error, QBLK_E_HAZARD, "%s could crash this version of QEMU while %s job "
                    "%s exists; wait for it and dismiss it first (\"qblk job wait %s\", "
                    "\"qblk job dismiss %s\")", doing, info.type, info.id, info.id, info.id);
+}
+
+int plan_check_hazard(qblk_op *op, const char *doing, qblk_error *error)
+{
+    return check_hazard(op, true, doing, error);
+}
+
+int plan_check_question(qblk_op *op, const char *doing, qblk_error *error)
+{
+    return check_hazard(op, false, doing, error);
 }
 
 /* ---- steps ---------------------------------------------------------------------------------- */

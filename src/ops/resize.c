@@ -100,7 +100,7 @@ static int plan_steps(qblk_op *op, qblk_error *error)
         .node_name = qblk_graph_node(op->graph, op->root)->name, .size = (int64_t)mine->size,
     };
     struct step *step;
-    int r = plan_check_hazard(op, "looking at the disk's size", error);
+    int r = plan_check_question(op, "looking at the disk's size", error);
 
     if (r < 0)
         return r;

@@ -6,6 +6,7 @@
 #include "base/err.h"
 #include "base/mem.h"
 #include "base/str.h"
+#include "monitor/hazard.h"
 #include "ops/guest.h"
 #include "ops/made.h"
 
@@ -42,10 +43,13 @@ static void tell_started(qblk_op *op, const char *reply, const qblk_error *error
 static void was_unread(qblk_op *op)
 {
     struct engine *engine = &op->engine;
+    enum step_kind kind;
 
     if (engine->mode != ENGINE_FORWARD || engine->at >= engine->n)
         return;
-    if (engine->steps[engine->at].kind != STEP_POINT) {
+    kind = engine->steps[engine->at].kind;
+    /* A pivot that was told to a job is seen in that job. */
+    if ((kind != STEP_POINT && kind != STEP_VERB) || (kind == STEP_VERB && engine->main.is_ending)) {
         engine->steps[engine->at].is_done = true;
         return;
     }
@@ -99,6 +103,40 @@ static void tell_step(qblk_op *op, const struct act *act)
     if (op->common.ops.on_step != NULL &&
         (act->text == act->step->command || act->text == act->step->undo))
         op->common.ops.on_step(op, face(op, act->step), act->is_undo, op->common.arg);
+}
+
+static bool is_command(const char *text, const char *name)
+{
+    static const char head[] = "{\"execute\":\"";
+    size_t len = strlen(name);
+
+    return strncmp(text, head, sizeof(head) - 1) == 0 && strncmp(text + sizeof(head) - 1, name, len) == 0 &&
+           text[sizeof(head) - 1 + len] == '"';
+}
+
+/* Some versions of QEMU abort if they are told that while an image is being made. That of an operation takes a
+ * moment, and is waited for; somebody else's may take hours. A job of which the type is not known yet may be
+ * one. */
+static bool must_hold(const qblk_op *op, const struct act *act)
+{
+    unsigned version = op->monitor->client.version;
+    bool is_drain = is_command(act->text, "transaction") || is_command(act->text, "blockdev-backup") ||
+                    is_command(act->text, "drive-backup");
+    enum hazard hazard = is_drain ? HAZARD_DRAIN_WHILE_CREATING : HAZARD_NODES_WHILE_CREATING;
+    qblk_job *job = NULL;
+
+    if (op->engine.mode != ENGINE_FORWARD || act->tag != TAG_STEP ||
+        (!is_drain && !is_command(act->text, "query-named-block-nodes")))
+        return false;
+    while ((job = qblk_job_next(op->monitor, job)) != NULL) {
+        qblk_job_info info = QBLK_INIT(qblk_job_info);
+
+        qblk_job_get_info(job, &info);
+        if (info.state < QBLK_JOB_WAITING && info.operation != NULL &&
+            hazard_is_known(version, hazard, info.type == NULL || info.type[0] == '\0' ? "create" : info.type))
+            return true;
+    }
+    return false;
 }
 
 /* What cleans up must not be left out because memory is short for a moment. Only the start of a job
@@ -324,6 +362,11 @@ void op_run(qblk_op *op)
             break; /* op_end() comes from there, or op_take_up(), or the graph */
         struct act act = engine_next(&op->engine);
 
+        op->is_held = act.kind == ACT_SEND && must_hold(op, &act);
+        if (op->is_held) {
+            engine_hold(&op->engine, act.step);
+            break;
+        }
         if (act.kind == ACT_WAIT) {
             if (act.wait_ms > 0 && !op->timer.is_set)
                 monitor_timer_set(op->monitor, &op->timer, monitor_now_ms() + act.wait_ms);
@@ -386,8 +429,11 @@ static void hear(qblk_job *job, void *arg)
         return;
     qblk_job_get_info(job, &info);
     /* One that is taken up may wait for what another has under way. */
-    if (!str_equal(info.operation, op->id) && !op->is_resumed)
+    if (!str_equal(info.operation, op->id) && !op->is_resumed) {
+        if (op->is_held)
+            op_run(op);
         return;
+    }
     if (strcmp(info.id, op->names.job) == 0) {
         op->has_job = true;
         op->bytes = info.current;

@@ -86,7 +86,7 @@ static int check_part(qblk_op *op, size_t number, qblk_error *error)
     if (r == 0)
         r = target_check(op, &part->to, true, error);
     if (r == 0 && overlay_needs_nodes(op, part))
-        r = plan_check_hazard(op, "looking at the overlay", error);
+        r = plan_check_question(op, "looking at the overlay", error);
     return r;
 }
 

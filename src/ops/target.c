@@ -190,7 +190,7 @@ int target_check(qblk_op *op, struct target *to, bool shallow, qblk_error *error
 
     if (to->kind != TARGET_FILE) {
         r = check_unused(op, to, NULL, error);
-        return r == 0 ? plan_check_hazard(op, "looking at the target's size", error) : r;
+        return r == 0 ? plan_check_question(op, "looking at the target's size", error) : r;
     }
     if (shallow && is_raw(to) && !to->reuse)
         return err_set(error, QBLK_E_TARGET_INVALID, "a raw target cannot have a backing image, "
@@ -213,7 +213,7 @@ int target_check(qblk_op *op, struct target *to, bool shallow, qblk_error *error
         r = check_absent(op, to, errno, error);
     }
     if (r == 0 && to->reuse)
-        r = plan_check_hazard(op, "looking at the target's size", error);
+        r = plan_check_question(op, "looking at the target's size", error);
     return r;
 }
 

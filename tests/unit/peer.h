@@ -78,6 +78,7 @@ struct peer {
     bool hang_up_after;         /* ...after it was carried out, else before; */
     bool hang_up_late;          /* ...and answered */
     bool is_holding;            /* jobs other than "create" make no progress */
+    const char *holds;          /* the job of that id makes none, whatever it is */
     const char *schema;         /* the reply to query-qmp-schema: a JSON list; NULL: refused */
     const char *fail_job;       /* jobs of that type fail */
     bool sees_more;             /* files that are not there for us are for it */

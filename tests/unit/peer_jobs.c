@@ -116,7 +116,8 @@ bool peer_progress(struct peer *peer)
         struct peer_job *job = &peer->jobs[i];
         bool is_create = strcmp(job->type, "create") == 0;
 
-        if (strcmp(job->status, "running") != 0 || (peer->is_holding && !is_create))
+        if (strcmp(job->status, "running") != 0 || (peer->is_holding && !is_create) ||
+            (peer->holds != NULL && strcmp(job->id, peer->holds) == 0))
             continue;
         if (peer->fail_job != NULL && strcmp(peer->fail_job, job->type) == 0) {
             peer_abort_job(peer, job, "No space left on device");

@@ -88,7 +88,8 @@ START_TEST(every_row_is_found_within_its_range_and_not_outside)
         ck_assert_uint_le(from, to);
         ck_assert_ptr_nonnull(text);
         ck_assert_int_eq(type != NULL, hazard == HAZARD_NODES_WHILE_CONCLUDED ||
-                                           hazard == HAZARD_NODES_WHILE_CREATING);
+                                           hazard == HAZARD_NODES_WHILE_CREATING ||
+                                           hazard == HAZARD_DRAIN_WHILE_CREATING);
         ck_assert(hazard_is_known(from, hazard, type));
         ck_assert(hazard_is_known(to, hazard, type));
         ck_assert(!hazard_is_known(from - 1, hazard, type));
@@ -99,6 +100,7 @@ START_TEST(every_row_is_found_within_its_range_and_not_outside)
     }
     /* Each hazard has a row, and what is avoided elsewhere by name is one of them. */
     ck_assert_int_eq(seen, 1 << HAZARD_NODES_WHILE_CONCLUDED | 1 << HAZARD_NODES_WHILE_CREATING |
+                           1 << HAZARD_DRAIN_WHILE_CREATING |
                            1 << HAZARD_NBD_STOP_HANDSHAKE | 1 << HAZARD_QUEUED_BEHIND_QUIT |
                            1 << HAZARD_REOPEN_NOTHING);
     ck_assert(!hazard_row(-1, &hazard, &from, &to, &type, &text));
@@ -411,6 +413,64 @@ START_TEST(an_image_of_a_companion_is_waited_for)
 }
 END_TEST
 
+/* The same of what drains all disks, which kills it too; and of a question in the middle of a plan. */
+static void turn_until_quiet(void)
+{
+    do
+        (void)qblk_monitor_process(monitor, 0, NULL);
+    while (peer_turn(&peer));
+}
+
+static qblk_op *under_way;
+
+static void remember(qblk_op *op)
+{
+    under_way = op;
+}
+
+static size_t drains(void)
+{
+    return peer_count(&peer, "transaction") + peer_count(&peer, "blockdev-backup") +
+           peer_count(&peer, "drive-backup");
+}
+
+START_TEST(nothing_is_drained_while_an_image_is_made)
+{
+    static const unsigned all[] = { V52, V72, V100 };
+
+    for (int way = 0; way < 6; way++) {
+        bool is_cancelled = way >= 3;
+        size_t sent, whole;
+
+        begin(all[way % 3]);
+        errand_begin(&errands[_i], &peer, monitor, false);
+        ck_assert(peer_run(&peer, monitor, recorder_ended));
+        whole = drains();
+        end();
+        begin(all[way % 3]);
+        recorder.act_call = CALL_PLAN;
+        recorder.act_at = 1;
+        recorder.act = remember;
+        peer.holds = "qblk.89abcdef.create-format";
+        (void)peer_add_job(&peer, peer.holds, "create", "running");
+        errand_begin(&errands[_i], &peer, monitor, false);
+        turn_until_quiet();
+        sent = drains();
+        ck_assert_uint_eq(sent, peer.version == V100 ? whole : 0);
+        if (is_cancelled && whole > 0 && sent == 0) {
+            qblk_op_cancel(under_way);
+            ck_assert(peer_run(&peer, monitor, recorder_ended));
+            ck_assert_int_eq(recorder.result, QBLK_RESULT_CANCELLED);
+            ck_assert_uint_eq(drains(), 0);
+        }
+        peer.holds = NULL;
+        ck_assert(peer_run(&peer, monitor, recorder_ended));
+        ck_assert(is_cancelled || recorder.result == errands[_i].result);
+        end();
+    }
+}
+END_TEST
+
 int main(void)
 {
     Suite *suite = suite_create("hazard");
@@ -433,6 +493,7 @@ int main(void)
     tcase_add_loop_test(tcase, somebody_elses_job_in_the_way_is_named_and_nothing_changed, 0, 5);
     tcase_add_loop_test(tcase, a_deadly_job_without_a_journal_is_left_alone, 0, 2);
     tcase_add_loop_test(tcase, an_image_of_a_companion_is_waited_for, 0, 2);
+    tcase_add_loop_test(tcase, nothing_is_drained_while_an_image_is_made, 0, N_ERRANDS);
     tcase_set_tags(large, "large");
     tcase_set_timeout(large, 60);
     tcase_add_loop_test(large, no_operation_crashes_any_version, 0, N_ERRANDS);
