@@ -163,6 +163,58 @@ static int see_disks(void *arg, struct engine *engine, const char *reply, qblk_e
     return r;
 }
 
+/* ---- just before it is put in place ------------------------------------------------------------ */
+
+static int see_size(const struct op_part *part, const struct qapi_image_info *image, qblk_error *error)
+{
+    if ((uint64_t)image->virtual_size == part->to.size)
+        return 0;
+    return err_set(error, QBLK_E_SIZE_MISMATCH, "disk %s has been resized from %" PRIu64 " to %" PRId64 " bytes "
+                   "meanwhile, which its overlay would take back; take the snapshot again", part->disk_name,
+                   part->to.size, image->virtual_size);
+}
+
+static int see_node_sizes(void *arg, struct engine *engine, const char *reply, qblk_error *error)
+{
+    const qblk_op *op = arg;
+    struct qapi_block_device_info_list list;
+    int r = codec_reply(&qapi_cmd_query_named_block_nodes, reply, &list, error);
+
+    (void)engine;
+    if (r < 0)
+        return r;
+    for (size_t i = 0; i < op->n_parts && r == 0; i++) {
+        for (size_t k = 0; k < list.n && r == 0; k++) {
+            if (str_equal(list.v[k].node_name, qblk_graph_node(op->graph, op->parts[i].top)->name))
+                r = see_size(&op->parts[i], &list.v[k].image, error);
+        }
+    }
+    codec_reply_clear(&qapi_cmd_query_named_block_nodes, &list);
+    return r;
+}
+
+static int see_disk_sizes(void *arg, struct engine *engine, const char *reply, qblk_error *error)
+{
+    const qblk_op *op = arg;
+    struct qapi_block_info_list list;
+    int r = codec_reply(&qapi_cmd_query_block, reply, &list, error);
+
+    (void)engine;
+    if (r < 0)
+        return r;
+    for (size_t i = 0; i < op->n_parts && r == 0; i++) {
+        for (size_t k = 0; k < list.n && r == 0; k++) {
+            if (plan_is_disk(&list.v[k], qblk_graph_disk(op->graph, op->parts[i].disk)) &&
+                list.v[k].inserted != NULL)
+                r = see_size(&op->parts[i], &list.v[k].inserted->image, error);
+        }
+    }
+    codec_reply_clear(&qapi_cmd_query_block, &list);
+    return r;
+}
+
+/* ---- both --------------------------------------------------------------------------------------- */
+
 bool overlay_needs_nodes(const qblk_op *op, const struct op_part *part)
 {
     const qblk_disk *disk = qblk_graph_disk(op->graph, part->disk);
@@ -171,17 +223,27 @@ bool overlay_needs_nodes(const qblk_op *op, const struct op_part *part)
            (disk->qom_path[0] == '\0' && disk->drive[0] == '\0');
 }
 
-void overlay_plan_verify(qblk_op *op)
+static void plan_look(qblk_op *op, const char *name, step_check_fn *by_disk, step_check_fn *by_node)
 {
     struct qapi_query_named_block_nodes_args flat = { .has_flat = true, .flat = true };
-    struct step *step = plan_step(op, STEP_CHECK, "see what the overlays record");
+    struct step *step = plan_step(op, STEP_CHECK, name);
     bool by_nodes = op->is_resumed;
 
     for (size_t i = 0; i < op->n_parts; i++)
         by_nodes = by_nodes || overlay_needs_nodes(op, &op->parts[i]);
-    step->check = by_nodes ? see_nodes : see_disks;
+    step->check = by_nodes ? by_node : by_disk;
     if (by_nodes)
         step_command(&op->engine, step, &qapi_cmd_query_named_block_nodes, &flat);
     else
         step_command(&op->engine, step, &qapi_cmd_query_block, NULL);
+}
+
+void overlay_plan_sizes(qblk_op *op)
+{
+    plan_look(op, "see that the disks have kept their sizes", see_disk_sizes, see_node_sizes);
+}
+
+void overlay_plan_verify(qblk_op *op)
+{
+    plan_look(op, "see what the overlays record", see_disks, see_nodes);
 }

@@ -14,6 +14,9 @@ const char *overlay_backing_format(const qblk_op *op, int image);
 int overlay_judge(const qblk_op *op, const struct target *to,
                   const struct qapi_block_device_info *seen, uint64_t length, qblk_error *error);
 
+/* A step that sees, just before the transaction, that the overlays are as long as the disks: QEMU does not, and
+ * a resize may have come in between. */
+void overlay_plan_sizes(qblk_op *op);
 /* A step that looks at the overlays of all parts once they are in place. */
 void overlay_plan_verify(qblk_op *op);
 /* Whether that takes the node query, which is not safe at any time; the query for disks tells

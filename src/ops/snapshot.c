@@ -230,6 +230,7 @@ static int plan_steps(qblk_op *op, qblk_error *error)
     for (size_t i = 0; i < op->n_parts && r == 0; i++)
         r = target_plan(op, &op->parts[i].to, op->parts[i].top, error);
     plan_freeze(op);
+    overlay_plan_sizes(op);
     if (r == 0)
         r = plan_transaction(op, error);
     if (r < 0)

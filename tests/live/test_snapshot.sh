@@ -425,7 +425,7 @@ quiesced() {
     result result completed
     grep '"event": "step"' out | grep -oE '"execute": ?"[a-z-]*"' | sed 's/.*: *//' | tr -d '"' |
         tr '\n' ' ' >order
-    said order 'blockdev-add guest-fsfreeze-freeze transaction guest-fsfreeze-thaw query-block'
+    said order 'blockdev-add guest-fsfreeze-freeze query-block transaction guest-fsfreeze-thaw query-block'
     asked '*fsfreeze-freeze *fsfreeze-thaw *'
     nothing_left
     chain_is snap.qcow2 top.qcow2 mid.qcow2 base.qcow2

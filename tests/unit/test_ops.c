@@ -430,6 +430,43 @@ START_TEST(a_target_that_is_there_for_qemu_alone_is_refused)
 }
 END_TEST
 
+static void grow(qblk_op *op)
+{
+    (void)op;
+    peer_node(&peer, "top")->size *= 2;
+}
+
+/* QEMU puts an overlay that is shorter in its place without a word, and what is behind its end is gone. */
+START_TEST(a_disk_that_is_resized_before_its_snapshot_is_not_given_its_old_size)
+{
+    const struct errand *errand = &errands[N_WITH_JOB + _i];
+    int n = 0, whole;
+
+    run(errand);
+    well(errand);
+    whole = recorder.calls[CALL_STEP];
+    for (int at = 1; at <= whole; at++) {
+        char *state;
+
+        teardown();
+        setup();
+        recorder.act_call = CALL_STEP;
+        recorder.act_at = at;
+        recorder.act = grow;
+        run(errand);
+        if (peer.n_started > 0)
+            continue; /* it was snapshot by then */
+        n++;
+        ck_assert_msg(recorder.error.code == QBLK_E_SIZE_MISMATCH, "%s: %s", errand->name, recorder.error.text);
+        state = peer_state(&peer);
+        ck_assert_ptr_null(strstr(state, "qblk."));
+        free(state);
+    }
+    /* All but the transaction, the look at it, and what closes it. */
+    ck_assert_int_ge(n, whole - 4);
+}
+END_TEST
+
 START_TEST(an_encrypted_disk_gets_no_new_image_in_clear)
 {
     const struct errand *errand = &errands[_i];
@@ -463,6 +500,8 @@ int main(void)
     tcase_add_loop_test(tcase, a_job_that_vanishes_is_lost_and_undone, 0, N_WITH_JOB);
     tcase_add_loop_test(tcase, qemus_words_for_a_failed_job_are_reported, 0, N_WITH_JOB);
     tcase_add_loop_test(tcase, a_target_that_is_there_for_qemu_alone_is_refused, 0, N_ERRANDS);
+    tcase_add_loop_test(tcase, a_disk_that_is_resized_before_its_snapshot_is_not_given_its_old_size, 0,
+                        N_ERRANDS - N_WITH_JOB);
     tcase_add_loop_test(tcase, an_encrypted_disk_gets_no_new_image_in_clear, 0, N_ERRANDS);
     tcase_set_tags(large, "large");
     tcase_add_checked_fixture(large, setup, teardown);
