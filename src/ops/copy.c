@@ -96,10 +96,6 @@ static void plan_clean(qblk_op *op)
         plan_delete_old(op);
     else
         plan_keep_old(op);
-    /* Nobody has marked them. */
-    if (op->ending == QBLK_END_PIVOT && str_equal(op->journal.intent, "finish"))
-        engine_note(&op->engine, "the nodes that disk %s leaves stay, if they were added by hand: \"qblk recover "
-                    "--list --all\" shows what nothing uses", op->disk_name);
     first = op->engine.n;
     if (!op->legacy)
         target_plan_removal(op, &op->to);

@@ -181,7 +181,7 @@ static bool is_shared(qblk_op *op)
     for (int k = 0; qblk_graph_user(op->graph, op->root, k, &user) > 0; k++) {
         bool is_device = strcmp(user.kind, "device") == 0 &&
                          (strcmp(user.name, disk->qom_path) == 0 ||
-                          strcmp(user.name, disk->device) == 0);
+                          strcmp(user.name, disk->device) == 0 || strcmp(user.name, disk->drive) == 0);
 
         if (!is_device) {
             engine_note(&op->engine, "node %s and what is below it stay: %s %s uses them too",
@@ -248,9 +248,8 @@ static int plan_steps(qblk_op *op, qblk_error *error)
     const struct detach *mine = op->own;
     int r = 0;
 
-    /* The nodes of a drive go with it. */
-    if (!mine->keep_nodes && qblk_graph_disk(op->graph, op->disk)->drive[0] == '\0' &&
-        !is_shared(op))
+    /* Those that QEMU has made for a drive have names of QEMU's, and go with it. */
+    if (!mine->keep_nodes && !is_shared(op))
         r = list_nodes(op, error);
     if (r == 0 && op->journal.old_nodes.n > 0)
         r = plan_open_journal(op, "finish", error);

@@ -107,6 +107,26 @@ of_a_drive() {
     said out '"notes": \[\]'
     raw '{"execute": "query-named-block-nodes"}' >nodes
     ! grep -q top.qcow2 nodes || fail "nodes of the drive are left"
+    ! grep -q '"execute": ?"block-dirty-bitmap-add"' out || fail "a record for nothing: $(cat out)"
+}
+
+# The nodes that a drive has got since were added by hand, and do not go with it.
+of_a_drive_that_moved() {
+    make_chain
+    start_qemu -device virtio-scsi-pci -drive "file=$dir/top.qcow2,format=qcow2,if=none,id=drive0" \
+        -device scsi-hd,id=hd0,drive=drive0
+    case $1 in
+    copy) q 0 copy --pivot drive0 "$dir/new.qcow2" ;;
+    snapshot) q 0 snapshot "drive0=$dir/new.qcow2" ;;
+    esac
+    q 0 --json detach drive0
+    result result completed
+    raw '{"execute": "query-named-block-nodes"}' >nodes
+    ! grep -q qcow2 nodes || fail "nodes are left: $(cat nodes)"
+    io new.qcow2 qcow2 "write -P 0x11 0 64k"
+    io top.qcow2 qcow2 "write -P 0x11 0 64k"
+    q 0 recover --list --all
+    [ "$(cat out)" = "nothing to recover" ] || fail "$(cat out)"
 }
 
 without_an_id() {
@@ -248,6 +268,9 @@ run_test "filters go first" filters_too
 run_test "what another disk uses stays" shared_stays
 run_test "what is exported stays" exported_stays
 run_test "a drive takes its nodes along" of_a_drive
+for command in copy snapshot; do
+    run_test "a drive that has moved by a $command" of_a_drive_that_moved "$command"
+done
 run_test "a device without an id" without_an_id
 run_test "a USB stick" of_a_stick
 run_test "a guest that ignores it" guest_ignores

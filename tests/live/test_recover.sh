@@ -654,19 +654,24 @@ other_end() {
 pivoted_instead() {
     make_long_chain
     start_blockdev
-    start_kind finish
+    if [ "$1" = commit ]; then
+        q_start commit vd0 --finish --speed 64K
+        wait_job commit running
+    else
+        start_kind finish
+    fi
     kill_client
     speed_up
     q 0 --json recover --pivot
     result result pivoted
     said out 'the nodes that disk vd0 leaves stay.*recover --list --all'
-    chain_is copy.qcow2
+    if [ "$1" = commit ]; then chain_is base.qcow2; else chain_is copy.qcow2; fi
     q 0 recover --list --all
     said out '^node top .*: qblk qmp blockdev-del node-name=top$'
     q 0 qmp blockdev-del node-name=top
     q 0 recover
     stop_qemu
-    same copy.qcow2 qcow2
+    if [ "$1" = commit ]; then same base.qcow2 qcow2; else same copy.qcow2 qcow2; fi
 }
 
 # What has no such endings ends as it always does, and is no failure of who asked for a pivot of the rest.
@@ -942,7 +947,8 @@ run_test "killed in mid-job, then undone: a raw target" undone blockdev raw
 run_test "killed in mid-job, then undone: drive-mirror" undone drive legacy
 run_test "killed in mid-job, then undone: drive-backup" undone drive legacy-backup
 run_test "what was to pivot has ended otherwise" other_end
-run_test "what was not to pivot does" pivoted_instead
+run_test "what was not to pivot does, a copy" pivoted_instead copy
+run_test "what was not to pivot does, a commit" pivoted_instead commit
 run_test "what cannot pivot is recovered beside" no_other_end
 run_test "its job has failed, and it is undone" failed_undone
 run_test "its job is stopped by an error" stalled
