@@ -227,9 +227,10 @@ QBLK_API int qblk_commit(qblk_monitor *monitor, const char *disk,
 /* Copies a disk to a new or existing image file (blockdev-mirror). target is an absolute path as
  * QEMU sees it, or the URI of an export of an NBD server (nbd://host[:port]/export,
  * nbd+unix:///export?socket=/path), which is there already. No target is made where an image that is
- * copied from is encrypted, here, by a backup and by a snapshot: it would hold the data in clear. A target that may become the
- * disk (pivot or keep; a swap's; a snapshot's overlay) is opened with the cache.direct, cache.no-flush
- * and detect-zeroes of the disk's nodes. Otherwise as qblk_pull(). Since: 0.1. */
+ * copied from is encrypted, here and by a backup, nor an overlay of one that is: it would hold the data
+ * in clear. A target that may become the disk (pivot or keep; a swap's; a snapshot's overlay) is opened
+ * with the cache.direct, cache.no-flush and detect-zeroes of the disk's nodes. Otherwise as qblk_pull().
+ * Since: 0.1. */
 QBLK_API int qblk_copy(qblk_monitor *monitor, const char *disk, const char *target,
                        const qblk_copy_options *options, qblk_op **ret_op,
                        qblk_error *error) QBLK_MUST_CHECK;
@@ -376,8 +377,8 @@ QBLK_API int qblk_resume(qblk_monitor *monitor, const char *id,
 
 /* Waits for the end of the operation and writes its report, whose size member the caller has set
  * and whose pointers live until qblk_op_free() or the monitor's end. Returns 0 for a result other
- * than FAILED, CANCELLED, LOST; for those the error's negative errno; -ETIMEDOUT: it goes on.
- * Since: 0.1. */
+ * than FAILED, CANCELLED, LOST; for those the error's negative errno; -ETIMEDOUT: it goes on; -EINVAL,
+ * however it ended: a callback freed it meanwhile; -EDEADLK inside a callback. Since: 0.1. */
 QBLK_API int qblk_op_wait(qblk_op *op, int timeout_ms, qblk_op_report *ret_report,
                           qblk_error *error) QBLK_MUST_CHECK;
 

@@ -13,7 +13,7 @@ enum hazard {
      * the qcow2 image that it makes: seen on 7.2. */
     HAZARD_NODES_WHILE_CREATING,
     /* A transaction, or a backup, which is one inside, aborts QEMU while a blockdev-create job opens the
-     * image that it makes: 7.2. */
+     * image that it makes: 5.2 and 7.2. */
     HAZARD_DRAIN_WHILE_CREATING,
     /* nbd-server-stop never returns (7.2), or QEMU crashes later (5.2), if a client has connected
      * and not finished its handshake. */
