@@ -40,7 +40,7 @@ endif
 # The sanitizers name lines; all else there is of debugging makes their programs twice as slow to link.
 CFLAGS ?= -Os $(if $(filter asan,$(VARIANT)),-g1,-g)
 # The tests are left as they are written: tests/starve looks into their local objects.
-HOT := src/base/buf.c src/base/str.c src/codec/decode.c src/codec/doc.c src/codec/doc_look.c \
+HOT := src/base/buf.c src/base/str.c src/codec/doc.c src/codec/doc_look.c \
 	src/wire/frames.c src/qmp/msg.c src/qmp/scan.c
 LEFT := tests/unit/% tests/starve/% tests/lint/%
 faster = $(if $(filter $(HOT),$<),$(patsubst -Os,-O2,$(CFLAGS)),$(if \
