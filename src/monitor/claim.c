@@ -99,6 +99,31 @@ int claim_file(const qblk_monitor *monitor, const char *path, qblk_error *error)
                                      path, who(pid, owner));
 }
 
+bool claim_turn(qblk_monitor *monitor)
+{
+    char name[48];
+    long pid = 0, owner;
+    int r = 0;
+
+    if (monitor->n_turns == 0 && unixsock_peer_pid(monitor->fd, &pid) == 0 && pid > 0) {
+        (void)snprintf(name, sizeof(name), "qblk/turn/%ld", pid);
+        r = take(monitor, name, &owner);
+    }
+    if (r < 0)
+        return false;
+    if (monitor->n_turns++ == 0)
+        monitor->turn_claim = r;
+    return true;
+}
+
+void claim_turn_done(qblk_monitor *monitor)
+{
+    if (--monitor->n_turns > 0)
+        return;
+    claim_drop(monitor->turn_claim);
+    monitor->turn_claim = 0;
+}
+
 void claim_drop(int claim)
 {
     if (claim > 0)

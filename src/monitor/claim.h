@@ -19,6 +19,12 @@ int claim_file(const qblk_monitor *monitor, const char *path, qblk_error *error)
 int claim_operation(const qblk_monitor *monitor, const char *id, qblk_error *error);
 /* Whether somebody has that one, with his process id, or 0 if that cannot be seen. Takes nothing. */
 bool claim_is_operation_held(const qblk_monitor *monitor, const char *id, long *ret_pid);
+/* For the monitor's QEMU: of what must not happen in it while an image is made, and of making one, this client
+ * is about to do something. False: another one is; nothing tells when it is done. Several of one monitor do
+ * not exclude one another here. */
+bool claim_turn(qblk_monitor *monitor);
+/* It is done. */
+void claim_turn_done(qblk_monitor *monitor);
 /* Gives it back. 0 is fine. */
 void claim_drop(int claim);
 

@@ -134,6 +134,8 @@ struct qblk_monitor {
 
     qblk_error doom;
     qblk_error why;           /* of the end; while is_away of the loss */
+    unsigned n_turns;         /* operations that have had claim_turn() */
+    int turn_claim;           /* claim.h; 0: none */
 };
 
 int64_t monitor_now_ms(void);

@@ -36,6 +36,7 @@ void op_lost(struct monitor_child *child, const qblk_error *why)
         return;
     op->is_away = true;
     op->was_running = op->was_running || is_running(op);
+    op_end_turn(op);
     monitor_timer_stop(&op->timer);
     monitor_timer_stop(&op->resend);
     op->unsent.kind = ACT_WAIT;

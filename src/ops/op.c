@@ -128,6 +128,7 @@ static void destroy(qblk_op *op)
     list_remove(&op->child.link);
     group_remove(op);
     guest_free(op->guest);
+    op_end_turn(op);
     monitor_timer_stop(&op->timer);
     monitor_timer_stop(&op->resend);
     if (op->listener != NULL)
@@ -309,6 +310,7 @@ void op_end(qblk_op *op, qblk_result result, const qblk_error *error)
     op->is_over = true;
     monitor_timer_stop(&op->timer);
     monitor_timer_stop(&op->resend);
+    op_end_turn(op);
     claim_drop(op->claim);
     op->claim = 0;
     for (size_t i = 0; i < op_n_targets(op); i++) {

@@ -194,6 +194,8 @@ struct qblk_op {
     bool is_planned;
     bool is_pumping;
     bool is_held;        /* a command of its next step has to wait until no image is being made */
+    size_t turn_step;    /* number of the step, from 1, for which it has claim_turn() */
+    int64_t turn_since;  /* it waits for that; 0: it does not */
     bool is_left;
     bool is_unread;      /* left because the answer that decides found no memory */
     bool is_idle;        /* left before anything was changed: its id means nothing */
@@ -216,6 +218,7 @@ struct qblk_op {
 
 /* run.c */
 void op_resend_due(struct monitor_timer *timer);
+void op_end_turn(qblk_op *op); /* gives claim_turn() back, if it has that */
 
 /* op.c */
 /* Makes the operation and sets it going. On failure common.ops.release has run. */

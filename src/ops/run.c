@@ -6,6 +6,7 @@
 #include "base/err.h"
 #include "base/mem.h"
 #include "base/str.h"
+#include "monitor/claim.h"
 #include "monitor/hazard.h"
 #include "ops/guest.h"
 #include "ops/made.h"
@@ -114,19 +115,24 @@ static bool is_command(const char *text, const char *name)
            text[sizeof(head) - 1 + len] == '"';
 }
 
+/* It drains all disks. */
+static bool is_drain(const char *text)
+{
+    return is_command(text, "transaction") || is_command(text, "blockdev-backup") ||
+           is_command(text, "drive-backup");
+}
+
 /* Some versions of QEMU abort if they are told that while an image is being made. That of an operation takes a
  * moment, and is waited for; somebody else's may take hours. A job of which the type is not known yet may be
  * one. */
 static bool must_hold(const qblk_op *op, const struct act *act)
 {
     unsigned version = op->monitor->client.version;
-    bool is_drain = is_command(act->text, "transaction") || is_command(act->text, "blockdev-backup") ||
-                    is_command(act->text, "drive-backup");
-    enum hazard hazard = is_drain ? HAZARD_DRAIN_WHILE_CREATING : HAZARD_NODES_WHILE_CREATING;
+    enum hazard hazard = is_drain(act->text) ? HAZARD_DRAIN_WHILE_CREATING : HAZARD_NODES_WHILE_CREATING;
     qblk_job *job = NULL;
 
     if (op->engine.mode != ENGINE_FORWARD || act->tag != TAG_STEP ||
-        (!is_drain && !is_command(act->text, "query-named-block-nodes")))
+        (!is_drain(act->text) && !is_command(act->text, "query-named-block-nodes")))
         return false;
     while ((job = qblk_job_next(op->monitor, job)) != NULL) {
         qblk_job_info info = QBLK_INIT(qblk_job_info);
@@ -137,6 +143,42 @@ static bool must_hold(const qblk_op *op, const struct act *act)
             return true;
     }
     return false;
+}
+
+/* Other clients do not tell what they are about to send, so only one at a time makes an image or drains. Each
+ * is a matter of milliseconds, and of the end of each nothing tells. One that is stopped in its middle, or has
+ * the name for another reason, is not waited for for ever. */
+#define TURN_MS 5
+#define TURN_PATIENCE_MS 2000
+
+static bool take_turn(qblk_op *op, const struct act *act)
+{
+    bool makes = act->step->kind == STEP_CREATE && act->text == act->step->command;
+    int64_t now = monitor_now_ms();
+
+    if (op->turn_step != 0 || act->tag != TAG_STEP || act->is_undo || (!makes && !is_drain(act->text)) ||
+        !hazard_is_possible(op->monitor->client.version, HAZARD_DRAIN_WHILE_CREATING))
+        return true;
+    if (claim_turn(op->monitor)) {
+        op->turn_step = (size_t)(act->step - op->engine.steps) + 1;
+        op->turn_since = 0;
+        return true;
+    }
+    if (op->turn_since == 0)
+        op->turn_since = now;
+    if (now - op->turn_since >= TURN_PATIENCE_MS) {
+        op->turn_since = 0;
+        return true;
+    }
+    monitor_timer_set(op->monitor, &op->timer, now + TURN_MS);
+    return false;
+}
+
+void op_end_turn(qblk_op *op)
+{
+    if (op->turn_step != 0)
+        claim_turn_done(op->monitor);
+    op->turn_step = 0;
 }
 
 /* What cleans up must not be left out because memory is short for a moment. Only the start of a job
@@ -362,7 +404,9 @@ void op_run(qblk_op *op)
             break; /* op_end() comes from there, or op_take_up(), or the graph */
         struct act act = engine_next(&op->engine);
 
-        op->is_held = act.kind == ACT_SEND && must_hold(op, &act);
+        if (act.kind != ACT_WAIT || op->engine.mode != ENGINE_FORWARD || op->engine.at + 1 != op->turn_step)
+            op_end_turn(op);
+        op->is_held = act.kind == ACT_SEND && (must_hold(op, &act) || !take_turn(op, &act));
         if (op->is_held) {
             engine_hold(&op->engine, act.step);
             break;

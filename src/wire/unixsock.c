@@ -175,6 +175,16 @@ int unixsock_peer_uid(int fd, unsigned *ret_uid)
     return r;
 }
 
+int unixsock_peer_pid(int fd, long *ret_pid)
+{
+    struct ucred peer;
+    int r = see_peer(fd, &peer);
+
+    if (r == 0)
+        *ret_pid = (long)peer.pid;
+    return r;
+}
+
 static int name_address(struct sockaddr_un *address, socklen_t *ret_size, const char *name)
 {
     size_t len = strlen(name);

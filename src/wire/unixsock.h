@@ -43,6 +43,8 @@ bool unixsock_is_claimed(const char *name, long *ret_pid, unsigned *ret_uid);
 
 /* Who was at the other end when the connection was made. 0, or a negative errno. */
 int unixsock_peer_uid(int fd, unsigned *ret_uid);
+/* The same of its process: that which listens there. 0: it is not seen from here. */
+int unixsock_peer_pid(int fd, long *ret_pid);
 
 /* A close-on-exec copy, or a negative errno. */
 int unixsock_dup(int fd);

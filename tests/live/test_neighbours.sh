@@ -106,6 +106,33 @@ while_stalled() {
     end_daemon "$server_pid" "$dir/m3"
 }
 
+# Three clients at once, each of which makes an image and drains all disks: 5.2 and 7.2 abort if the one comes
+# in the midst of the other, and no client knows of the others' commands.
+at_once() {
+    local round i pids nodes=()
+    for i in 0 1 2; do
+        "$QEMU_IMG" create -q -f qcow2 "disk$i" 8M
+        io "disk$i" qcow2 "write -P 0x5$i 0 2M"
+        nodes+=(-blockdev "qcow2,node-name=n$i,file.driver=file,file.filename=$dir/disk$i"
+            -device "virtio-blk-pci,id=d$i,drive=n$i")
+    done
+    world=blockdev disk=d0
+    start_qemu "${nodes[@]}" -qmp "unix:$dir/m3,server=on,wait=off" -qmp "unix:$dir/m4,server=on,wait=off"
+    for round in {1..20}; do
+        pids=()
+        for i in 0 1 2; do
+            "$qblk" -s "$dir/m$((i == 0 ? 0 : i + 2))" backup "d$i" "$dir/copy$i" >"out$i" 2>"err$i" &
+            pids+=("$!")
+        done
+        for i in 0 1 2; do
+            wait "${pids[i]}" || fail "round $round: $(cat "err$i" qemu.log)"
+        done
+        rm copy?
+    done
+    nothing_left
+}
+
+run_test "three clients at once" at_once
 for kind in pull copy; do
     run_test "a $kind while the storage of another disk does not answer" while_stalled "$kind"
 done

@@ -5,10 +5,12 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "base/str.h"
 #include "monitor/hazard.h"
 #include "recorder.h"
+#include "wire/unixsock.h"
 
 #define V52 PEER_VERSION(5, 2, 0)
 #define V72 PEER_VERSION(7, 2, 22)
@@ -471,6 +473,37 @@ START_TEST(nothing_is_drained_while_an_image_is_made)
 }
 END_TEST
 
+/* Another client is about to do such a thing, or to make an image; or it seems so and never ends. */
+START_TEST(another_client_has_its_turn)
+{
+    char name[64];
+    long pid;
+    unsigned uid;
+    int claim;
+
+    for (int way = 0; way < 2; way++) {
+        begin(V72);
+        (void)snprintf(name, sizeof(name), "qblk/turn/%ld", (long)getpid());
+        claim = unixsock_claim(name, &pid, &uid);
+        ck_assert_int_gt(claim, 0);
+        errand_begin(&errands[_i], &peer, monitor, false);
+        turn_until_quiet();
+        ck_assert_uint_eq(drains() + peer_count(&peer, "blockdev-create"), 0);
+        if (way == 0)
+            (void)close(claim);
+        ck_assert(peer_run(&peer, monitor, recorder_ended));
+        ck_assert_int_eq(recorder.result, errands[_i].result);
+        if (way == 1)
+            (void)close(claim);
+        else
+            ck_assert_int_gt(claim = unixsock_claim(name, &pid, &uid), 0);
+        if (way == 0)
+            (void)close(claim);
+        end();
+    }
+}
+END_TEST
+
 int main(void)
 {
     Suite *suite = suite_create("hazard");
@@ -494,6 +527,7 @@ int main(void)
     tcase_add_loop_test(tcase, a_deadly_job_without_a_journal_is_left_alone, 0, 2);
     tcase_add_loop_test(tcase, an_image_of_a_companion_is_waited_for, 0, 2);
     tcase_add_loop_test(tcase, nothing_is_drained_while_an_image_is_made, 0, N_ERRANDS);
+    tcase_add_loop_test(tcase, another_client_has_its_turn, 10, 13);
     tcase_set_tags(large, "large");
     tcase_set_timeout(large, 60);
     tcase_add_loop_test(large, no_operation_crashes_any_version, 0, N_ERRANDS);
