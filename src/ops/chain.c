@@ -297,12 +297,10 @@ void plan_tell_clear(const qblk_op *op, int to, int from, int stop, struct buf *
 
 int plan_warn(qblk_op *op, struct buf *text, qblk_error *error)
 {
-    if (buf_ok(text) < 0 || text->len == 0) {
-        int r = buf_ok(text);
+    int r = buf_ok(text);
 
-        buf_done(text);
-        return r < 0 ? err_nomem(error) : 0;
-    }
-    op->warning = buf_take(text);
-    return 0;
+    if (r == 0 && text->len > 0)
+        op->warning = buf_take(text);
+    buf_done(text);
+    return r < 0 ? err_nomem(error) : 0;
 }

@@ -113,23 +113,34 @@ static int see_overlay(const qblk_op *op, const struct op_part *part,
                    want != NULL ? want : below, file);
 }
 
-static int see_nodes(void *arg, struct engine *engine, const char *reply, qblk_error *error)
+typedef int see_fn(const qblk_op *op, const struct op_part *part, const struct qapi_image_info *image,
+                   qblk_error *error);
+
+/* Shows see() the node of each part: its overlay, or the image that was its top. */
+static int each_node(const qblk_op *op, const char *reply, bool is_overlay, see_fn *see, qblk_error *error)
 {
-    const qblk_op *op = arg;
     struct qapi_block_device_info_list list;
     int r = codec_reply(&qapi_cmd_query_named_block_nodes, reply, &list, error);
 
-    (void)engine;
     if (r < 0)
         return r;
     for (size_t i = 0; i < op->n_parts && r == 0; i++) {
+        const struct op_part *part = &op->parts[i];
+        const char *name = is_overlay ? part->to.names.node : qblk_graph_node(op->graph, part->top)->name;
+
         for (size_t k = 0; k < list.n && r == 0; k++) {
-            if (str_equal(list.v[k].node_name, op->parts[i].to.names.node))
-                r = see_overlay(op, &op->parts[i], &list.v[k].image, error);
+            if (str_equal(list.v[k].node_name, name))
+                r = see(op, part, &list.v[k].image, error);
         }
     }
     codec_reply_clear(&qapi_cmd_query_named_block_nodes, &list);
     return r;
+}
+
+static int see_nodes(void *arg, struct engine *engine, const char *reply, qblk_error *error)
+{
+    (void)engine;
+    return each_node(arg, reply, true, see_overlay, error);
 }
 
 static int see_part(const qblk_op *op, struct engine *engine, const struct op_part *part,
@@ -165,8 +176,10 @@ static int see_disks(void *arg, struct engine *engine, const char *reply, qblk_e
 
 /* ---- just before it is put in place ------------------------------------------------------------ */
 
-static int see_size(const struct op_part *part, const struct qapi_image_info *image, qblk_error *error)
+static int see_size(const qblk_op *op, const struct op_part *part, const struct qapi_image_info *image,
+                    qblk_error *error)
 {
+    (void)op;
     if ((uint64_t)image->virtual_size == part->to.size)
         return 0;
     return err_set(error, QBLK_E_SIZE_MISMATCH, "disk %s has been resized from %" PRIu64 " to %" PRId64 " bytes "
@@ -176,21 +189,8 @@ static int see_size(const struct op_part *part, const struct qapi_image_info *im
 
 static int see_node_sizes(void *arg, struct engine *engine, const char *reply, qblk_error *error)
 {
-    const qblk_op *op = arg;
-    struct qapi_block_device_info_list list;
-    int r = codec_reply(&qapi_cmd_query_named_block_nodes, reply, &list, error);
-
     (void)engine;
-    if (r < 0)
-        return r;
-    for (size_t i = 0; i < op->n_parts && r == 0; i++) {
-        for (size_t k = 0; k < list.n && r == 0; k++) {
-            if (str_equal(list.v[k].node_name, qblk_graph_node(op->graph, op->parts[i].top)->name))
-                r = see_size(&op->parts[i], &list.v[k].image, error);
-        }
-    }
-    codec_reply_clear(&qapi_cmd_query_named_block_nodes, &list);
-    return r;
+    return each_node(arg, reply, false, see_size, error);
 }
 
 static int see_disk_sizes(void *arg, struct engine *engine, const char *reply, qblk_error *error)
@@ -206,7 +206,7 @@ static int see_disk_sizes(void *arg, struct engine *engine, const char *reply, q
         for (size_t k = 0; k < list.n && r == 0; k++) {
             if (plan_is_disk(&list.v[k], qblk_graph_disk(op->graph, op->parts[i].disk)) &&
                 list.v[k].inserted != NULL)
-                r = see_size(&op->parts[i], &list.v[k].inserted->image, error);
+                r = see_size(op, &op->parts[i], &list.v[k].inserted->image, error);
         }
     }
     codec_reply_clear(&qapi_cmd_query_block, &list);
