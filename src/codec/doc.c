@@ -34,12 +34,31 @@ static int refuse(struct reader *reader, const char *at, const char *why)
 
 /* ---- strings -------------------------------------------------------------------------------- */
 
+/* For as many values as there will be if the rest of the text is like what was read; at least twice as
+ * many, and not much more than the text has bytes. */
+static bool make_room(struct reader *reader)
+{
+    struct doc *doc = reader->doc;
+    size_t all = (size_t)(reader->end - doc->text), was_read = (size_t)(reader->at - doc->text);
+    size_t likely = (size_t)((double)doc->n * 1.125 * (double)all / (double)(was_read + 1));
+    size_t room = likely < 2 * doc->n ? 2 * doc->n : likely < 16 * doc->n ? likely : 16 * doc->n;
+    struct doc_value *v = mem_realloc(doc->v == doc->few ? NULL : doc->v, room * sizeof(*v));
+
+    if (v == NULL)
+        return false;
+    if (doc->v == doc->few)
+        memcpy(v, doc->few, sizeof(doc->few));
+    doc->v = v;
+    doc->room = room;
+    return true;
+}
+
 static struct doc_value *add(struct reader *reader, enum doc_kind kind)
 {
     struct doc *doc = reader->doc;
     struct doc_value *value;
 
-    if (mem_grow(&doc->v, &doc->room, doc->n, sizeof(*doc->v)) < 0)
+    if (doc->n == doc->room && !make_room(reader))
         return NULL;
     value = &doc->v[doc->n++];
     *value = (struct doc_value){ .at = (uint32_t)(reader->at - doc->text),
@@ -439,13 +458,16 @@ int doc_parse(struct doc *doc, const char *text, size_t len)
 {
     struct reader reader = { doc, text, text + len, NULL, 0, NULL };
 
-    *doc = (struct doc){ .text = text };
+    doc->text = text;
+    doc->v = doc->few;
+    doc->n = 0;
+    doc->room = DOC_FEW;
     return read_doc(&reader, len);
 }
 
 const char *doc_why(const char *text, size_t len, size_t *ret_at)
 {
-    CLEANUP(doc_done) struct doc doc = { .text = text };
+    CLEANUP(doc_done) struct doc doc = { .text = text, .v = doc.few, .room = DOC_FEW };
     struct reader reader = { &doc, text, text + len, NULL, 0, NULL };
 
     if (read_doc(&reader, len) != -EBADMSG)
@@ -456,6 +478,8 @@ const char *doc_why(const char *text, size_t len, size_t *ret_at)
 
 void doc_done(struct doc *doc)
 {
-    free(doc->v);
-    *doc = (struct doc){ NULL, NULL, 0, 0 };
+    if (doc->v != doc->few)
+        free(doc->v);
+    doc->v = NULL;
+    doc->n = doc->room = 0;
 }

@@ -28,10 +28,14 @@ struct doc_value {
     bool is_escaped; /* a string with backslashes */
 };
 
+/* Events and most replies have no more values than this. */
+#define DOC_FEW 64
+
 struct doc {
     const char *text;
     struct doc_value *v;
     size_t n, room;
+    struct doc_value few[DOC_FEW]; /* where v begins: a doc is not to be copied */
 };
 
 /* Characters in a number. */
@@ -61,6 +65,11 @@ struct doc_ref doc_get(struct doc_ref object, const char *name);
 struct doc_ref doc_first(struct doc_ref array);
 struct doc_ref doc_next(struct doc_ref array, struct doc_ref element);
 
+/* Bytes that a copy of the value's text surely fits into, a NUL behind it included. */
+size_t doc_room(struct doc_ref value);
+/* Copies a string, NULs inside included, as much of it as fits into the room with a NUL behind it. Returns
+ * how many bytes it copied without that. */
+size_t doc_copy(struct doc_ref string, char *to, size_t room);
 /* A copy of a string and its length, NULs inside included. Returns 0, -EINVAL (it is no string),
  * -ENOMEM. */
 int doc_bytes(struct doc_ref string, char **ret_text, size_t *ret_len);

@@ -88,29 +88,40 @@ struct doc_ref doc_next(struct doc_ref array, struct doc_ref element)
     return element_at(array, value_of(element)->end);
 }
 
+size_t doc_room(struct doc_ref value)
+{
+    return value.doc != NULL ? (size_t)value_of(value)->len + 1 : 1;
+}
+
+size_t doc_copy(struct doc_ref string, char *to, size_t room)
+{
+    const struct doc_value *value = value_of(string);
+    struct bytes bytes = bytes_of(string.doc, value);
+    size_t n = 0;
+
+    if (value->is_escaped) {
+        for (int c = bytes_next(&bytes); c >= 0 && n < room - 1; c = bytes_next(&bytes))
+            to[n++] = (char)c;
+    } else {
+        n = value->len < room ? value->len : room - 1;
+        memcpy(to, bytes.at, n);
+    }
+    to[n] = '\0';
+    return n;
+}
+
 int doc_bytes(struct doc_ref string, char **ret_text, size_t *ret_len)
 {
-    const struct doc_value *value;
-    struct bytes bytes;
     char *text;
-    size_t n = 0;
+    size_t n;
 
     if (doc_kind(string) != DOC_STRING)
         return -EINVAL;
-    value = value_of(string);
-    bytes = bytes_of(string.doc, value);
     /* No escape stands for more bytes than it has itself. */
-    text = mem_zalloc((size_t)value->len + 1);
+    text = mem_zalloc(doc_room(string));
     if (text == NULL)
         return -ENOMEM;
-    if (value->is_escaped) {
-        for (int c = bytes_next(&bytes); c >= 0; c = bytes_next(&bytes))
-            text[n++] = (char)c;
-    } else {
-        n = value->len;
-        memcpy(text, bytes.at, n);
-    }
-    text[n] = '\0';
+    n = doc_copy(string, text, doc_room(string));
     *ret_text = text;
     if (ret_len != NULL)
         *ret_len = n;

@@ -121,7 +121,7 @@ static int read_return(const struct codec_command *command, const char *reply,
 int codec_reply(const struct codec_command *command, const char *reply, void *value,
                 qblk_error *error)
 {
-    CLEANUP(doc_done) struct doc doc = { NULL, NULL, 0, 0 };
+    CLEANUP(doc_done) struct doc doc = { .n = 0 };
     struct doc_ref part;
     int r;
 
@@ -134,7 +134,7 @@ int codec_reply(const struct codec_command *command, const char *reply, void *va
 int codec_reply_int(const struct codec_command *command, const char *reply, int64_t *ret_value,
                     qblk_error *error)
 {
-    CLEANUP(doc_done) struct doc doc = { NULL, NULL, 0, 0 };
+    CLEANUP(doc_done) struct doc doc = { .n = 0 };
     struct doc_ref part;
     int r = read_return(command, reply, &doc, &part, error);
 
@@ -149,7 +149,7 @@ int codec_reply_int(const struct codec_command *command, const char *reply, int6
 int codec_reply_word(const struct codec_command *command, const char *reply, char *ret_word,
                      size_t room, qblk_error *error)
 {
-    CLEANUP(doc_done) struct doc doc = { NULL, NULL, 0, 0 };
+    CLEANUP(doc_done) struct doc doc = { .n = 0 };
     AUTO_FREE char *word = NULL;
     struct doc_ref part;
     int r = read_return(command, reply, &doc, &part, error);
@@ -171,7 +171,7 @@ void codec_reply_clear(const struct codec_command *command, void *value)
     if (command->ret == NULL || value == NULL)
         return;
     if (command->ret_is_array)
-        codec_clear_list(command->ret, value);
+        codec_clear_list(value);
     else
         codec_clear(command->ret, value);
 }
@@ -191,9 +191,9 @@ static int64_t read_timestamp(struct doc_ref json)
 int codec_event(const struct codec_event *event, const char *message, void *value, int64_t *ret_us,
                 qblk_error *error)
 {
-    CLEANUP(doc_done) struct doc doc = { NULL, NULL, 0, 0 };
+    CLEANUP(doc_done) struct doc doc = { .n = 0 };
     struct doc_value nothing = { .at = 0, .len = 2, .end = 1, .kind = DOC_OBJECT };
-    const struct doc empty = { "{}", &nothing, 1, 0 };
+    const struct doc empty = { .text = "{}", .v = &nothing, .n = 1 };
     struct doc_ref data;
     int r;
 

@@ -83,6 +83,6 @@ size_t codec_value_size(const struct codec_member *member);
 /* As codec_decode() and codec_clear(), for a JSON array of objects. */
 int codec_decode_list(const struct codec_type *type, struct doc_ref json,
                       struct codec_list *ret_list, qblk_error *error);
-void codec_clear_list(const struct codec_type *type, struct codec_list *list);
+void codec_clear_list(struct codec_list *list);
 
 #endif

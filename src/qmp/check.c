@@ -123,7 +123,7 @@ int msg_check_command(const char *json, struct buf *ret_body, struct msg_span *r
 {
     size_t len = strlen(json), was = ret_body->len;
     struct msg_span id = { NULL, 0 };
-    CLEANUP(doc_done) struct doc doc = { NULL, NULL, 0, 0 };
+    CLEANUP(doc_done) struct doc doc = { .n = 0 };
     bool is_oob = false;
     int r;
 

@@ -96,13 +96,9 @@ static int read_kind(struct msg *msg, struct doc_ref top)
                doc_kind(doc_get(error, "desc")) == DOC_STRING ? 0 : -EPROTO;
     }
     if (event.doc != NULL) {
-        AUTO_FREE char *name = NULL;
-        int r = doc_string(event, &name);
-
-        if (r == -ENOMEM)
-            return r;
         msg->kind = MSG_EVENT;
-        (void)snprintf(msg->event, sizeof(msg->event), "%s", name != NULL ? name : "");
+        if (doc_kind(event) == DOC_STRING)
+            (void)doc_copy(event, msg->event, sizeof(msg->event));
         return msg->event[0] != '\0' ? 0 : -EPROTO;
     }
     if (doc_kind(greeting) != DOC_OBJECT)
@@ -113,7 +109,7 @@ static int read_kind(struct msg *msg, struct doc_ref top)
 
 int msg_read(struct msg *ret_msg, const char *text, size_t len, qblk_error *error)
 {
-    CLEANUP(doc_done) struct doc doc = { NULL, NULL, 0, 0 };
+    CLEANUP(doc_done) struct doc doc = { .n = 0 };
     struct msg msg = { .text = text, .len = len };
     qblk_error why;
     int r;
@@ -138,7 +134,7 @@ int msg_read(struct msg *ret_msg, const char *text, size_t len, qblk_error *erro
 
 void msg_error(const struct msg *msg, qblk_error *error)
 {
-    CLEANUP(doc_done) struct doc doc = { NULL, NULL, 0, 0 };
+    CLEANUP(doc_done) struct doc doc = { .n = 0 };
     AUTO_FREE char *class = NULL, *desc = NULL;
     struct doc_ref body;
 

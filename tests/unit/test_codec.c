@@ -291,9 +291,12 @@ END_TEST
 
 #ifdef QBLK_TEST_MEM
 /* The n-th allocation and all after it fail; LSan sees what leaks. */
-static void oom_decode(const char *text)
+static void oom_decode(const struct codec_type *type, const char *text, unsigned long least)
 {
-    struct all all;
+    union {
+        struct all all;
+        struct qapi_image_info image;
+    } value;
     qblk_error error;
     int r = -ENOMEM;
     unsigned long n;
@@ -301,24 +304,29 @@ static void oom_decode(const char *text)
     for (n = 1; r != 0; n++) {
         ck_assert_uint_lt(n, 1000);
         mem_fail_after(n);
-        r = decode(&all_type, text, strlen(text), &all, &error);
+        r = decode(type, text, strlen(text), &value, &error);
         mem_fail_after(0);
         if (r == 0)
-            codec_clear(&all_type, &all);
+            codec_clear(type, &value);
         else
             ck_assert_msg(error.code == QBLK_E_MEMORY, "%s", error.text);
     }
-    ck_assert_uint_gt(n, 10);
+    ck_assert_uint_gt(n, least);
 }
 
 START_TEST(running_out_of_memory_while_decoding_leaks_nothing)
 {
+    struct buf images = BUF_INIT;
     char text[1024];
 
-    oom_decode(ALL_FULL);
+    oom_decode(&all_type, ALL_FULL, 1);
     (void)snprintf(text, sizeof(text), "{\"x\":[18446744073709551615,18446744073709551614],%s",
                    &ALL_FULL[1]);
-    oom_decode(text);
+    oom_decode(&all_type, text, 1);
+    /* Structs that are larger than their texts, and more values than a doc begins with. */
+    add_images(&images, 100);
+    oom_decode(&qapi_type_image_info, images.data, 4);
+    buf_done(&images);
 }
 END_TEST
 

@@ -4,6 +4,7 @@
 
 #include "../schema/peers.h"
 #include "base/buf.h"
+#include "base/pool.h"
 #include "qapi_types.h"
 
 #define N_VARIATIONS 400
@@ -54,6 +55,16 @@ static unsigned choose_value(const struct codec_type *type, const struct codec_m
     return value;
 }
 
+static struct pool filled;
+
+static void *allocate(size_t size)
+{
+    void *p = pool_alloc(&filled, size, 8, 0);
+
+    ck_assert_ptr_nonnull(p);
+    return p;
+}
+
 /* 0: everything is set, 1: nothing optional is, from 2 on: by the dice. */
 static int variation;
 
@@ -70,7 +81,7 @@ static void fill_value(const struct codec_type *type, const struct codec_member 
     switch ((enum codec_kind)member->kind) {
     case CODEC_STR_OR_NULL:
     case CODEC_STR:
-        text = member->kind == CODEC_STR || dice(2) == 0 ? strdup("some-name") : NULL;
+        text = member->kind == CODEC_STR || dice(2) == 0 ? strcpy(allocate(10), "some-name") : NULL;
         memcpy(at, &text, sizeof(text));
         break;
     case CODEC_INT:
@@ -110,12 +121,12 @@ static void fill_member(const struct codec_type *type, const struct codec_member
     if (member->is_list) {
         struct codec_list list = { NULL, dice(4) };
 
-        list.v = calloc(list.n + 1, codec_value_size(member));
+        list.v = allocate((list.n + 1) * codec_value_size(member));
         for (size_t i = 0; i < list.n; i++)
             fill_value(type, member, (char *)list.v + i * codec_value_size(member));
         memcpy(at, &list, sizeof(list));
     } else if (member->kind == CODEC_OBJECT && optional) {
-        char *object = calloc(1, member->type->size);
+        char *object = allocate(member->type->size);
 
         fill_type(member->type, object);
         memcpy(at, &object, sizeof(object));
@@ -189,7 +200,7 @@ static void send_variation(const struct codec_command *command, json_t *entity)
     r = codec_command(command, command->args != NULL ? value : NULL, &out, &error);
     ck_assert_msg(r == 0, "%s", error.text);
     assert_accepted(command, entity, out.data);
-    codec_clear(command->args, value);
+    pool_done(&filled);
     free(value);
     buf_done(&out);
 }
