@@ -14,7 +14,8 @@ void buf_init(struct buf *buf)
 
 void buf_done(struct buf *buf)
 {
-    free(buf->data);
+    if (!buf->is_lent)
+        free(buf->data);
     buf_init(buf);
 }
 
@@ -40,11 +41,14 @@ char *buf_reserve(struct buf *buf, size_t extra)
         room = buf->room < 128 ? 128 : buf->room;
         while (room < want)
             room *= 2;
-        data = mem_realloc(buf->data, room);
+        data = mem_realloc(buf->is_lent ? NULL : buf->data, room);
         if (data == NULL) {
             buf->failed = 1;
             return NULL;
         }
+        if (buf->is_lent)
+            memcpy(data, buf->data, buf->len);
+        buf->is_lent = false;
         buf->data = data;
         buf->room = room;
         buf->data[buf->len] = '\0';
@@ -119,11 +123,21 @@ void buf_drop(struct buf *buf, size_t n)
         buf->data[buf->len] = '\0';
 }
 
+void buf_cut(struct buf *buf, size_t len)
+{
+    buf->len = len;
+    buf->failed = 0;
+    if (buf->data != NULL)
+        buf->data[len] = '\0';
+}
+
 char *buf_take(struct buf *buf)
 {
     char *text = NULL;
 
-    if (!buf->failed && buf_reserve(buf, 0) != NULL)
+    if (!buf->failed && buf->is_lent)
+        text = mem_strndup(buf->data, buf->len);
+    else if (!buf->failed && buf_reserve(buf, 0) != NULL)
         text = TAKE(buf->data);
     buf_done(buf);
     return text;

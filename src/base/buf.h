@@ -3,6 +3,7 @@
 #define QBLK_SRC_BUF_H
 
 #include <stdarg.h>
+#include <stdbool.h>
 #include <stddef.h>
 
 struct buf {
@@ -10,9 +11,14 @@ struct buf {
     size_t len;
     size_t room;
     int failed; /* an append ran out of memory; sticky, checked once at the end by buf_ok() */
+    bool is_lent; /* data is not to be freed, and not given away */
 };
 
-#define BUF_INIT { NULL, 0, 0, 0 }
+#define BUF_INIT { NULL, 0, 0, 0, false }
+/* Room that most commands, events and replies fit into. */
+#define BUF_MESSAGE 512
+/* In an array that outlives it, as long as that has room: nothing is allocated until then. */
+#define BUF_ON(array) { (array), 0, sizeof(array), 0, true }
 
 void buf_init(struct buf *buf);
 void buf_done(struct buf *buf);
@@ -29,6 +35,8 @@ int buf_vaddf(struct buf *buf, const char *format, va_list ap)
     __attribute__((format(printf, 2, 0)));
 /* Drops the first n bytes. */
 void buf_drop(struct buf *buf, size_t n);
+/* Back to the first len bytes, as they were before an append that may have failed. */
+void buf_cut(struct buf *buf, size_t len);
 /* The text, which becomes the caller's; NULL if an append failed. The buffer is empty after. */
 char *buf_take(struct buf *buf);
 /* 0, or -ENOMEM if any append failed. */

@@ -259,13 +259,13 @@ int codec_encode(const struct codec_type *type, const void *value, struct buf *o
                  qblk_error *error)
 {
     struct path path = { NULL, type->name, 0 };
-    struct buf text = BUF_INIT;
-    int r;
+    size_t was = out->len;
+    int r = buf_ok(out) < 0 ? err_nomem(error) : encode_object(type, value, out, &path, error);
 
-    r = encode_object(type, value, &text, &path, error);
-    if (r == 0 && (buf_ok(&text) < 0 || buf_add(out, text.data, text.len) < 0))
+    if (r == 0 && buf_ok(out) < 0)
         r = err_nomem(error);
-    buf_done(&text);
+    if (r < 0)
+        buf_cut(out, was);
     return r;
 }
 
@@ -282,25 +282,25 @@ static bool needs_none(const struct codec_type *type)
 int codec_command(const struct codec_command *command, const void *args, struct buf *out,
                   qblk_error *error)
 {
-    struct buf text = BUF_INIT;
+    static const char before[] = ",\"arguments\":";
+    size_t was = out->len, bare;
     int r = 0;
 
-    if (args != NULL && command->args != NULL)
-        r = codec_encode(command->args, args, &text, error);
-    else if (!needs_none(command->args))
-        r = err_set(error, QBLK_E_ARGUMENT, "%s: needs arguments", command->name);
-    if (r == 0) {
-        struct buf whole = BUF_INIT;
-
+    (void)buf_addf(out, "{\"execute\":\"%s\"", command->name);
+    bare = out->len;
+    if (args != NULL && command->args != NULL) {
+        (void)buf_adds(out, before);
+        r = codec_encode(command->args, args, out, error);
         /* An empty object is left out: QEMU reads byte by byte. */
-        (void)buf_addf(&whole, "{\"execute\":\"%s\"", command->name);
-        if (text.len > 2)
-            (void)buf_addf(&whole, ",\"arguments\":%s", text.data);
-        (void)buf_addc(&whole, '}');
-        if (buf_ok(&whole) < 0 || buf_add(out, whole.data, whole.len) < 0)
-            r = err_nomem(error);
-        buf_done(&whole);
+        if (r == 0 && out->len == bare + strlen(before) + strlen("{}"))
+            buf_cut(out, bare);
+    } else if (!needs_none(command->args)) {
+        r = err_set(error, QBLK_E_ARGUMENT, "%s: needs arguments", command->name);
     }
-    buf_done(&text);
+    (void)buf_addc(out, '}');
+    if (r == 0 && buf_ok(out) < 0)
+        r = err_nomem(error);
+    if (r < 0)
+        buf_cut(out, was);
     return r;
 }

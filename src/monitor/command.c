@@ -38,7 +38,8 @@ int monitor_call_text(qblk_monitor *monitor, const char *json, client_reply_fn *
 int monitor_call(qblk_monitor *monitor, const struct codec_command *command, const void *args,
                  client_reply_fn *fn, void *arg, uint32_t *ret_token, qblk_error *error)
 {
-    struct buf text = BUF_INIT;
+    char room[BUF_MESSAGE];
+    struct buf text = BUF_ON(room);
     int r = codec_command(command, args, &text, error);
 
     if (r == 0)
@@ -72,7 +73,8 @@ static void raw_reply(void *arg, const char *reply, const qblk_error *error)
 static int submit_raw(qblk_monitor *monitor, const char *json, int fd, client_reply_fn *fn,
                       void *arg, uint32_t *ret_token, qblk_error *error)
 {
-    struct buf body = BUF_INIT;
+    char room[BUF_MESSAGE];
+    struct buf body = BUF_ON(room);
     struct msg_span id;
     bool is_oob;
     int r = msg_check_command(json, &body, &id, &is_oob, error);

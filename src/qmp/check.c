@@ -141,10 +141,7 @@ int msg_check_command(const char *json, struct buf *ret_body, struct msg_span *r
     if (r == 0)
         r = make_body(json, len, ret_body, &id, error);
     if (r < 0) {
-        ret_body->len = was;
-        ret_body->failed = 0;
-        if (ret_body->data != NULL)
-            ret_body->data[was] = '\0';
+        buf_cut(ret_body, was);
         return r;
     }
     *ret_id = id;

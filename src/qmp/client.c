@@ -66,7 +66,8 @@ static int write_out(struct client *client, struct buf *out, int fd, qblk_error 
 static int write_command(struct client *client, uint32_t id, const char *body, size_t len, int fd,
                          qblk_error *error)
 {
-    struct buf out = BUF_INIT;
+    char room[BUF_MESSAGE];
+    struct buf out = BUF_ON(room);
 
     while (len > 0 && strchr(" \t\r\n", body[len - 1]) != NULL)
         len--;
@@ -79,7 +80,8 @@ static int write_command(struct client *client, uint32_t id, const char *body, s
 
 static int write_capabilities(struct client *client, qblk_error *error)
 {
-    struct buf out = BUF_INIT;
+    char room[BUF_MESSAGE];
+    struct buf out = BUF_ON(room);
 
     (void)buf_adds(&out, "{\"execute\":\"qmp_capabilities\"");
     if (client->has_oob)
@@ -370,7 +372,8 @@ static uint32_t id_number(struct msg_span id)
 static void answer(struct client *client, struct waiter *waiter, const struct msg *msg)
 {
     struct msg_span user_id = { waiter->text, waiter->user_id_len };
-    struct buf text = BUF_INIT;
+    char room[BUF_MESSAGE];
+    struct buf text = BUF_ON(room);
     qblk_error error;
 
     count_out(client, waiter);
@@ -418,7 +421,8 @@ static void on_reply(struct client *client, const struct msg *msg)
 
 static int on_event(struct client *client, const struct msg *msg, qblk_error *error)
 {
-    struct buf text = BUF_INIT;
+    char room[BUF_MESSAGE];
+    struct buf text = BUF_ON(room);
     int r = 0;
 
     if (client->ops->event == NULL)

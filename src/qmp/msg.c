@@ -180,9 +180,7 @@ int msg_without_id(const struct msg *msg, struct msg_span id, struct buf *out)
         (void)buf_addc(out, '}');
     }
     r = buf_ok(out);
-    if (r < 0) {
-        out->failed = 0;
-        out->len = was;
-    }
+    if (r < 0)
+        buf_cut(out, was);
     return r;
 }
