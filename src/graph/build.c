@@ -8,6 +8,14 @@
 #include "base/str.h"
 #include "graph/graph_priv.h"
 
+/* A node takes about so much. */
+#define NODE_BYTES 640
+
+void *graph_alloc(qblk_graph *graph, size_t size)
+{
+    return pool_alloc(&graph->pool, size, 8, (graph->named.n + graph->block.n + 4) * NODE_BYTES);
+}
+
 static bool is_one_of(const char *word, const char *const *list, size_t n)
 {
     for (size_t i = 0; i < n; i++)
@@ -107,11 +115,11 @@ static int make_nodes(qblk_graph *graph, qblk_error *error)
 
     if (most > INT_MAX / 8 || most_bitmaps > INT_MAX / 8)
         return err_set(error, QBLK_E_PROTOCOL, "QEMU names %zu nodes, more than can be", most);
-    graph->nodes = mem_zalloc(most * sizeof(*graph->nodes));
-    graph->bitmaps = mem_zalloc(most_bitmaps * sizeof(*graph->bitmaps));
-    graph->first_bitmap = mem_zalloc(most * sizeof(*graph->first_bitmap));
+    graph->nodes = graph_alloc(graph, most * sizeof(*graph->nodes));
+    graph->bitmaps = graph_alloc(graph, most_bitmaps * sizeof(*graph->bitmaps));
+    graph->first_bitmap = graph_alloc(graph, most * sizeof(*graph->first_bitmap));
     if (graph->nodes == NULL || graph->bitmaps == NULL || graph->first_bitmap == NULL
-        || names_init(&graph->names, most) < 0)
+        || names_init(&graph->names, most, &graph->pool) < 0)
         return err_nomem(error);
     for (size_t i = 0; i < graph->named.n; i++)
         add_node(graph, &graph->named.v[i]);
@@ -159,9 +167,9 @@ static int make_edges(qblk_graph *graph)
 /* Several disks may share a base: it belongs to the first. */
 static int assign_disks(qblk_graph *graph)
 {
-    AUTO_FREE int *stack = mem_zalloc((size_t)(graph->n_nodes + graph->n_edges + 1) * sizeof(int));
+    int *stack = graph_alloc(graph, (size_t)(graph->n_nodes + graph->n_edges + 1) * sizeof(int));
 
-    graph->disk_of = mem_zalloc((size_t)(graph->n_nodes + 1) * sizeof(int));
+    graph->disk_of = graph_alloc(graph, (size_t)(graph->n_nodes + 1) * sizeof(int));
     if (stack == NULL || graph->disk_of == NULL)
         return -ENOMEM;
     for (int i = 0; i < graph->n_nodes; i++)
@@ -256,23 +264,7 @@ qblk_graph *qblk_graph_free(qblk_graph *graph)
 {
     if (graph == NULL)
         return NULL;
-    free(graph->nodes);
-    free(graph->bitmaps);
-    free(graph->first_bitmap);
-    free(graph->disks);
-    free(graph->edges);
-    free(graph->first_edge);
-    free(graph->uses);
-    free(graph->first_use);
-    free(graph->held_by);
-    free(graph->disk_of);
-    free(graph->image);
-    free(graph->filter_above);
-    free(graph->listed);
-    names_done(&graph->names);
-    for (size_t i = 0; i < graph->n_owned; i++)
-        free(graph->owned[i]);
-    free(graph->owned);
+    pool_done(&graph->pool);
     if (graph->has_jobs)
         codec_reply_clear(&qapi_cmd_query_jobs, &graph->jobs);
     if (graph->has_block)
@@ -287,16 +279,4 @@ qblk_graph *qblk_graph_free(qblk_graph *graph)
         codec_reply_clear(&qapi_cmd_query_block_jobs, &graph->block_jobs);
     free(graph);
     return NULL;
-}
-
-const char *graph_own(qblk_graph *graph, char *text)
-{
-    if (text == NULL)
-        return NULL;
-    if (mem_grow(&graph->owned, &graph->owned_room, graph->n_owned, sizeof(*graph->owned)) < 0) {
-        free(text);
-        return NULL;
-    }
-    graph->owned[graph->n_owned++] = text;
-    return text;
 }

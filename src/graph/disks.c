@@ -1,12 +1,23 @@
 /* Disks: what query-block lists, or in qemu-storage-daemon the nodes that nothing else uses. */
 #include <errno.h>
+#include <stdio.h>
 #include <string.h>
 
-#include "base/mem.h"
 #include "base/str.h"
 #include "graph/graph_priv.h"
 
 #define PERIPHERAL "/machine/peripheral/"
+
+/* A string of the graph's own: both, one behind the other. */
+static const char *own(qblk_graph *graph, const char *before, const char *text, size_t len)
+{
+    size_t all = strlen(before) + len;
+    char *own = graph_alloc(graph, all + 1);
+
+    if (own != NULL)
+        (void)snprintf(own, all + 1, "%s%.*s", before, (int)len, text);
+    return own;
+}
 
 /* The id given to -device: the whole of qdev, or the part of its path below peripheral. */
 static const char *device_id(qblk_graph *graph, const char *qdev)
@@ -20,7 +31,7 @@ static const char *device_id(qblk_graph *graph, const char *qdev)
     end = strchr(id, '/');
     if (end == NULL)
         return id;
-    return graph_own(graph, mem_strndup(id, (size_t)(end - id)));
+    return own(graph, "", id, (size_t)(end - id));
 }
 
 /* QEMU says the path, or for a device with an id that alone, which says the path too. */
@@ -28,7 +39,7 @@ static const char *qom_path(qblk_graph *graph, const char *qdev)
 {
     if (qdev[0] == '/' || qdev[0] == '\0')
         return qdev;
-    return graph_own(graph, mem_printf(PERIPHERAL "%s", qdev));
+    return own(graph, PERIPHERAL, qdev, strlen(qdev));
 }
 
 /* query-block looks through the filters of jobs, whose top one is what the device uses. */
@@ -88,9 +99,9 @@ static int add_drive(qblk_graph *graph, const struct names *backends,
 
 static int make_drives(qblk_graph *graph)
 {
-    CLEANUP(names_done) struct names backends = { NULL, 0 };
+    struct names backends;
 
-    if (names_init(&backends, (size_t)graph->n_uses) < 0)
+    if (names_init(&backends, (size_t)graph->n_uses, &graph->pool) < 0)
         return -ENOMEM;
     for (int u = 0; u < graph->n_uses; u++)
         if (graph->has_debug && graph->uses[u].kind == USE_DEVICE)
@@ -139,7 +150,7 @@ int graph_make_disks(qblk_graph *graph)
 {
     size_t most = graph->block.n > 0 ? graph->block.n : (size_t)graph->n_nodes;
 
-    graph->disks = mem_zalloc((most + 1) * sizeof(*graph->disks));
+    graph->disks = graph_alloc(graph, (most + 1) * sizeof(*graph->disks));
     if (graph->disks == NULL)
         return -ENOMEM;
     if (graph->block.n > 0)

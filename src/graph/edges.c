@@ -15,7 +15,7 @@ static void add_edge(qblk_graph *graph, int parent, int child, const char *role)
 
 static int room_for_edges(qblk_graph *graph, size_t n)
 {
-    graph->edges = mem_zalloc((n + 1) * sizeof(*graph->edges));
+    graph->edges = graph_alloc(graph, (n + 1) * sizeof(*graph->edges));
     return graph->edges != NULL ? 0 : -ENOMEM;
 }
 
@@ -47,10 +47,10 @@ static int compare_ids(const void *a, const void *b)
     return x->id < y->id ? -1 : x->id > y->id;
 }
 
-int graph_ids_init(const qblk_graph *graph, struct graph_ids *ids)
+int graph_ids_init(const qblk_graph *graph, struct graph_ids *ids, struct pool *pool)
 {
     ids->n = graph->debug.nodes.n;
-    ids->v = mem_zalloc((ids->n + 1) * sizeof(*ids->v));
+    ids->v = pool_alloc(pool, (ids->n + 1) * sizeof(*ids->v), 8, 0);
     if (ids->v == NULL)
         return -ENOMEM;
     for (size_t i = 0; i < ids->n; i++) {
@@ -63,11 +63,6 @@ int graph_ids_init(const qblk_graph *graph, struct graph_ids *ids)
     if (ids->n > 0)
         qsort(ids->v, ids->n, sizeof(*ids->v), compare_ids);
     return 0;
-}
-
-void graph_ids_done(struct graph_ids *ids)
-{
-    free(ids->v);
 }
 
 const struct graph_id *graph_ids_find(const struct graph_ids *ids, uint64_t id)
@@ -86,9 +81,9 @@ static int node_of(const struct graph_ids *ids, uint64_t id)
 
 int graph_edges_from_debug(qblk_graph *graph)
 {
-    CLEANUP(graph_ids_done) struct graph_ids ids = { NULL, 0 };
+    struct graph_ids ids;
 
-    if (graph_ids_init(graph, &ids) < 0 || room_for_edges(graph, graph->debug.edges.n) < 0)
+    if (graph_ids_init(graph, &ids, &graph->pool) < 0 || room_for_edges(graph, graph->debug.edges.n) < 0)
         return -ENOMEM;
     for (size_t i = 0; i < graph->debug.edges.n; i++) {
         const struct qapi_x_dbg_block_graph_edge *edge = &graph->debug.edges.v[i];
@@ -108,9 +103,10 @@ static bool is_shared(const struct qapi_x_dbg_block_graph_edge *edge, const char
 
 const char *graph_who_forbids(const qblk_graph *graph, int node, const char *permission)
 {
-    CLEANUP(graph_ids_done) struct graph_ids ids = { NULL, 0 };
+    CLEANUP(pool_done) struct pool pool = POOL_INIT;
+    struct graph_ids ids;
 
-    if (!graph->has_debug || graph_ids_init(graph, &ids) < 0)
+    if (!graph->has_debug || graph_ids_init(graph, &ids, &pool) < 0)
         return NULL;
     for (size_t i = 0; i < graph->debug.edges.n; i++) {
         const struct qapi_x_dbg_block_graph_edge *edge = &graph->debug.edges.v[i];
@@ -148,10 +144,10 @@ static void edges_of_chain(qblk_graph *graph, const struct names *images, const 
 
 int graph_edges_from_files(qblk_graph *graph)
 {
-    CLEANUP(names_done) struct names images = { NULL, 0 }, protocols = { NULL, 0 };
+    struct names images, protocols;
     size_t most = (size_t)graph->n_nodes;
 
-    if (names_init(&images, most) < 0 || names_init(&protocols, most) < 0)
+    if (names_init(&images, most, &graph->pool) < 0 || names_init(&protocols, most, &graph->pool) < 0)
         return -ENOMEM;
     for (int i = 0; i < graph->n_nodes; i++)
         if (!graph_is_filter_driver(graph->nodes[i].driver))

@@ -2,6 +2,7 @@
 #ifndef QBLK_SRC_GRAPH_PRIV_H
 #define QBLK_SRC_GRAPH_PRIV_H
 
+#include "base/pool.h"
 #include "graph/graph.h"
 #include "graph/names.h"
 #include "qapi_types.h"
@@ -53,10 +54,9 @@ struct qblk_graph {
     int *filter_above; /* a filter that passes it on, one of a job before others; or -1 */
     int *listed;       /* place in the list that graph_deletable() makes; see there */
     struct names names;
-    char **owned; /* strings that no reply holds */
-    size_t n_owned, owned_room;
+    struct pool pool; /* all of the above, strings that no reply holds, and what it took to make it */
 
-    /* The replies, which hold the strings. */
+    /* The replies, which hold most strings. */
     struct qapi_job_info_list jobs;
     struct qapi_block_job_info_list block_jobs;
     struct qapi_block_info_list block;
@@ -75,8 +75,7 @@ struct graph_ids {
     } *v;
     size_t n;
 };
-int graph_ids_init(const qblk_graph *graph, struct graph_ids *ids);
-void graph_ids_done(struct graph_ids *ids);
+int graph_ids_init(const qblk_graph *graph, struct graph_ids *ids, struct pool *pool);
 /* NULL if there is none. */
 const struct graph_id *graph_ids_find(const struct graph_ids *ids, uint64_t id);
 
@@ -125,7 +124,7 @@ bool graph_is_same_job(const struct graph_use *a, const struct graph_use *b);
 int graph_draw_dot(const qblk_graph *graph, int disk, struct buf *out);
 
 int graph_make_disks(qblk_graph *graph);
-/* A formatted string that lives as long as the graph, or NULL. */
-const char *graph_own(qblk_graph *graph, char *text);
+/* Zeroed, and lives as long as the graph. NULL when memory is gone. */
+void *graph_alloc(qblk_graph *graph, size_t size);
 
 #endif

@@ -3,21 +3,18 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "base/mem.h"
 #include "graph/graph_priv.h"
 
 /* Sorts n items by their first int, which is below n_keys, keeping the order of equals. Those of
  * key k are then at (*ret_first)[k] up to (*ret_first)[k + 1]. */
-static int group(void **items, size_t size, int n, int n_keys, int **ret_first)
+static int group(qblk_graph *graph, void **items, size_t size, int n, int n_keys, int **ret_first)
 {
-    int *first = mem_zalloc((size_t)(n_keys + 2) * sizeof(int));
-    char *from = *items, *to = mem_zalloc((size_t)(n + 1) * size);
+    int *first = graph_alloc(graph, (size_t)(n_keys + 2) * sizeof(int));
+    char *from = *items, *to = graph_alloc(graph, (size_t)(n + 1) * size);
 
     *ret_first = first;
-    if (first == NULL || to == NULL) {
-        free(to);
+    if (first == NULL || to == NULL)
         return -ENOMEM;
-    }
     for (int i = 0; i < n; i++) {
         int key;
 
@@ -32,7 +29,6 @@ static int group(void **items, size_t size, int n, int n_keys, int **ret_first)
         memcpy(&key, from + (size_t)i * size, sizeof(key));
         memcpy(to + (size_t)first[key + 1]++ * size, from + (size_t)i * size, size);
     }
-    free(from);
     *items = to;
     return 0;
 }
@@ -63,7 +59,7 @@ int graph_group_edges(qblk_graph *graph)
 
     if (graph->n_edges > 0)
         qsort(graph->edges, (size_t)graph->n_edges, sizeof(*graph->edges), compare_edges);
-    r = group(&items, sizeof(*graph->edges), graph->n_edges, graph->n_nodes,
+    r = group(graph, &items, sizeof(*graph->edges), graph->n_edges, graph->n_nodes,
               &graph->first_edge);
 
     graph->edges = items;
@@ -95,7 +91,7 @@ int graph_group_uses(qblk_graph *graph)
     if (graph->n_uses > 0)
         qsort(graph->uses, (size_t)graph->n_uses, sizeof(*graph->uses), compare_uses);
     items = graph->uses;
-    r = group(&items, sizeof(*graph->uses), graph->n_uses, graph->n_nodes, &graph->first_use);
+    r = group(graph, &items, sizeof(*graph->uses), graph->n_uses, graph->n_nodes, &graph->first_use);
     graph->uses = items;
     return r;
 }
@@ -122,9 +118,9 @@ static void drop_cut_edges(qblk_graph *graph)
 static int cut_circles(qblk_graph *graph, int *order)
 {
     enum { NEW, OPEN, DONE };
-    AUTO_FREE char *state = mem_zalloc((size_t)graph->n_nodes + 1);
-    AUTO_FREE int *stack = mem_zalloc((size_t)(graph->n_nodes + 1) * sizeof(int));
-    AUTO_FREE int *next = mem_zalloc((size_t)(graph->n_nodes + 1) * sizeof(int));
+    char *state = graph_alloc(graph, (size_t)graph->n_nodes + 1);
+    int *stack = graph_alloc(graph, (size_t)(graph->n_nodes + 1) * sizeof(int));
+    int *next = graph_alloc(graph, (size_t)(graph->n_nodes + 1) * sizeof(int));
     int n_done = 0;
 
     if (state == NULL || stack == NULL || next == NULL)
@@ -221,11 +217,11 @@ static void link_node(qblk_graph *graph, int index)
 int graph_link(qblk_graph *graph)
 {
     size_t n = (size_t)graph->n_nodes + 1;
-    AUTO_FREE int *order = mem_zalloc(n * sizeof(int));
+    int *order = graph_alloc(graph, n * sizeof(int));
 
-    graph->image = mem_zalloc(n * sizeof(int));
-    graph->filter_above = mem_zalloc(n * sizeof(int));
-    graph->listed = mem_zalloc(n * sizeof(int));
+    graph->image = graph_alloc(graph, n * sizeof(int));
+    graph->filter_above = graph_alloc(graph, n * sizeof(int));
+    graph->listed = graph_alloc(graph, n * sizeof(int));
     if (order == NULL || graph->image == NULL || graph->filter_above == NULL
         || graph->listed == NULL || cut_circles(graph, order) < 0)
         return -ENOMEM;

@@ -4,8 +4,6 @@
 #include <stdint.h>
 #include <string.h>
 
-#include "base/mem.h"
-
 static struct names_slot *slot_of(const struct names *names, const char *key)
 {
     uint64_t h = 14695981039346656037u;
@@ -19,24 +17,17 @@ static struct names_slot *slot_of(const struct names *names, const char *key)
     return &names->slots[at];
 }
 
-int names_init(struct names *names, size_t n)
+int names_init(struct names *names, size_t n, struct pool *pool)
 {
     size_t want = 16;
 
     while (want < n * 2)
         want *= 2;
-    names->slots = mem_zalloc(want * sizeof(*names->slots));
+    names->slots = pool_alloc(pool, want * sizeof(*names->slots), 8, 0);
     if (names->slots == NULL)
         return -ENOMEM;
     names->n_slots = want;
     return 0;
-}
-
-void names_done(struct names *names)
-{
-    free(names->slots);
-    names->slots = NULL;
-    names->n_slots = 0;
 }
 
 void names_add(struct names *names, const char *key, int value)

@@ -4,6 +4,8 @@
 
 #include <stddef.h>
 
+#include "base/pool.h"
+
 struct names_slot {
     const char *key;
     int value;
@@ -14,9 +16,8 @@ struct names {
     size_t n_slots; /* a power of two, at least twice as many as keys */
 };
 
-/* Room for n keys. Returns 0 or -ENOMEM. */
-int names_init(struct names *names, size_t n);
-void names_done(struct names *names);
+/* Room for n keys, from the pool. Returns 0 or -ENOMEM. */
+int names_init(struct names *names, size_t n, struct pool *pool);
 /* The first value given to a key stays. */
 void names_add(struct names *names, const char *key, int value);
 /* -1 if there is none. */

@@ -34,8 +34,8 @@ static int make_jobs(qblk_graph *graph, struct names *names)
 {
     size_t most = graph->jobs.n + graph->debug.nodes.n;
 
-    graph->held_by = mem_zalloc((most + 1) * sizeof(*graph->held_by));
-    if (graph->held_by == NULL || names_init(names, most) < 0)
+    graph->held_by = graph_alloc(graph, (most + 1) * sizeof(*graph->held_by));
+    if (graph->held_by == NULL || names_init(names, most, &graph->pool) < 0)
         return -ENOMEM;
     for (size_t i = 0; i < graph->jobs.n; i++)
         add_job(graph, names, graph->jobs.v[i].id, &graph->jobs.v[i]);
@@ -59,18 +59,12 @@ struct exports {
     int *next;  /* by export */
 };
 
-static void exports_done(struct exports *exports)
-{
-    free(exports->first);
-    free(exports->next);
-}
-
-static int exports_init(const qblk_graph *graph, struct exports *exports)
+static int exports_init(qblk_graph *graph, struct exports *exports)
 {
     size_t n = graph->exports.n;
 
-    exports->first = mem_zalloc((size_t)(graph->n_nodes + 1) * sizeof(int));
-    exports->next = mem_zalloc((n + 1) * sizeof(int));
+    exports->first = graph_alloc(graph, (size_t)(graph->n_nodes + 1) * sizeof(int));
+    exports->next = graph_alloc(graph, (n + 1) * sizeof(int));
     if (exports->first == NULL || exports->next == NULL)
         return -ENOMEM;
     for (int i = 0; i < graph->n_nodes; i++)
@@ -101,9 +95,9 @@ static bool add_export(qblk_graph *graph, struct exports *exports, int node)
 
 static int uses_from_debug(qblk_graph *graph, const struct names *jobs, struct exports *exports)
 {
-    CLEANUP(graph_ids_done) struct graph_ids ids = { NULL, 0 };
+    struct graph_ids ids;
 
-    if (graph_ids_init(graph, &ids) < 0)
+    if (graph_ids_init(graph, &ids, &graph->pool) < 0)
         return -ENOMEM;
     for (size_t i = 0; i < graph->debug.edges.n; i++) {
         const struct qapi_x_dbg_block_graph_edge *edge = &graph->debug.edges.v[i];
@@ -155,13 +149,13 @@ static void uses_from_edges(qblk_graph *graph, struct exports *exports)
 
 int graph_make_uses(qblk_graph *graph)
 {
-    CLEANUP(exports_done) struct exports exports = { NULL, NULL };
-    CLEANUP(names_done) struct names jobs = { NULL, 0 };
+    struct exports exports;
+    struct names jobs;
     size_t most = graph->has_debug
                       ? graph->debug.edges.n
                       : (size_t)graph->n_edges + graph->block.n + graph->exports.n;
 
-    graph->uses = mem_zalloc((most + 1) * sizeof(*graph->uses));
+    graph->uses = graph_alloc(graph, (most + 1) * sizeof(*graph->uses));
     if (graph->uses == NULL || make_jobs(graph, &jobs) < 0 || exports_init(graph, &exports) < 0)
         return -ENOMEM;
     if (graph->has_debug)
