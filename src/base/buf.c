@@ -81,21 +81,22 @@ int buf_addc(struct buf *buf, char c)
 
 int buf_vaddf(struct buf *buf, const char *format, va_list ap)
 {
+    size_t left = buf->room - buf->len;
     va_list again;
     int len;
-    char *at;
 
+    /* It most often fits. */
     va_copy(again, ap);
-    len = vsnprintf(NULL, 0, format, again);
+    len = vsnprintf(left > 0 ? buf->data + buf->len : NULL, left, format, again);
     va_end(again);
-    if (len < 0) {
+    if (len < 0 || ((size_t)len >= left && buf_reserve(buf, (size_t)len) == NULL)) {
+        if (left > 0)
+            buf->data[buf->len] = '\0';
         buf->failed = 1;
         return -ENOMEM;
     }
-    at = buf_reserve(buf, (size_t)len);
-    if (at == NULL)
-        return -ENOMEM;
-    (void)vsnprintf(at, (size_t)len + 1, format, ap);
+    if ((size_t)len >= left)
+        (void)vsnprintf(buf->data + buf->len, (size_t)len + 1, format, ap);
     buf->len += (size_t)len;
     return 0;
 }
