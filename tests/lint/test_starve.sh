@@ -30,7 +30,7 @@ finds frees_twice 'killed by Aborted' '3 passed, 2 failed'
 finds writes_late 'memory is damaged' '3 passed, 2 failed'
 # Two of the ways in the first case, and its claims; every n of each of the four cases besides.
 finds loses_in_its_third_case '' '9 passed, 0 failed' STARVE=0
-finds loses_in_its_third_case 'memory is lost' '28 passed, 2 failed' STARVE=0 STARVE_CASES=1
-finds loses_in_its_third_case 'memory is lost' '13 passed, 2 failed' STARVE=0 STARVE_CASES=3
-finds loses_in_its_third_case '' '15 passed, 0 failed' STARVE=0 STARVE_CASES=3 STARVE_FIRST=2
+finds loses_in_its_third_case 'memory is lost' '44 passed, 2 failed' STARVE=0 STARVE_CASES=1
+finds loses_in_its_third_case 'memory is lost' '17 passed, 2 failed' STARVE=0 STARVE_CASES=3
+finds loses_in_its_third_case '' '19 passed, 0 failed' STARVE=0 STARVE_CASES=3 STARVE_FIRST=2
 exit $failed

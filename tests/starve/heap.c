@@ -6,20 +6,11 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
 
+#include "again.h"
 #include "base/mem.h"
 
-#if defined(__SANITIZE_ADDRESS__)
-#define HAS_ASAN 1
-#elif defined(__has_feature)
-#if __has_feature(address_sanitizer)
-#define HAS_ASAN 1
-#endif
-#endif
-#ifndef HAS_ASAN
-#define HAS_ASAN 0
-#endif
+#define HAS_ASAN (!AGAIN_IS_POSSIBLE)
 
 #define FREED 0xa5
 #define FRESH 0x5a
@@ -53,6 +44,7 @@ struct block {
     char *p;
     size_t size;
     const void *by;
+    uint32_t slot; /* of the table */
     unsigned char state;
     bool is_reached;
 };
@@ -110,7 +102,7 @@ static void *note(void *p, size_t size, const void *by)
         table[at] = (uint32_t)++n_blocks;
     }
     block = &blocks[table[at] - 1];
-    *block = (struct block){ .p = p, .size = size, .by = by };
+    *block = (struct block){ .p = p, .size = size, .by = by, .slot = (uint32_t)at };
     return p;
 }
 
@@ -211,18 +203,25 @@ static int print(char **ret_text, const char *format, va_list ap, const void *by
     __attribute__((format(printf, 2, 0)));
 static int print(char **ret_text, const char *format, va_list ap, const void *by)
 {
+    static char likely[4096]; /* has room for it */
     va_list again;
     size_t size;
     int len;
 
     va_copy(again, ap);
-    len = vsnprintf(NULL, 0, format, again);
+    len = vsnprintf(likely, sizeof(likely), format, again);
     va_end(again);
     if (len < 0)
         return len;
     size = (size_t)len + 1;
     *ret_text = note(__real_malloc(size), size, by);
-    return *ret_text != NULL ? vsnprintf(*ret_text, size, format, ap) : -1;
+    if (*ret_text == NULL)
+        return -1;
+    if (size > sizeof(likely))
+        return vsnprintf(*ret_text, size, format, ap);
+    memcpy(*ret_text, likely, size);
+    memset(likely, 0, size); /* what is in static objects is searched */
+    return len;
 }
 
 int __wrap_vasprintf(char **ret_text, const char *format, va_list ap)
@@ -241,24 +240,20 @@ int __wrap_asprintf(char **ret_text, const char *format, ...)
     return len;
 }
 
-static void *map(size_t size)
-{
-    void *p = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE,
-                   -1, 0);
-
-    if (p == MAP_FAILED)
-        abort();
-    return p;
-}
-
 void heap_watch(const void *stack_base)
 {
     stack_end = stack_base;
-    blocks = map(N_BLOCKS * sizeof(*blocks));
-    table = map(N_TABLE * sizeof(*table));
-    sorted = map(N_BLOCKS * sizeof(*sorted));
-    found = map(N_BLOCKS * sizeof(*found));
+    blocks = again_map(N_BLOCKS * sizeof(*blocks));
+    table = again_map(N_TABLE * sizeof(*table));
+    sorted = again_map(N_BLOCKS * sizeof(*sorted));
+    found = again_map(N_BLOCKS * sizeof(*found));
     is_watching = true;
+}
+
+void heap_forget(void)
+{
+    while (n_blocks > 0)
+        table[blocks[--n_blocks].slot] = 0;
 }
 
 /* jansson's functions that the library calls. What the tests and the fake server do with jansson is

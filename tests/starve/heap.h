@@ -13,6 +13,9 @@
  * searched. */
 void heap_watch(const void *stack_base);
 
+/* As if nothing had been allocated since: before a process is taken back to where nothing was. */
+void heap_forget(void);
+
 /* For jansson. */
 void *heap_json_alloc(size_t size);
 void heap_json_free(void *p);

@@ -10,12 +10,13 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include "../unit/peer.h"
+#include "again.h"
 #include "base/mem.h"
+#include "case.h"
 #include "heap.h"
 
 /* Where the library tries again until there is memory, there is some after a while, and what has to
@@ -56,6 +57,8 @@ static struct starved current;
 static int own_number, tell_fd; /* as the parent said */
 static const void *stack_base;
 static struct told told;
+static struct batch *batches; /* by the numbers of the runs */
+static struct batch *batch; /* whose runs this process does one after the other, or NULL */
 
 bool run_is_wanted(void)
 {
@@ -64,16 +67,6 @@ bool run_is_wanted(void)
     if (wanted < 0)
         wanted = getenv("STARVE") != NULL;
     return wanted != 0;
-}
-
-static void *map(size_t size)
-{
-    void *p = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS | MAP_NORESERVE,
-                   -1, 0);
-
-    if (p == MAP_FAILED)
-        abort();
-    return p;
 }
 
 static void count(void)
@@ -91,11 +84,14 @@ void __wrap_mem_fail_after(unsigned long n)
     __real_mem_fail_after(n);
 }
 
+static bool has_children; /* which are not taken back with it */
+
 /* What a test starts on the side is not starved, and not followed. */
 pid_t __wrap_fork(void)
 {
     pid_t pid = __real_fork();
 
+    has_children = true;
     if (pid == 0 && is_starving) {
         is_starving = false;
         __real_mem_fail_after(0);
@@ -186,21 +182,51 @@ uint64_t run_way(unsigned long n)
 
 void run_prepare(void)
 {
-    ways = map(MOST_WAYS * sizeof(*ways));
-    dirs = map(RUN_MOST * sizeof(*dirs));
+    ways = again_map(MOST_WAYS * sizeof(*ways));
+    dirs = again_map(RUN_MOST * sizeof(*dirs));
+    batches = again_map(RUN_MOST * sizeof(*batches));
+    if (AGAIN_IS_POSSIBLE)
+        again_prepare();
 }
 
 /* ---- a run ----------------------------------------------------------------------------------- */
 
+struct batch *run_batch(int number)
+{
+    return &batches[number];
+}
+
+bool run_advance(struct batch *of)
+{
+    if (!of->now.is_once) {
+        of->now.is_once = true;
+        return true;
+    }
+    of->now.is_once = of->is_alone;
+    return ++of->now.n <= of->last;
+}
+
 static void tell(void)
 {
-    (void)!write(tell_fd, &told, sizeof(told));
+    if (batch == NULL)
+        (void)!write(tell_fd, &told, sizeof(told));
 }
 
 __attribute__((noreturn)) static void leave(int status)
 {
     if (heap_is_damaged())
         status = RUN_DAMAGED;
+    if (batch != NULL && (status == RUN_PASSED || status == RUN_CLAIM_FAILED)) {
+        (void)alarm(0);
+        batch->runs++;
+        batch->claims += status == RUN_CLAIM_FAILED;
+        if (run_advance(batch) && AGAIN_IS_POSSIBLE && !has_children) {
+            run_clean(own_number);
+            heap_forget();
+            again_go();
+        }
+        status = RUN_PASSED;
+    }
     (void)fflush(NULL);
     _exit(status);
 }
@@ -256,10 +282,14 @@ static void starve(const struct starved *starved, int number, int pipe_fd)
     own_number = number;
     tell_fd = pipe_fd;
     (void)setpgid(0, 0);
+    heap_watch(stack_base);
+    is_starving = true;
+}
+
+static void time_out(void)
+{
     (void)signal(SIGALRM, feed);
     (void)alarm(HUNGRY_SECONDS);
-    is_starving = true;
-    heap_watch(stack_base);
 }
 
 static void fail_now(void)
@@ -307,6 +337,7 @@ void run_test(const struct starved *starved, int number, int pipe_fd)
 {
     stack_base = __builtin_frame_address(0);
     starve(starved, number, pipe_fd);
+    time_out();
     if (starved->n == 0)
         mem_on_ask(note_way);
     run_to_end();
@@ -329,9 +360,10 @@ void run_cases(const struct starved *starved, int pipe_fd,
     run_to_end();
 }
 
-void run_case(const struct starved *starved, int number, int pipe_fd)
+void run_case(const struct starved *starved, int number, int pipe_fd, bool is_batch)
 {
     case_hook = NULL;
+    batch = is_batch ? &batches[number] : NULL;
     starve(starved, number, pipe_fd);
 }
 
@@ -339,8 +371,6 @@ void run_case(const struct starved *starved, int number, int pipe_fd)
  * begins. */
 static bool pass_case(void)
 {
-    if (n_peers++ > 0)
-        return false;
     if (is_starving && current.nth_case != 0) {
         count();
         is_over = true;
@@ -348,7 +378,20 @@ static bool pass_case(void)
         tell();
         leave(heap_lost(true) > 0 ? RUN_LOST : RUN_PASSED);
     }
-    return case_hook != NULL && case_hook(++n_cases, &told.of_cases);
+    if (case_hook == NULL || !case_hook(++n_cases, &told.of_cases))
+        return false;
+    if (batch != NULL && AGAIN_IS_POSSIBLE)
+        again_here();
+    if (batch != NULL)
+        current = batch->now;
+    time_out();
+    fail_now();
+    return true;
+}
+
+void case_begins(void)
+{
+    (void)pass_case();
 }
 
 typedef qblk_monitor *start_fn(struct peer *peer, unsigned version, const qblk_monitor_options *options);
@@ -356,12 +399,10 @@ typedef qblk_monitor *start_fn(struct peer *peer, unsigned version, const qblk_m
 static qblk_monitor *begin_case(start_fn *start, struct peer *peer, unsigned version,
                                 const qblk_monitor_options *options)
 {
-    bool is_mine = pass_case();
-    qblk_monitor *monitor = start(peer, version, options);
-
-    if (is_mine)
-        fail_now();
-    return monitor;
+    if (n_peers == 0)
+        (void)pass_case();
+    n_peers++;
+    return start(peer, version, options);
 }
 
 qblk_monitor *__wrap_peer_start(struct peer *peer, unsigned version,

@@ -20,6 +20,14 @@ struct starved {
     unsigned seconds; /* it takes with all its memory */
 };
 
+/* Which of the runs of a case one process has to do, and how far it has got. Shared by all processes. */
+struct batch {
+    struct starved now;
+    unsigned long last; /* n; each first with all after it failing, unless is_alone, then alone */
+    bool is_alone;
+    unsigned long runs, claims; /* that it is through with */
+};
+
 /* What the parent wants to know. */
 struct told {
     unsigned long asked; /* allocations until the end, or until the test made some fail itself */
@@ -32,10 +40,15 @@ struct told {
 };
 
 /* No more runs than this at once. */
-#define RUN_MOST 16
+#define RUN_MOST 64
 
 /* Once, in the process that all runs come from. */
 void run_prepare(void);
+
+/* That of the run of this number. */
+struct batch *run_batch(int number);
+/* To the next run. Returns whether there is one. */
+bool run_advance(struct batch *batch);
 
 /* The directories that the run of this number (from 0, no other's at that time) left. */
 void run_clean(int number);
@@ -51,8 +64,8 @@ __attribute__((noreturn)) void run_test(const struct starved *starved, int numbe
  * process, which runs this one case as run_case() was told and ends with it. */
 __attribute__((noreturn)) void run_cases(const struct starved *starved, int pipe_fd,
                                          bool (*at_case)(unsigned long nth, struct totals *totals));
-/* In that process, before at_case returns. */
-void run_case(const struct starved *starved, int number, int pipe_fd);
+/* In that process, before at_case returns: the one run, or all those of its batch. */
+void run_case(const struct starved *starved, int number, int pipe_fd, bool is_batch);
 
 /* On which way (stack of calls) the last run with n of 0 asked for memory the n-th time; 0 beyond the most
  * that are noted. */

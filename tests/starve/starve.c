@@ -24,11 +24,11 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
 
+#include "again.h"
 #include "run.h"
 #include "suite.h"
 
@@ -71,13 +71,19 @@ static struct child {
     int number; /* from 0, no other child's */
     int fd; /* to hear what it has told */
     struct starved starved;
+    bool is_batch;
 } children[RUN_MOST];
 static int n_children;
 static bool is_taken[RUN_MOST]; /* the numbers */
 
+/* Of batches whose process came to an end too early. At most one a child. */
+static struct batch unfinished[RUN_MOST];
+static int n_unfinished;
+
 static void child_ended(const struct child *child, int status, struct told *ret)
 {
-    const struct starved *starved = &child->starved;
+    struct batch *batch = child->is_batch ? run_batch(child->number) : NULL;
+    const struct starved *starved = batch != NULL ? &batch->now : &child->starved;
     ssize_t n = read(child->fd, ret, sizeof(*ret));
 
     (void)kill(-child->pid, SIGKILL);
@@ -85,11 +91,22 @@ static void child_ended(const struct child *child, int status, struct told *ret)
     run_clean(child->number);
     if (n != (ssize_t)sizeof(*ret))
         *ret = (struct told){ .asked = 0 };
-    totals.claims += WIFEXITED(status) && WEXITSTATUS(status) == RUN_CLAIM_FAILED;
+    totals.claims += batch == NULL && WIFEXITED(status) && WEXITSTATUS(status) == RUN_CLAIM_FAILED;
+    if (batch != NULL) {
+        totals.runs += batch->runs;
+        totals.claims += batch->claims;
+    }
     if (!WIFEXITED(status) || (WEXITSTATUS(status) != RUN_PASSED &&
-                               WEXITSTATUS(status) != RUN_CLAIM_FAILED))
+                               WEXITSTATUS(status) != RUN_CLAIM_FAILED)) {
         blame(starved, status);
-    else if (starved->n == 0 && WEXITSTATUS(status) != RUN_PASSED) {
+        if (batch != NULL) {
+            totals.runs++;
+            (void)run_advance(batch);
+        }
+    }
+    if (batch != NULL && batch->now.n <= batch->last)
+        unfinished[n_unfinished++] = *batch;
+    if (starved->n == 0 && WIFEXITED(status) && WEXITSTATUS(status) == RUN_CLAIM_FAILED) {
         printf("not ok %s %d does not pass with all its memory: %s:%d\n",
                starved->test->test->name, starved->i, ret->file, ret->line);
         totals.bad++;
@@ -120,8 +137,9 @@ enum kind { TEST, CASE, ALL_CASES };
 
 static bool starve_case(unsigned long nth, struct totals *ret_totals);
 
-/* True in the process that is started for a case, which has to return to the test. */
-static bool start(enum kind kind, const struct starved *starved)
+/* True in the process that is started for a case, which has to return to the test. With a batch, it does all
+ * the runs of that one after the other. */
+static bool start(enum kind kind, const struct starved *starved, const struct batch *batch)
 {
     struct child *child = &children[n_children];
     int fds[2];
@@ -130,6 +148,9 @@ static bool start(enum kind kind, const struct starved *starved)
     while (is_taken[child->number])
         child->number++;
     is_taken[child->number] = true;
+    child->is_batch = batch != NULL;
+    if (batch != NULL)
+        *run_batch(child->number) = *batch;
     (void)fflush(NULL);
     if (pipe(fds) < 0 || (child->pid = __real_fork()) < 0)
         abort();
@@ -140,7 +161,7 @@ static bool start(enum kind kind, const struct starved *starved)
         if (kind == TEST)
             run_test(starved, child->number, fds[1]);
         if (kind == CASE) {
-            run_case(starved, child->number, fds[1]);
+            run_case(starved, child->number, fds[1], child->is_batch);
             return true;
         }
         memset(is_taken, 0, sizeof(is_taken));
@@ -152,7 +173,7 @@ static bool start(enum kind kind, const struct starved *starved)
     child->fd = fds[0];
     child->starved = *starved;
     n_children++;
-    totals.runs++;
+    totals.runs += batch == NULL;
     return false;
 }
 
@@ -186,6 +207,8 @@ static void forget_ways(void)
 
 static unsigned long work, share, whole, nth_cases, first_case, n_ways, n_whole, n_tests;
 #define UNKNOWN_SECONDS 10
+#define LEAST_BATCH 100
+static bool is_alone; /* each n fails alone, and not with all after it */
 static const struct starved *walked; /* the test whose cases are taken */
 static unsigned long cases_before;    /* of the tests before it */
 
@@ -208,12 +231,12 @@ static bool starve_case(unsigned long nth, struct totals *ret_totals)
 {
     struct starved starved = *walked;
     struct told one;
-    unsigned long total;
+    unsigned long total, part;
 
     starved.nth_case = nth;
     totals.cases = nth;
     if (is_told(&starved)) {
-        if (nth == number("STARVE_CASE", 0) && start(CASE, &starved))
+        if (nth == number("STARVE_CASE", 0) && start(CASE, &starved, NULL))
             return true;
         wait_children(0, &one);
         *ret_totals = totals;
@@ -222,19 +245,31 @@ static bool starve_case(unsigned long nth, struct totals *ret_totals)
     *ret_totals = totals;
     if ((cases_before + nth) % nth_cases != first_case % nth_cases)
         return false;
-    if (start(CASE, &starved))
+    if (start(CASE, &starved, NULL))
         return true;
     wait_children(0, &one);
     total = one.asked;
-    for (starved.n = 1; starved.n <= total; starved.n++) {
-        for (int once = 0; once < 2; once++) {
-            starved.is_once = once != 0;
-            wait_children(n_at_once - 1, &one);
-            if (start(CASE, &starved))
-                return true;
+    part = total / (unsigned long)n_at_once + 1;
+    part = part < LEAST_BATCH ? LEAST_BATCH : part;
+    n_unfinished = 0;
+    for (unsigned long n = 1; n <= total || n_children > 0 || n_unfinished > 0;) {
+        struct batch batch = { .now = starved, .is_alone = is_alone };
+
+        wait_children(n <= total || n_unfinished > 0 ? n_at_once - 1 : n_children - 1, &one);
+        if (n_unfinished > 0) {
+            batch = unfinished[--n_unfinished];
+            batch.runs = batch.claims = 0;
+        } else if (n <= total) {
+            batch.now.n = n;
+            batch.now.is_once = is_alone;
+            batch.last = n + part - 1 < total ? n + part - 1 : total;
+            n += part;
+        } else {
+            continue;
         }
+        if (start(CASE, &batch.now, &batch))
+            return true;
     }
-    wait_children(0, &one);
     totals.cases_begun++;
     *ret_totals = totals;
     return false;
@@ -246,7 +281,7 @@ static void starve_cases(const struct starved *starved)
 
     walked = starved;
     cases_before = totals.cases;
-    (void)start(ALL_CASES, starved);
+    (void)start(ALL_CASES, starved, NULL);
     wait_children(0, &all);
     totals.runs += all.of_cases.runs;
     totals.claims += all.of_cases.claims;
@@ -268,7 +303,7 @@ static void starve_test(struct starved *starved)
     starved->is_once = false;
     starved->seconds = UNKNOWN_SECONDS;
     begun = time(NULL);
-    (void)start(TEST, starved);
+    (void)start(TEST, starved, NULL);
     wait_children(0, &all);
     starved->seconds = (unsigned)(time(NULL) - begun);
     total = all.asked;
@@ -292,7 +327,7 @@ static void starve_test(struct starved *starved)
             /* Where not all are taken, the two ways to fail take different ones. */
             if (is_way || (n - 1) % step == (once != 0 ? step / 2 : 0)) {
                 wait_children(n_at_once - 1, &one);
-                (void)start(TEST, starved);
+                (void)start(TEST, starved, NULL);
             }
         }
     }
@@ -312,7 +347,7 @@ static void starve_one(struct starved *starved)
     } else if (getenv("STARVE_CASE") != NULL) {
         starve_cases(starved);
     } else {
-        (void)start(TEST, starved);
+        (void)start(TEST, starved, NULL);
         wait_children(0, &one);
     }
 }
@@ -331,14 +366,12 @@ void __wrap_srunner_run_all(SRunner *runner, enum print_output mode)
     share = number("STARVE_SHARE", 1);
     nth_cases = number("STARVE_CASES", 0);
     first_case = number("STARVE_FIRST", 0);
+    is_alone = getenv("STARVE_ALONE") != NULL;
     n_at_once = (int)number("STARVE_JOBS", (unsigned long)n_at_once);
     if (n_at_once < 1 || n_at_once > RUN_MOST || share == 0)
         abort();
     run_prepare();
-    known = mmap(NULL, MOST_KNOWN * sizeof(*known), PROT_READ | PROT_WRITE,
-                 MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-    if (known == MAP_FAILED)
-        abort();
+    known = again_map(MOST_KNOWN * sizeof(*known));
     for (size_t t = 0; t < suite_n_tests; t++) {
         const struct test *test = &suite_tests[t];
         struct starved starved = { .test = test, .with_setup = last != test->tcase };
