@@ -193,7 +193,7 @@ $(B)/fsm2doc: $(FSM2DOC_C:%.c=$(B)/%.o) $(LIB_O)
 comma := ,
 TEST_WRAP := $(foreach f,malloc calloc realloc free strdup strndup asprintf vasprintf realpath fork mallinfo2 mkdtemp \
 	json_real json_dumpb mem_fail_after srunner_run_all srunner_ntests_failed _tcase_add_test \
-	tcase_add_checked_fixture _ck_assert_failed _mark_point peer_start peer_start_listening peer_done \
+	tcase_add_checked_fixture _ck_assert_failed _mark_point peer_start peer_start_listening peer_done poll clock_gettime \
 	unixsock_claim unixsock_is_claimed,-Wl$(comma)--wrap=$(f))
 $(UNIT_BIN) $(STARVED_BIN): $(B)/%: $(B)/%.o $(WRAP_O) $(AID_O) $(LIB_O)
 	@echo "  LD      $@"
