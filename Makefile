@@ -280,15 +280,13 @@ LATER := $(foreach t,$(addprefix test_,agent client frames hazard job_set job_tr
 # The same programs once more with the n-th allocation failing (tests/starve), on every way on which
 # memory is asked for: check has those that are quickly done, with every n of the shortest tests,
 # check-long the others, and the former under the sanitizers. Those that are slow, or mostly wait until there
-# is memory again, have some of their ways there. check-starve has all ways of all of them, and every n of each
-# test that asks for memory up to STARVE_WHOLE times, which five in six do, and takes hours. The
-# others make dozens or thousands of whole operations each, or things of which the number is the point: of
-# those operations every STARVE_CASES-th has every n, from the STARVE_FIRST-th on; nights that count it up have
-# seen them all when it comes to STARVE_CASES.
+# is memory again, have some of their ways there. check-starve has all ways of all of them, and every n of every
+# test: of the thousands of operations that some make one after the other, of each by itself. It takes an hour
+# and a half; STARVE_CASES=N and STARVE_FIRST=K take every N-th of those operations, from the K-th on.
 # Those that wait the longest are begun first: at the end all else would wait for them.
-STARVE_WHOLE ?= 5000
-STARVE_TIMEOUT ?= 7200
-STARVE_CASES ?= 101
+STARVE_WHOLE ?= 10000
+STARVE_TIMEOUT ?= 14400
+STARVE_CASES ?= 1
 STARVE_FIRST ?= 0
 STARVE_QUICK := $(addprefix test_,codec codec_messages codec_parse codec_send engine journal \
 	monitor_connect monitor_end monitor_events msg outq watch)
@@ -299,7 +297,8 @@ STARVE_LONG := $(foreach t,$(STARVE_SLOW),'starve/$(t)=STARVE_SHARE=8 STARVE=0 b
 	$(foreach t,$(STARVE_REST),'starve/$(t)=STARVE=0 build/test/tests/unit/$(t)') \
 	$(foreach t,$(STARVE_QUICK),'starve-asan/$(t)=STARVE=0 build/asan/tests/unit/$(t)')
 STARVE_ALL := $(foreach t,$(STARVE_SLOW) $(LONG_NAMES) $(STARVE_REST) $(STARVE_QUICK),\
-	'starve/$(t)=STARVE_CASES=$(STARVE_CASES) STARVE_FIRST=$(STARVE_FIRST) STARVE=$(STARVE_WHOLE) build/test/tests/unit/$(t)')
+	'starve/$(t)=STARVE_ALONE=1 STARVE_CASES=$(STARVE_CASES) STARVE_FIRST=$(STARVE_FIRST) STARVE=$(STARVE_WHOLE) \
+	build/test/tests/unit/$(t)')
 VALGRIND := valgrind -q --error-exitcode=9 --leak-check=full --show-leak-kinds=definite \
 	--errors-for-leak-kinds=definite --track-fds=no
 # Some run thousands of whole operations, or take each of thousands of texts at each of its bytes, which
@@ -373,7 +372,7 @@ check-matrix: ## every operation on both kinds of graph, with every way in which
 	+@$(SUBMAKE) live-bins
 	$(Q)BUILD=$(B) tests/matrix/matrix.sh -j $(NPROC)
 
-check-starve: ## every unit test with failing allocations: each n up to STARVE_WHOLE, beyond that on every way
+check-starve: ## every unit test with its n-th allocation failing, for every n
 	+@$(SUBMAKE) VARIANT=test unit-bins
 	$(Q)TEST_TIMEOUT=$(STARVE_TIMEOUT) $(RUN) $(STARVE_ALL)
 

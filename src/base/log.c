@@ -20,7 +20,8 @@ void log_write(const struct log *log, qblk_log_level level, const char *format, 
 
 void log_message(const struct log *log, char direction, const char *text, size_t len)
 {
-    struct buf line = BUF_INIT;
+    char room[BUF_MESSAGE];
+    struct buf line = BUF_ON(room);
 
     if (!LOG_ON(log))
         return;

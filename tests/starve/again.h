@@ -21,7 +21,7 @@
 /* Memory that is not taken back, and that the processes forked later share. */
 void *again_map(size_t size);
 
-/* Before the first fork of a process that will be taken back: all that is allocated must be in one piece. */
+/* Before what will be taken back is allocated: it must all be in one piece. */
 void again_prepare(void);
 
 /* Returns here first, and once more for each again_go(). Every byte of memory but what again_map() gave is

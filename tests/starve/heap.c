@@ -250,6 +250,11 @@ void heap_watch(const void *stack_base)
     is_watching = true;
 }
 
+void heap_unwatch(void)
+{
+    is_watching = false;
+}
+
 void heap_forget(void)
 {
     while (n_blocks > 0)

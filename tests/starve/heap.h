@@ -13,6 +13,9 @@
  * searched. */
 void heap_watch(const void *stack_base);
 
+/* In a process forked by the test, which would write to the same notes. */
+void heap_unwatch(void);
+
 /* As if nothing had been allocated since: before a process is taken back to where nothing was. */
 void heap_forget(void);
 

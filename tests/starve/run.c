@@ -64,6 +64,7 @@ static int own_number, tell_fd; /* as the parent said */
 static const void *stack_base;
 static bool (*case_hook)(unsigned long nth, struct totals *totals);
 static struct told told;
+static unsigned n_peers; /* fake servers in this process */
 static struct batch *batches; /* by the numbers of the runs */
 static struct batch *batch; /* whose runs this process does one after the other, or NULL */
 
@@ -100,6 +101,7 @@ pid_t __wrap_fork(void)
 
     has_children = true;
     if (pid == 0 && is_starving) {
+        heap_unwatch();
         is_starving = false;
         __real_mem_fail_after(0);
     }
@@ -192,8 +194,6 @@ void run_prepare(void)
     ways = again_map(MOST_WAYS * sizeof(*ways));
     dirs = again_map(RUN_MOST * sizeof(*dirs));
     batches = again_map(RUN_MOST * sizeof(*batches));
-    if (AGAIN_IS_POSSIBLE)
-        again_prepare();
 }
 
 /* ---- a run ----------------------------------------------------------------------------------- */
@@ -296,7 +296,7 @@ static int64_t skipped_ms;
 
 int __wrap_poll(struct pollfd *fds, nfds_t n, int timeout_ms)
 {
-    bool is_skipped = timeout_ms > 0 && (current.nth_case != 0 || case_hook != NULL);
+    bool is_skipped = timeout_ms > 0 && (current.nth_case != 0 || (case_hook != NULL && n_peers > 0));
     int r = __real_poll(fds, n, is_skipped ? 0 : timeout_ms);
 
     if (r == 0 && is_skipped) {
@@ -389,7 +389,6 @@ void run_test(const struct starved *starved, int number, int pipe_fd)
 /* ---- a case of a test ------------------------------------------------------------------------ */
 
 static unsigned long n_cases;
-static unsigned n_peers;
 
 void run_cases(const struct starved *starved, int pipe_fd,
                bool (*at_case)(unsigned long nth, struct totals *totals))
@@ -420,7 +419,11 @@ static bool pass_case(void)
         tell();
         leave(heap_lost(true) > 0 ? RUN_LOST : RUN_PASSED);
     }
-    if (case_hook == NULL || !case_hook(++n_cases, &told.of_cases))
+    if (case_hook == NULL)
+        return false;
+    if (AGAIN_IS_POSSIBLE && n_cases == 0)
+        again_prepare();
+    if (!case_hook(++n_cases, &told.of_cases))
         return false;
     if (batch != NULL && AGAIN_IS_POSSIBLE)
         again_here();
@@ -434,6 +437,11 @@ static bool pass_case(void)
 void case_begins(void)
 {
     (void)pass_case();
+}
+
+int case_many(int many, int few)
+{
+    return run_is_wanted() ? few : many;
 }
 
 typedef qblk_monitor *start_fn(struct peer *peer, unsigned version, const qblk_monitor_options *options);

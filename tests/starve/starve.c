@@ -7,17 +7,19 @@
  * reachable from the test's objects; after the teardown, from static objects.
  *
  * Of a test that asks for memory up to MOST times every n is taken. Of others, those n at which the library
- * asks on a way (a stack of calls) on which it has not asked before in this program; with STARVE_EACH set, in
- * this test. STARVE_WORK adds some: so many, evenly spread, that all runs of a test together ask for about so
- * many allocations. STARVE_SHARE=N takes every N-th of the ways. STARVE_CASES=N adds every n of every N-th
- * case of them, from the STARVE_FIRST-th on: of what a test does with one fake QEMU before it starts
- * the next. N is best a prime, so that loops within loops do not show the same of them each time. Nothing is
- * left to chance. What a test makes fail by itself is not touched, nor what it does with jansson itself.
+ * asks on a way (a stack of calls) on which it has not asked before in this program; STARVE_SHARE=N takes
+ * every N-th of the ways.
  *
- * The functions of check are replaced by the linker (--wrap), so the tests know nothing of this. */
+ * A test that does many alike things has cases: what it does with one fake QEMU before it starts the next, or
+ * after it says case_begins(). STARVE_CASES=N takes every n of every N-th case, from the STARVE_FIRST-th on, of
+ * each test that has several and asks for memory often: all of them with N of 1, which is ten times faster than
+ * the whole test would be. Otherwise N is best a prime, so that loops within loops do not show the same of them
+ * each time. With STARVE_ALONE set, it is each n alone, but for the ways.
+ *
+ * Nothing is left to chance. What a test makes fail by itself is not touched, nor what it does with jansson
+ * itself. The functions of check are replaced by the linker (--wrap), so that tests need not know of this. */
 #include <check.h>
 #include <errno.h>
-#include <limits.h>
 #include <signal.h>
 #include <stdbool.h>
 #include <stdint.h>
@@ -197,16 +199,11 @@ static bool is_new(uint64_t way)
     return true;
 }
 
-static void forget_ways(void)
-{
-    memset(known, 0, MOST_KNOWN * sizeof(*known));
-    n_known = 0;
-}
-
 /* ---- which of them --------------------------------------------------------------------------- */
 
-static unsigned long work, share, whole, nth_cases, first_case, n_ways, n_whole, n_tests;
+static unsigned long share, whole, nth_cases, first_case, n_ways, n_whole, n_with_cases, n_tests;
 #define UNKNOWN_SECONDS 10
+#define FEW 500 /* n's that are sooner tried than it is found which cases there are */
 #define LEAST_BATCH 100
 static bool is_alone; /* each n fails alone, and not with all after it */
 static const struct starved *walked; /* the test whose cases are taken */
@@ -275,7 +272,8 @@ static bool starve_case(unsigned long nth, struct totals *ret_totals)
     return false;
 }
 
-static void starve_cases(const struct starved *starved)
+/* Returns how many cases the test has. */
+static unsigned long starve_cases(const struct starved *starved)
 {
     struct told all;
 
@@ -288,15 +286,14 @@ static void starve_cases(const struct starved *starved)
     totals.bad += all.of_cases.bad;
     totals.cases += all.of_cases.cases;
     totals.cases_begun += all.of_cases.cases_begun;
-    if (starved->n == 0)
-        printf("# %s %d: every n of %lu of its %lu cases\n", starved->test->test->name, starved->i,
-               all.of_cases.cases_begun, all.of_cases.cases);
+    return all.of_cases.cases;
 }
 
 static void starve_test(struct starved *starved)
 {
-    unsigned long total, samples, step;
+    bool is_whole, has_cases = false;
     struct told all, one;
+    unsigned long total;
     time_t begun;
 
     starved->n = 0;
@@ -308,33 +305,25 @@ static void starve_test(struct starved *starved)
     starved->seconds = (unsigned)(time(NULL) - begun);
     total = all.asked;
     n_tests++;
-    n_whole += total <= whole;
-    if (total == 0)
-        return;
+    if (nth_cases > 0 && (total > whole || total > FEW))
+        has_cases = starve_cases(starved) > 1;
+    is_whole = total <= whole && !has_cases;
+    n_whole += is_whole;
+    n_with_cases += has_cases;
     totals.places += 2 * total;
-    samples = work / total / 2;
-    step = total <= whole || total <= samples ? 1
-           : samples == 0                     ? ULONG_MAX
-                                              : (total + samples - 1) / samples;
-    if (getenv("STARVE_EACH") != NULL)
-        forget_ways();
     for (unsigned long n = 1; n <= total; n++) {
         bool is_way = run_way(n) != 0 && is_new(run_way(n)) && n_ways++ % share == 0;
 
         starved->n = n;
         for (int once = 0; once < 2; once++) {
             starved->is_once = once != 0;
-            /* Where not all are taken, the two ways to fail take different ones. */
-            if (is_way || (n - 1) % step == (once != 0 ? step / 2 : 0)) {
+            if (is_way || (is_whole && (once != 0 || !is_alone))) {
                 wait_children(n_at_once - 1, &one);
                 (void)start(TEST, starved, NULL);
             }
         }
     }
     wait_children(0, &one);
-    starved->n = 0;
-    if (nth_cases > 0 && total > whole)
-        starve_cases(starved);
 }
 
 static void starve_one(struct starved *starved)
@@ -345,7 +334,7 @@ static void starve_one(struct starved *starved)
     if (!is_told(starved)) {
         starve_test(starved);
     } else if (getenv("STARVE_CASE") != NULL) {
-        starve_cases(starved);
+        (void)starve_cases(starved);
     } else {
         (void)start(TEST, starved, NULL);
         wait_children(0, &one);
@@ -362,7 +351,6 @@ void __wrap_srunner_run_all(SRunner *runner, enum print_output mode)
         return;
     }
     whole = number("STARVE", 0);
-    work = number("STARVE_WORK", 0);
     share = number("STARVE_SHARE", 1);
     nth_cases = number("STARVE_CASES", 0);
     first_case = number("STARVE_FIRST", 0);
@@ -385,8 +373,11 @@ void __wrap_srunner_run_all(SRunner *runner, enum print_output mode)
                 starve_one(&starved);
         }
     }
-    printf("every n of %lu of %lu tests; %lu ways; %lu of %lu cases of the other tests\n", n_whole, n_tests,
-           n_ways, totals.cases_begun, totals.cases);
+    if (nth_cases > 0 && n_whole + n_with_cases < n_tests)
+        printf("of %lu tests not every n: they ask for memory more often, and have no cases\n",
+               n_tests - n_whole - n_with_cases);
+    printf("every n of %lu of %lu tests, and of %lu of %lu cases of %lu others; %lu ways\n", n_whole, n_tests,
+           totals.cases_begun, totals.cases, n_with_cases, n_ways);
     printf("%lu runs for %lu failures that there can be; %lu ended by a claim of the test's\n", totals.runs,
            totals.places, totals.claims);
     printf("%lu passed, %lu failed\n", totals.runs - totals.bad, totals.bad);

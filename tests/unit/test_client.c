@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "../fake/qmp_server.h"
+#include "../starve/case.h"
 #include "base/err.h"
 #include "base/mem.h"
 #include "qmp/client.h"
@@ -149,7 +150,7 @@ static void hears(const char *text)
 
 static void logs(const char *text)
 {
-    ck_assert_ptr_nonnull(strstr(logged.data, text));
+    ck_assert_ptr_nonnull(strstr(logged.data != NULL ? logged.data : "", text));
 }
 
 static void ready(bool want_oob)
@@ -774,15 +775,15 @@ END_TEST
 
 START_TEST(a_hangup_in_a_hangup_changes_nothing)
 {
-    enum { N = 100000 };
+    int n = case_many(100000, 500);
 
     ready(false);
-    for (int i = 0; i < N; i++)
+    for (int i = 0; i < n; i++)
         submit("a");
     buf_reset(&out);
     on_heard = hangup;
     hangup();
-    ck_assert_uint_eq(heard.len, N * strlen("a!lost "));
+    ck_assert_uint_eq(heard.len, (size_t)n * strlen("a!lost "));
 }
 END_TEST
 
@@ -938,7 +939,7 @@ START_TEST(running_out_of_memory_still_ends_every_command_once)
         ck_assert_int_eq(heard.failed, 0);
     } while (failed);
 #ifdef QBLK_TEST_MEM
-    ck_assert_uint_gt(n, 10);
+    ck_assert_uint_gt(n, 5);
 #endif
     ck_assert_int_eq(accepted, 6);
 }

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "../starve/case.h"
 #include "base/err.h"
 #include "base/mem.h"
 #include "job/set.h"
@@ -490,11 +491,12 @@ START_TEST(many_jobs_that_wait_cost_no_more_each_than_few)
 {
     struct job_set *many = job_set_new(NULL, NULL, NULL, NULL);
     struct block_event_data event = { .kind = BLOCK_COMPLETED, .type = "mirror" };
+    int n = case_many(100000, 500);
     char id[16];
 
     ck_assert_ptr_nonnull(many);
     event.id = id;
-    for (int i = 0; i < 100000; i++) {
+    for (int i = 0; i < n; i++) {
         (void)snprintf(id, sizeof(id), "job%d", i);
         ck_assert_ptr_nonnull(job_set_started(many, id, "mirror", now + i / 10));
         job_set_status(many, id, "created", now + i / 10);
@@ -506,8 +508,8 @@ START_TEST(many_jobs_that_wait_cost_no_more_each_than_few)
     ck_assert(job_set_has_open(many));
     /* Each is asked about again later, the ones whose time had not come at their own. */
     job_set_reading_begin(many, JOB_WANT_JOBS);
-    job_set_reading_failed(many, now + 9999);
-    ck_assert_int_eq(job_set_timeout_ms(many, now + 9999), 1);
+    job_set_reading_failed(many, now + n / 10 - 1);
+    ck_assert_int_eq(job_set_timeout_ms(many, now + n / 10 - 1), 1);
     job_set_hangup(many, "gone", now);
     ck_assert(!job_set_has_open(many));
     ck_assert_int_eq(job_set_timeout_ms(many, now), -1);
@@ -897,9 +899,10 @@ END_TEST
 
 START_TEST(thousands_of_jobs_are_followed)
 {
+    int n = case_many(20000, 500);
     char id[32];
 
-    for (int i = 0; i < 20000; i++) {
+    for (int i = 0; i < n; i++) {
         (void)snprintf(id, sizeof(id), "job%d", i);
         (void)job_set_started(set, id, "stream", now);
         job_set_status(set, id, "created", now);
@@ -907,12 +910,12 @@ START_TEST(thousands_of_jobs_are_followed)
         job_set_replied(set, id, NULL, now);
         told[0] = '\0';
     }
-    for (int i = 0; i < 20000; i++) {
+    for (int i = 0; i < n; i++) {
         (void)snprintf(id, sizeof(id), "job%d", i);
         ck_assert_ptr_nonnull(job_set_find(set, id));
     }
     job_set_reading_begin(set, JOB_WANT_ALL);
-    for (int i = 0; i < 20000; i += 2) {
+    for (int i = 0; i < n; i += 2) {
         (void)snprintf(id, sizeof(id), "job%d", i);
         read_one(id, "running", NULL);
     }

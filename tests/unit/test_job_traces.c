@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "../starve/case.h"
 #include "job/set.h"
 
 #define LIVES "tests/data/traces/lives.tsv"
@@ -291,6 +292,7 @@ static void find_running(struct run *run)
 
 static void play(struct run *run, const struct life *life, const struct plan *plan)
 {
+    case_begins();
     memset(run, 0, sizeof(*run));
     run->life = life;
     run->seed = plan->seed;
