@@ -42,7 +42,7 @@ CFLAGS ?= -Os $(if $(filter asan,$(VARIANT)),-g1,-g)
 # The tests are left as they are written: tests/starve looks into their local objects.
 HOT := src/base/buf.c src/base/str.c src/codec/doc.c src/codec/doc_look.c \
 	src/wire/frames.c src/qmp/msg.c src/qmp/scan.c
-LEFT := tests/unit/test_% tests/unit/recorder% tests/unit/monitor_aid% tests/unit/agent_aid% tests/starve/run% tests/lint/%
+LEFT := $(addprefix tests/,unit/test_% unit/%_aid.c unit/recorder.c starve/run.c lint/%)
 faster = $(if $(filter $(HOT),$<),$(patsubst -Os,-O2,$(CFLAGS)),$(if \
 	$(filter $(LEFT),$<),$(patsubst -Os,-O0,$(CFLAGS)),$(CFLAGS)))
 BASE_CFLAGS := -std=gnu11 -D_GNU_SOURCE -Iinclude -Isrc -I$(GEN) $(WARN) \

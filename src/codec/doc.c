@@ -34,15 +34,18 @@ static int refuse(struct reader *reader, const char *at, const char *why)
 
 /* ---- strings -------------------------------------------------------------------------------- */
 
-/* For as many values as there will be if the rest of the text is like what was read; at least twice as
- * many, and not much more than the text has bytes. */
+/* For as many values as there will be if the rest of the text is like what was read; for twice to sixteen
+ * times those that there are, and for no more than the text has bytes. */
 static bool make_room(struct reader *reader)
 {
     struct doc *doc = reader->doc;
     size_t all = (size_t)(reader->end - doc->text), was_read = (size_t)(reader->at - doc->text);
     size_t likely = (size_t)((double)doc->n * 1.125 * (double)all / (double)(was_read + 1));
     size_t room = likely < 2 * doc->n ? 2 * doc->n : likely < 16 * doc->n ? likely : 16 * doc->n;
-    struct doc_value *v = mem_realloc(doc->v == doc->few ? NULL : doc->v, room * sizeof(*v));
+    struct doc_value *v;
+
+    room = room <= all ? room : all + 1;
+    v = mem_realloc(doc->v == doc->few ? NULL : doc->v, room * sizeof(*v));
 
     if (v == NULL)
         return false;

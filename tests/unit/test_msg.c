@@ -132,6 +132,7 @@ static const char *const refused[] = {
     "{\"QMP\": 1}",
     "{\"event\": 1}",
     "{\"event\": \"\"}",
+    "{\"event\": \"STOP\\u0000\"}",
     "{\"error\": \"text\"}",
     "{\"error\": {\"class\": \"x\"}}",
     "{\"return\": 1, \"error\": {\"class\": \"C\", \"desc\": \"d\"}}",
