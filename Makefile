@@ -280,9 +280,10 @@ LATER := $(foreach t,$(addprefix test_,agent client frames hazard job_set job_tr
 # The same programs once more with the n-th allocation failing (tests/starve), on every way on which
 # memory is asked for: check has those that are quickly done, with every n of the shortest tests,
 # check-long the others, and the former under the sanitizers. Those that are slow, or mostly wait until there
-# is memory again, have some of their ways there. check-starve has all ways of all of them, and every n of every
-# test: of the thousands of operations that some make one after the other, of each by itself. It takes an hour
-# and a half; STARVE_CASES=N and STARVE_FIRST=K take every N-th of those operations, from the K-th on.
+# is memory again, have some of their ways there, and those that make thousands of operations, one after the
+# other, every n of some of these. check-starve has all ways of all tests, and every n of every test, or of each
+# of its operations by itself. It takes an hour and a half; STARVE_CASES=N and STARVE_FIRST=K take every N-th of
+# the operations, from the K-th on.
 # Those that wait the longest are begun first: at the end all else would wait for them.
 STARVE_WHOLE ?= 10000
 STARVE_TIMEOUT ?= 14400
@@ -295,6 +296,8 @@ STARVE_REST := $(filter-out $(LONG_NAMES) $(STARVE_QUICK) $(STARVE_SLOW),$(UNIT_
 STARVE_ITEMS := $(foreach t,$(STARVE_QUICK),'starve/$(t)=STARVE=50 build/test/tests/unit/$(t)')
 STARVE_LONG := $(foreach t,$(STARVE_SLOW),'starve/$(t)=STARVE_SHARE=8 STARVE=0 build/test/tests/unit/$(t)') \
 	$(foreach t,$(STARVE_REST),'starve/$(t)=STARVE=0 build/test/tests/unit/$(t)') \
+	$(foreach t,$(addprefix test_,ops_faults ops_resume return),\
+	'starve/$(t)=STARVE_SHARE=101 STARVE_CASES=1009 STARVE=0 build/test/tests/unit/$(t)') \
 	$(foreach t,$(STARVE_QUICK),'starve-asan/$(t)=STARVE=0 build/asan/tests/unit/$(t)')
 STARVE_ALL := $(foreach t,$(STARVE_SLOW) $(LONG_NAMES) $(STARVE_REST) $(STARVE_QUICK),\
 	'starve/$(t)=STARVE_ALONE=1 STARVE_CASES=$(STARVE_CASES) STARVE_FIRST=$(STARVE_FIRST) STARVE=$(STARVE_WHOLE) \
