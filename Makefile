@@ -377,7 +377,7 @@ check-matrix: ## every operation on both kinds of graph, with every way in which
 
 check-starve: ## every unit test with its n-th allocation failing, for every n
 	+@$(SUBMAKE) VARIANT=test unit-bins
-	$(Q)TEST_TIMEOUT=$(STARVE_TIMEOUT) $(RUN) $(STARVE_ALL)
+	$(Q)TEST_TIMEOUT=$(STARVE_TIMEOUT) $(RUN) -j $$(($(NPROC) + 2)) $(STARVE_ALL)
 
 check-kill: ## the client killed at every message of every operation, and recover after it
 	+@$(SUBMAKE) live-bins

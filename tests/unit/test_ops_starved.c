@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "../starve/case.h"
 #include "base/mem.h"
 #include "recorder.h"
 
@@ -268,7 +269,7 @@ static void starve_everywhere(int i, enum way way)
 
     which = i;
     measure();
-    step = n_asked / N_SAMPLES + 1;
+    step = n_asked / (unsigned long)case_many(N_SAMPLES, 2) + 1;
     first = 1 + ((unsigned long)which * 3 + way) % step;
     for (unsigned long n = first; n <= n_asked; n += step)
         starve(way, n);
