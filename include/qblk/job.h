@@ -77,8 +77,8 @@ typedef struct qblk_job_info {
     bool auto_finalize;
     bool auto_dismiss;
     const char *stall_reason; /* "failed" or "nospace" while stalled, else NULL */
-    const char *stall_node;   /* the node of the last I/O error (of a stream, the one it fills), or
-                               * NULL */
+    const char *stall_node;   /* the node it is stalled at (of a stream, the one it fills), or NULL: it is
+                               * not stalled, or that cannot be told, or not yet */
     const char *stall_op;     /* "read" or "write"; NULL if it stopped before this client came */
     uint64_t errors;          /* I/O errors that QEMU reported for it so far */
     bool is_stall_known; /* while stalled: reason, node and op are all that can be known of them;

@@ -56,7 +56,7 @@ void qblk_job_get_info(const qblk_job *job, qblk_job_info *ret_info)
     info.auto_finalize = job->auto_finalize;
     info.auto_dismiss = job->auto_dismiss;
     info.stall_reason = !job->is_stalled ? NULL : job->is_nospace ? "nospace" : "failed";
-    info.stall_node = job->stall_node;
+    info.stall_node = job->is_stalled ? job->stall_node : NULL;
     info.stall_op = job->is_stalled ? job->stall_op : NULL;
     info.errors = job->errors;
     info.is_stall_known = job->is_stalled && job->is_reason_read && job->is_place_sought;

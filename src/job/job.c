@@ -146,7 +146,7 @@ static void set_progress(qblk_job *job, int64_t current, int64_t total)
     job->total = unsign(total);
 }
 
-void job_note_block_event(qblk_job *job, const struct block_event_data *event, const char *node)
+void job_note_block_event(qblk_job *job, const struct block_event_data *event)
 {
     job_note_type(job, event->type);
     if (event->kind != BLOCK_ERROR && !fsm_is_over(job->state)) {
@@ -170,8 +170,6 @@ void job_note_block_event(qblk_job *job, const struct block_event_data *event, c
     case BLOCK_ERROR:
         job->errors++;
         keep_text(job, &job->stall_op, event->operation);
-        if (node != NULL)
-            keep_text(job, &job->stall_node, node);
         if (event->action != NULL && strcmp(event->action, "stop") == 0)
             job->stop_heard = true;
         break;
@@ -213,10 +211,11 @@ bool job_update_stall(qblk_job *job)
     if (job->is_stalled != was) {
         job->is_changed = true;
         job->is_nospace = job->is_reason_read = job->is_place_sought = false;
-        if (job->is_stalled)
-            log_debug(job->log, "job %s: stalled on a %s error at %s", job->id,
-                      job->stall_op != NULL ? job->stall_op : "I/O",
-                      job->stall_node != NULL ? job->stall_node : "an unnamed node");
+        if (job->is_stalled) {
+            drop_text(job, &job->stall_node); /* of the last time */
+            log_debug(job->log, "job %s: stalled on a %s error", job->id,
+                      job->stall_op != NULL ? job->stall_op : "I/O");
+        }
     }
     return job->is_stalled && !was;
 }

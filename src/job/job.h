@@ -81,7 +81,7 @@ enum fsm_action job_apply(qblk_job *job, enum fsm_event event);
 
 /* Keep what comes with the news, before the event is applied. */
 void job_note_status(qblk_job *job, enum fsm_event event, const char *status);
-void job_note_block_event(qblk_job *job, const struct block_event_data *event, const char *node);
+void job_note_block_event(qblk_job *job, const struct block_event_data *event);
 void job_note_reading(qblk_job *job, const struct job_reading *reading, bool is_stale,
                       int64_t now_ms);
 void job_note_type(qblk_job *job, const char *type);

@@ -79,7 +79,6 @@ void job_set_free(struct job_set *set)
             set->ops->on_gone(set->arg, job);
         (void)job_free(job);
     }
-    free(set->io_node);
     free_slots(set);
     free(set);
 }
@@ -371,7 +370,6 @@ void job_set_block_event(struct job_set *set, const struct block_event_data *eve
         [BLOCK_ERROR] = EV_B_ERROR,
     };
     qblk_job *job = job_set_find(set, event->id);
-    const char *node = event->node != NULL ? event->node : set->io_node;
 
     if (set->is_over)
         return;
@@ -383,7 +381,7 @@ void job_set_block_event(struct job_set *set, const struct block_event_data *eve
     } else {
         if (event->kind != BLOCK_ERROR)
             job->heard_epoch = set->epoch;
-        job_note_block_event(job, event, node);
+        job_note_block_event(job, event);
         if (job->stop_heard && job->state != FSM_PAUSED && job->state != FSM_STANDBY
             && !fsm_is_over(job->state))
             set_arm(set, job, JOB_DUE_STOP, STEP_FIRST_MS);
@@ -395,16 +393,6 @@ void job_set_block_event(struct job_set *set, const struct block_event_data *eve
 void job_set_told(struct job_set *set, int64_t told_us)
 {
     set->told_us = told_us;
-}
-
-void job_set_io_error(struct job_set *set, const char *node, int64_t now_ms)
-{
-    set->now_ms = now_ms;
-    if (node == NULL || strlen(node) > JOB_TEXT_MAX ||
-        (set->io_node != NULL && strcmp(node, set->io_node) == 0))
-        return;
-    free(set->io_node);
-    set->io_node = mem_strdup(node);
 }
 
 void job_set_place(struct job_set *set, qblk_job *job, const char *node, int64_t now_ms)

@@ -51,7 +51,6 @@ struct block_event_data {
     const char *error;     /* COMPLETED */
     const char *operation; /* ERROR: "read" or "write" */
     const char *action;    /* ERROR: "report", "ignore", "stop" */
-    const char *node;      /* ERROR, where a BLOCK_IO_ERROR or the job named it */
 };
 
 /* One job in a reply. From query-jobs, or (is_block) from query-block-jobs. */
@@ -93,8 +92,6 @@ void job_set_told(struct job_set *set, int64_t told_us);
 void job_set_status(struct job_set *set, const char *id, const char *status, int64_t now_ms);
 void job_set_block_event(struct job_set *set, const struct block_event_data *event,
                          int64_t now_ms);
-/* BLOCK_IO_ERROR names a node; remembered for the stall_node of a job that stops next. */
-void job_set_io_error(struct job_set *set, const char *node, int64_t now_ms);
 
 /* Whether the job is stalled and nobody has looked yet at which node. It was looked for: node is
  * NULL if that cannot be told. */

@@ -13,7 +13,6 @@ struct job_set {
     size_t text_bytes; /* of all jobs, up to JOB_SET_TEXTS */
     const struct log *log;
     struct list jobs; /* in the order they were seen */
-    char *io_node;
     int64_t retry_ms;
     uint64_t gone_epoch; /* in which a job went last */
     bool is_told;

@@ -96,17 +96,6 @@ static void hear_error(qblk_monitor *monitor, const char *text)
     feed(monitor, &event, &qapi_event_block_job_error, &data);
 }
 
-static void hear_io_error(qblk_monitor *monitor, const char *text)
-{
-    struct qapi_block_io_error_event data;
-
-    if (!take(monitor, &qapi_event_block_io_error, text, &data))
-        return;
-    if (data.node_name != NULL)
-        job_set_io_error(monitor->jobs, data.node_name, monitor_now_ms());
-    codec_clear(qapi_event_block_io_error.data, &data);
-}
-
 /* A malformed job event is a surprise like a lost one: whatever hears nothing asks. */
 static const struct {
     const char *name;
@@ -115,7 +104,6 @@ static const struct {
     { "JOB_STATUS_CHANGE", hear_status },       { "BLOCK_JOB_READY", hear_ready },
     { "BLOCK_JOB_COMPLETED", hear_completed },  { "BLOCK_JOB_CANCELLED", hear_cancelled },
     { "BLOCK_JOB_ERROR", hear_error },          { "BLOCK_JOB_PENDING", hear_pending },
-    { "BLOCK_IO_ERROR", hear_io_error },
 };
 
 void jobs_hear(qblk_monitor *monitor, const char *name, const char *text)
