@@ -14,6 +14,7 @@ struct member {
     char id[9];
     bool has_failed;     /* it turns back, or is over without success */
     bool is_over;
+    bool is_clear;       /* it was taken up, and how far it was is known */
     enum engine_mode seen_mode;
     int seen_barrier;
     bool seen_over;
@@ -29,6 +30,8 @@ struct qblk_group {
     bool is_given_up;
     bool is_doomed; /* by one that was freed since */
     qblk_error cause;    /* why it is given up */
+    char unclear_id[9];  /* the first that is over without having told how far it was, or "" */
+    qblk_error unclear;  /* why */
     bool has_verdict;
     enum group_verdict verdict;
     qblk_ending ending;  /* that of the one that ended, with GROUP_FOLLOW */
@@ -250,6 +253,19 @@ int group_add(qblk_group *group, qblk_op *op, qblk_error *error)
     return 0;
 }
 
+/* One whose record is gone was undone; one that cannot be understood must not be contradicted, also when its
+ * user has freed it. */
+static void see_unclear(qblk_group *group, const struct member *member)
+{
+    const qblk_op *op = member->op;
+
+    if (op == NULL || group->unclear_id[0] != '\0' || member->is_clear || !op->is_over || !op->is_resumed ||
+        op->has_returned || op->error.code == QBLK_E_UNKNOWN_JOB)
+        return;
+    memcpy(group->unclear_id, op->id, sizeof(group->unclear_id));
+    group->unclear = op->error;
+}
+
 void group_remove(qblk_op *op)
 {
     qblk_group *group = op->group;
@@ -264,6 +280,8 @@ void group_remove(qblk_op *op)
         group->is_doomed = true; /* nobody is left to say so again */
         monitor_ask_turn(group->monitor);
     }
+    if (group->is_started)
+        see_unclear(group, member);
     member->is_over = true;
     member->op = NULL;
     op->group = NULL;
@@ -400,7 +418,11 @@ static int judge(qblk_group *group, const qblk_op *op, qblk_error *error)
 
         if (r < 0)
             return r;
+        see_unclear(group, &group->members[i]);
     }
+    if (group->unclear_id[0] != '\0')
+        return err_set(error, QBLK_E_BUSY, "operation %s belongs together with %s, which cannot be taken up: %s",
+                       op->id, group->unclear_id, group->unclear.text);
     for (size_t i = 0; i < group->n; i++) {
         const qblk_op *member = group->members[i].op;
         int r;
@@ -414,10 +436,6 @@ static int judge(qblk_group *group, const qblk_op *op, qblk_error *error)
                 group->verdict = GROUP_UNDO;
             continue;
         }
-        /* One that is gone was undone; one that cannot be understood must not be contradicted. */
-        if (member->is_over && member->error.code != QBLK_E_UNKNOWN_JOB)
-            return err_set(error, QBLK_E_BUSY, "operation %s belongs together with %s, which "
-                           "cannot be taken up: %s", op->id, member->id, member->error.text);
         if (member->found == GROUP_FOUND_ENDED) {
             r = check_wishes(group, member, error);
             if (r < 0)
@@ -473,6 +491,7 @@ int group_judge(qblk_op *op, enum group_verdict *ret_verdict, qblk_ending *ret_e
         r = judge(group, op, error);
     if (r < 0)
         return r;
+    find(group, op->id)->is_clear = true;
     group->has_verdict = true;
     engine_pass(&op->engine, group->passed);
     *ret_verdict = group->verdict;

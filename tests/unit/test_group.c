@@ -4,7 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "peer.h"
+#include "look_aid.h"
 
 static struct peer peer;
 static qblk_monitor *monitor;
@@ -12,7 +12,7 @@ static qblk_monitor *monitor;
 /* What the two operations came to, in the order of their disks. */
 static struct end {
     qblk_op *op;
-    bool is_over;
+    bool is_over, is_kept;
     qblk_result result;
     qblk_error error;
 } ends[2];
@@ -25,7 +25,8 @@ static void on_end(qblk_op *op, const qblk_op_report *report, const qblk_error *
     end->result = report->result;
     if (error != NULL)
         end->error = *error;
-    (void)qblk_op_free(op); /* as most callers do */
+    if (!end->is_kept)
+        (void)qblk_op_free(op); /* as most callers do */
 }
 
 static bool is_over(void)
@@ -130,7 +131,8 @@ START_TEST(one_that_completes_all_the_same_waits_for_nobody)
 }
 END_TEST
 
-static void take_up(const char *const *ids, int n, qblk_group *group)
+/* keeps: the operations are not freed as they end. */
+static void take_up(const char *const *ids, int n, qblk_group *group, bool keeps)
 {
     qblk_resume_options options = QBLK_INIT(qblk_resume_options);
 
@@ -138,6 +140,7 @@ static void take_up(const char *const *ids, int n, qblk_group *group)
     options.group = group;
     options.common.ops.on_end = on_end;
     for (int i = 0; i < n; i++) {
+        ends[i].is_kept = keeps;
         options.common.arg = &ends[i];
         ck_assert_int_eq(qblk_resume(monitor, ids[i], &options, &ends[i].op, NULL), 0);
     }
@@ -168,7 +171,7 @@ START_TEST(one_is_not_taken_up_without_the_other)
         char says[80];
 
         (void)snprintf(says, sizeof(says), "operation %s was started together with %s ", id[i], id[1 - i]);
-        take_up(&ids[i], 1, NULL);
+        take_up(&ids[i], 1, NULL, false);
         ck_assert_int_eq(ends[0].result, QBLK_RESULT_FAILED);
         ck_assert_msg(ends[0].error.code == QBLK_E_BUSY && ends[0].error.kind == QBLK_KIND_REFUSED &&
                       strstr(ends[0].error.text, says) != NULL, "%s", ends[0].error.text);
@@ -179,11 +182,61 @@ START_TEST(one_is_not_taken_up_without_the_other)
     free(after);
     peer.is_holding = false;
     ck_assert_int_eq(qblk_group_new(monitor, &group, NULL), 0);
-    take_up(ids, 2, group);
+    take_up(ids, 2, group, false);
     qblk_group_free(group);
     ck_assert_int_eq(ends[0].result, QBLK_RESULT_PIVOTED);
     ck_assert_int_eq(ends[1].result, QBLK_RESULT_PIVOTED);
     ck_assert_uint_eq(peer.n_jobs, 0);
+}
+END_TEST
+
+/* Nor with the other, if of that nothing is known but that it is there. */
+START_TEST(one_is_not_taken_up_with_one_that_is_not_understood)
+{
+    char id[2][9], name[40], says[120], *before, *after;
+    const char *const ids[] = { id[0], id[1] };
+    struct peer_node *journal;
+    qblk_remains *remains;
+    const qblk_open_op *op;
+    qblk_group *group;
+
+    peer.is_holding = true;
+    begin("vd0", "vd1");
+    for (int i = 0; i < 2; i++)
+        (void)snprintf(id[i], sizeof(id[i]), "%s", qblk_op_id(ends[i].op));
+    qblk_op_leave(ends[0].op);
+    ck_assert(peer_run(&peer, monitor, is_over));
+    (void)snprintf(name, sizeof(name), "qblk.%s.journal", id[1]);
+    journal = peer_node(&peer, name);
+    ck_assert_ptr_nonnull(journal);
+    journal->bitmaps[0][strlen("qblk")] = '2'; /* the version */
+    before = peer_state(&peer);
+    (void)snprintf(says, sizeof(says), "operation %s belongs together with %s, which cannot be taken up: ", id[0],
+                   id[1]);
+
+    remains = look(&peer, monitor);
+    op = look_find(remains, id[0]);
+    ck_assert_ptr_nonnull(op);
+    ck_assert_uint_eq(op->n_with, 1);
+    ck_assert_int_eq(op->fate, QBLK_FATE_LEAVE);
+    ck_assert_int_eq(op->why.code, QBLK_E_BUSY);
+    ck_assert_msg(strncmp(op->why.text, says, strlen(says)) == 0, "%s", op->why.text);
+    (void)qblk_remains_free(remains);
+
+    ck_assert_int_eq(qblk_group_new(monitor, &group, NULL), 0);
+    take_up(ids, 2, group, _i == 0);
+    qblk_group_free(group);
+    for (int i = 0; i < 2 && ends[i].is_kept; i++)
+        (void)qblk_op_free(ends[i].op);
+    ck_assert_int_eq(ends[0].result, QBLK_RESULT_FAILED);
+    ck_assert_int_eq(ends[0].error.code, QBLK_E_BUSY);
+    ck_assert_msg(strncmp(ends[0].error.text, says, strlen(says)) == 0, "%s", ends[0].error.text);
+    ck_assert_int_eq(ends[1].result, QBLK_RESULT_FAILED);
+    ck_assert_int_eq(ends[1].error.code, QBLK_E_JOURNAL);
+    after = peer_state(&peer);
+    ck_assert_str_eq(after, before);
+    free(before);
+    free(after);
 }
 END_TEST
 
@@ -199,6 +252,7 @@ int main(void)
     tcase_add_loop_test(tc, a_disk_that_is_refused_takes_the_other_along, 0, 2);
     tcase_add_test(tc, one_that_completes_all_the_same_waits_for_nobody);
     tcase_add_test(tc, one_is_not_taken_up_without_the_other);
+    tcase_add_loop_test(tc, one_is_not_taken_up_with_one_that_is_not_understood, 0, 2);
     suite_add_tcase(suite, tc);
     runner = srunner_create(suite);
     srunner_run_all(runner, CK_NORMAL);

@@ -6,7 +6,7 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "ops/open.h"
+#include "look_aid.h"
 #include "recorder.h"
 
 #define V52 PEER_VERSION(5, 2, 0)
@@ -60,55 +60,13 @@ static void forget(void)
 
 /* ---- what is foretold ------------------------------------------------------------------------ */
 
-static qblk_graph *seen;
-static bool is_seen;
-
-static void take_graph(void *arg, qblk_graph *graph, const qblk_error *error)
-{
-    (void)arg;
-    (void)error;
-    seen = graph;
-    is_seen = true;
-}
-
-static bool graph_seen(void)
-{
-    return is_seen;
-}
-
-/* What is open, by a new client. */
-static qblk_remains *look(void)
-{
-    qblk_remains *remains = NULL;
-
-    is_seen = false;
-    ck_assert_int_eq(qblk_jobs_track(monitor, NULL, NULL, NULL), 0);
-    ck_assert_int_eq(graph_read_start(monitor, take_graph, NULL, NULL, NULL), 0);
-    ck_assert(peer_run(&peer, monitor, graph_seen));
-    ck_assert_ptr_nonnull(seen);
-    ck_assert_int_eq(open_list(monitor, seen, &remains, NULL), 0);
-    seen = qblk_graph_free(seen);
-    return remains;
-}
-
-static const qblk_open_op *find(const qblk_remains *remains, const char *id)
-{
-    const qblk_open_op *op;
-
-    for (int i = 0; (op = qblk_remains_op(remains, i)) != NULL; i++) {
-        if (strcmp(op->operation, id) == 0)
-            return op;
-    }
-    return NULL;
-}
-
 static qblk_fate foretold;
 static bool is_foretold;
 
 static void foretell(const char *id)
 {
-    qblk_remains *remains = look();
-    const qblk_open_op *op = find(remains, id);
+    qblk_remains *remains = look(&peer, monitor);
+    const qblk_open_op *op = look_find(remains, id);
 
     is_foretold = op != NULL;
     foretold = op != NULL ? op->fate : QBLK_FATE_LEAVE;
@@ -398,8 +356,8 @@ static const char *const unknown[] = {
 /* What is open under that id is left, for that reason. */
 static void check_left(const char *id, qblk_error_code code)
 {
-    qblk_remains *remains = look();
-    const qblk_open_op *op = find(remains, id);
+    qblk_remains *remains = look(&peer, monitor);
+    const qblk_open_op *op = look_find(remains, id);
 
     ck_assert_ptr_nonnull(op);
     ck_assert_int_eq(op->fate, QBLK_FATE_LEAVE);
