@@ -2,11 +2,13 @@
 #include <check.h>
 #include <errno.h>
 #include <ev.h>
+#include <fcntl.h>
 #include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <unistd.h>
 
 #include "../fake/qmp_server.h"
 #include "base/mem.h"
@@ -203,6 +205,27 @@ START_TEST(what_cannot_be_written_any_more_is_not_tried_again_and_again)
     while (local_turn(&local) == 0)
         ;
     ck_assert_int_eq(told.n, 1);
+    local_end(&local);
+}
+END_TEST
+
+/* What is no end of the connection's ends it all the same; here the descriptor is not a socket any more. */
+START_TEST(a_write_that_fails_ends_the_monitor)
+{
+    struct told told = { .n = 0 };
+    int null = open("/dev/null", O_WRONLY | O_CLOEXEC);
+
+    local_ready(&local, &options);
+    ck_assert_int_ge(null, 0);
+    ck_assert_int_ge(dup2(null, qblk_monitor_fd(local.monitor)), 0);
+    (void)close(null);
+    ask("a", &told);
+    ck_assert_int_eq(local_turn(&local), -ENOTSOCK);
+    ck_assert_int_eq(told.n, 1);
+    ck_assert_int_eq(told.error.code, QBLK_E_LOST);
+    ck_assert_int_eq(seen.end.kind, QBLK_KIND_CONNECTION);
+    ck_assert_msg(strncmp(seen.end.text, "writing to the monitor ", 23) == 0 &&
+                  strstr(seen.end.text, strerror(ENOTSOCK)) != NULL, "%s", seen.end.text);
     local_end(&local);
 }
 END_TEST
@@ -643,6 +666,7 @@ int main(void)
     tcase_add_test(tc, a_reply_before_the_end_counts);
     tcase_add_test(tc, what_qemu_said_last_is_read_though_it_cannot_be_written_to);
     tcase_add_test(tc, what_cannot_be_written_any_more_is_not_tried_again_and_again);
+    tcase_add_test(tc, a_write_that_fails_ends_the_monitor);
     tcase_add_test(tc, an_end_in_the_middle_of_a_message_says_so);
     tcase_add_test(tc, a_malformed_peer_is_not_a_lost_connection);
     tcase_add_test(tc, a_dead_monitor_takes_no_command);
