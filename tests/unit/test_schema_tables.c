@@ -247,7 +247,7 @@ START_TEST(every_member_of_an_event_exists)
         n_events++;
         check_entity(qapi_events[i]->data, entity, "arg-type", false, false);
     }
-    ck_assert_int_ge(n_events, is_system ? 12 : 7);
+    ck_assert_int_ge(n_events, is_system ? 11 : 7);
     drop_peer();
 }
 END_TEST
