@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "../starve/case.h"
 #include "look_aid.h"
 
 static struct peer peer;
@@ -13,6 +14,7 @@ static qblk_monitor *monitor;
 static struct end {
     qblk_op *op;
     bool is_over, is_kept;
+    char id[9];
     qblk_result result;
     qblk_error error;
 } ends[2];
@@ -23,6 +25,7 @@ static void on_end(qblk_op *op, const qblk_op_report *report, const qblk_error *
 
     end->is_over = true;
     end->result = report->result;
+    (void)snprintf(end->id, sizeof(end->id), "%s", qblk_op_id(op));
     if (error != NULL)
         end->error = *error;
     if (!end->is_kept)
@@ -52,7 +55,7 @@ static void setup(void)
 
 static void teardown(void)
 {
-    (void)qblk_monitor_free(monitor);
+    monitor = qblk_monitor_free(monitor);
     peer_done(&peer);
 }
 
@@ -132,12 +135,13 @@ START_TEST(one_that_completes_all_the_same_waits_for_nobody)
 END_TEST
 
 /* keeps: the operations are not freed as they end. */
-static void take_up(const char *const *ids, int n, qblk_group *group, bool keeps)
+static void take_up(const char *const *ids, int n, qblk_group *group, qblk_resume_how how, bool keeps)
 {
     qblk_resume_options options = QBLK_INIT(qblk_resume_options);
 
     memset(ends, 0, sizeof(ends));
     options.group = group;
+    options.how = how;
     options.common.ops.on_end = on_end;
     for (int i = 0; i < n; i++) {
         ends[i].is_kept = keeps;
@@ -171,7 +175,7 @@ START_TEST(one_is_not_taken_up_without_the_other)
         char says[80];
 
         (void)snprintf(says, sizeof(says), "operation %s was started together with %s ", id[i], id[1 - i]);
-        take_up(&ids[i], 1, NULL, false);
+        take_up(&ids[i], 1, NULL, QBLK_RESUME_INTENT, false);
         ck_assert_int_eq(ends[0].result, QBLK_RESULT_FAILED);
         ck_assert_msg(ends[0].error.code == QBLK_E_BUSY && ends[0].error.kind == QBLK_KIND_REFUSED &&
                       strstr(ends[0].error.text, says) != NULL, "%s", ends[0].error.text);
@@ -182,7 +186,7 @@ START_TEST(one_is_not_taken_up_without_the_other)
     free(after);
     peer.is_holding = false;
     ck_assert_int_eq(qblk_group_new(monitor, &group, NULL), 0);
-    take_up(ids, 2, group, false);
+    take_up(ids, 2, group, QBLK_RESUME_INTENT, false);
     qblk_group_free(group);
     ck_assert_int_eq(ends[0].result, QBLK_RESULT_PIVOTED);
     ck_assert_int_eq(ends[1].result, QBLK_RESULT_PIVOTED);
@@ -224,7 +228,7 @@ START_TEST(one_is_not_taken_up_with_one_that_is_not_understood)
     (void)qblk_remains_free(remains);
 
     ck_assert_int_eq(qblk_group_new(monitor, &group, NULL), 0);
-    take_up(ids, 2, group, _i == 0);
+    take_up(ids, 2, group, QBLK_RESUME_INTENT, _i == 0);
     qblk_group_free(group);
     for (int i = 0; i < 2 && ends[i].is_kept; i++)
         (void)qblk_op_free(ends[i].op);
@@ -237,6 +241,117 @@ START_TEST(one_is_not_taken_up_with_one_that_is_not_understood)
     ck_assert_str_eq(after, before);
     free(before);
     free(after);
+}
+END_TEST
+
+/* ---- after a client that died ---------------------------------------------------------------- */
+
+static char *clean, *done;
+static size_t n_commands;
+
+static void again(void)
+{
+    teardown();
+    setup();
+}
+
+static void measure(void)
+{
+    clean = peer_state(&peer);
+    begin("vd0", "vd1");
+    ck_assert_int_eq(ends[0].result, QBLK_RESULT_PIVOTED);
+    done = peer_state(&peer);
+    n_commands = peer.n_sent;
+    again();
+}
+
+static void forget(void)
+{
+    free(clean);
+    free(done);
+    clean = done = NULL;
+}
+
+/* Which of the two are open: their ids, and what is foretold. Returns how many. */
+static int find_open(char (*ret_ids)[9], qblk_fate *ret_fates)
+{
+    char ids[2][9];
+    qblk_remains *remains;
+    int n = 0;
+
+    for (int i = 0; i < 2; i++)
+        memcpy(ids[i], ends[i].id, sizeof(ids[i]));
+    monitor = qblk_monitor_free(monitor);
+    monitor = peer_reconnect(&peer, NULL);
+    remains = look(&peer, monitor);
+    for (int i = 0; i < 2; i++) {
+        const qblk_open_op *op = ids[i][0] != '\0' ? look_find(remains, ids[i]) : NULL;
+
+        if (op == NULL)
+            continue;
+        ret_fates[n] = op->fate;
+        memcpy(ret_ids[n++], ids[i], sizeof(ids[i]));
+    }
+    ck_assert_ptr_null(qblk_remains_op(remains, n));
+    (void)qblk_remains_free(remains);
+    return n;
+}
+
+static void die_at(size_t n, bool after, bool goes_on, qblk_resume_how how)
+{
+    char id[2][9], *state, *sent;
+    const char *const ids[] = { id[0], id[1] };
+    qblk_fate fates[2];
+    qblk_group *group;
+    int open;
+
+    peer.hang_up_at = n;
+    peer.hang_up_after = after;
+    begin("vd0", "vd1");
+    peer.hang_up_at = 0;
+    if (goes_on)
+        peer_go_on(&peer);
+    open = find_open(id, fates);
+    if (open > 0) {
+        bool is_done;
+
+        ck_assert_int_eq(qblk_group_new(monitor, &group, NULL), 0);
+        take_up(ids, open, group, how, false);
+        qblk_group_free(group);
+        state = peer_state(&peer);
+        is_done = strcmp(state, done) == 0;
+        for (int i = 0; i < open; i++) {
+            bool is_undone = ends[i].result == QBLK_RESULT_UNDONE;
+
+            sent = peer_sent(&peer, false);
+            ck_assert_msg(is_undone ? !is_done : is_done && ends[i].result == QBLK_RESULT_PIVOTED,
+                          "died at %zu: %s: %s\n%.900s\nsent\n%.1800s", n, qblk_result_name(ends[i].result),
+                          ends[i].error.text, state, sent);
+            if (how == QBLK_RESUME_INTENT && fates[i] != QBLK_FATE_LATER)
+                ck_assert_msg(is_undone == (fates[i] == QBLK_FATE_CLOSE || fates[i] == QBLK_FATE_UNDO),
+                              "died at %zu: %s, foretold %d", n, qblk_result_name(ends[i].result),
+                              (int)fates[i]);
+            free(sent);
+        }
+        free(state);
+    }
+    state = peer_state(&peer);
+    ck_assert_msg(strcmp(state, clean) == 0 || strcmp(state, done) == 0, "died at %zu\n%.1800s", n, state);
+    free(state);
+    ck_assert_int_eq(find_open(id, fates), 0);
+}
+
+/* Both end alike, as was foretold. */
+START_TEST(a_client_that_dies_anywhere_is_followed_by_one_that_ends_both_alike)
+{
+    measure();
+    for (size_t n = 1; n <= n_commands; n += (size_t)case_many(1, 7)) {
+        for (int way = 0; way < 4; way++) {
+            die_at(n, (way & 1) != 0, (way & 2) != 0, _i == 0 ? QBLK_RESUME_INTENT : QBLK_RESUME_UNDO);
+            again();
+        }
+    }
+    forget();
 }
 END_TEST
 
@@ -253,6 +368,7 @@ int main(void)
     tcase_add_test(tc, one_that_completes_all_the_same_waits_for_nobody);
     tcase_add_test(tc, one_is_not_taken_up_without_the_other);
     tcase_add_loop_test(tc, one_is_not_taken_up_with_one_that_is_not_understood, 0, 2);
+    tcase_add_loop_test(tc, a_client_that_dies_anywhere_is_followed_by_one_that_ends_both_alike, 0, 2);
     suite_add_tcase(suite, tc);
     runner = srunner_create(suite);
     srunner_run_all(runner, CK_NORMAL);
