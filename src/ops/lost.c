@@ -7,6 +7,7 @@
 
 #include "base/str.h"
 #include "ops/op.h"
+#include "ops/remains.h"
 
 /* What an overlay is worth, which holds nothing until the disk is on it. */
 static const char *overlay_worth(const qblk_op *op, bool is_made)
@@ -23,6 +24,25 @@ static const char *overlay_worth(const qblk_op *op, bool is_made)
     return is_made ? "holds nothing of the disk yet: of no use" : "is as it was";
 }
 
+/* A mirror flushes its target at its end, a backup leaves that to the image's closing. */
+static bool is_written_out(const qblk_op *op)
+{
+    const struct engine *engine = &op->engine;
+
+    if (op->kind != &op_backup || str_equal(op->to.format, "raw"))
+        return true;
+    if (op->is_resumed && op->nodes != NULL && !op->has_job &&
+        remains_find_node(op->nodes, op->to.names.node) == NULL)
+        return true;
+    for (size_t i = 0; i < engine->n; i++) {
+        const struct step *step = &engine->steps[i];
+
+        if (op->legacy ? step->kind == STEP_DISMISS : str_equal(step->node, op->to.names.node))
+            return step->is_done && !engine->is_in_doubt;
+    }
+    return false;
+}
+
 /* What the target is worth. */
 static const char *worth(const qblk_op *op, bool is_made)
 {
@@ -34,7 +54,10 @@ static const char *worth(const qblk_op *op, bool is_made)
     if (engine->is_past)
         return is_pivot ? "is complete, and the disk has moved to it: what the guest wrote since "
                           "is in this file alone"
-                        : "is complete";
+           : is_written_out(op)
+               ? "is complete"
+               : "may be incomplete: all data was copied, but QEMU was not seen to close the image, and may "
+                 "have held a part of it in memory; if QEMU has died, make the backup anew";
     if (!engine_has_begun(engine, STEP_START) && !op->has_job)
         return is_made ? "holds nothing of the disk yet: of no use" : "is as it was";
     if (engine->mode == ENGINE_FORWARD && engine_has_begun(engine, STEP_VERB))

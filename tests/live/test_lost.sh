@@ -80,6 +80,26 @@ backup() {
     worth copy.qcow2 'is incomplete: of no use'
 }
 
+# Its job is over, and QEMU closes the image: what is called complete then, must be.
+backup_over() {
+    prepare "$1"
+    dies_at "$2" backup "$disk" "$dir/copy.qcow2"
+    worth copy.qcow2 '(may be incomplete: all data was copied|is complete)'
+    if [ "$2" != '.file"}' ]; then
+        worth copy.qcow2 'may be incomplete'
+    elif grep -q 'is complete' out; then
+        "$QEMU_IMG" compare -q -f qcow2 -F qcow2 top.qcow2 copy.qcow2 || fail "it is not"
+    fi
+}
+
+backup_over_late() {
+    prepare "$1"
+    q 0 --json backup "$disk" "$dir/copy.qcow2" --async
+    wait_job backup concluded
+    dies_at job-dismiss recover
+    worth copy.qcow2 'may be incomplete'
+}
+
 snapshot() {
     prepare "$1"
     dies_at "$2" snapshot "$disk=$dir/snap.qcow2" "vd1=$dir/more.qcow2"
@@ -126,6 +146,10 @@ for world in blockdev drive; do
     run_test "a swap, told to move, $world" swap "$world" job-complete 'may be the disk by now'
     run_test "a swap, moved, $world" swap "$world" block_resize 'is complete, and the disk has moved to it'
     run_test "a backup, $world" backup "$world"
+    for point in '.backup"}' '.target"}' '.file"}'; do
+        run_test "a backup that is being closed: $point, $world" backup_over "$world" "$point"
+    done
+    run_test "recovering a backup that is over, $world" backup_over_late "$world"
     run_test "a snapshot that is being made, $world" snapshot "$world" create-format \
         'holds nothing of the disk yet'
     run_test "a snapshot that is being taken, $world" snapshot "$world" blockdev-snapshot \
