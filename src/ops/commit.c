@@ -125,7 +125,7 @@ static void plan_end(qblk_op *op)
     }
     (void)plan_step(op, STEP_ENDED, "wait for the job's end");
     (void)plan_end_journal(op);
-    if (op->ending == QBLK_END_PIVOT)
+    if (is_active)
         plan_verify(op);
     /* An intermediate commit holds its chain until it is dismissed. */
     plan_dismiss(op);

@@ -99,8 +99,12 @@ static void plan_clean(qblk_op *op)
     first = op->engine.n;
     if (!op->legacy)
         target_plan_removal(op, &op->to);
-    for (; first < op->engine.n && op->ending == QBLK_END_PIVOT; first++)
-        op->engine.steps[first].when = &op->has_stayed;
+    for (; first < op->engine.n; first++) {
+        if (op->ending == QBLK_END_PIVOT)
+            op->engine.steps[first].when = &op->has_stayed;
+        else
+            op->engine.steps[first].unless = &op->has_strayed;
+    }
 }
 
 /* The image of the disk's chain that the target lies on, or -1. */
@@ -134,8 +138,7 @@ static void plan_end(qblk_op *op)
         plan_thaw(op);
     }
     (void)plan_end_journal(op);
-    if (op->ending == QBLK_END_PIVOT)
-        plan_verify(op);
+    plan_verify(op);
     op->kind->plan_clean(op); /* a swap has more to do than a copy */
     plan_dismiss(op);
     group_plan_barrier(op, GROUP_ENDED, "wait until the other disks are done");

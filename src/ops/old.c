@@ -224,10 +224,15 @@ void plan_delete_old(qblk_op *op)
         plan_delete(op, old->v[i])->unless = &op->has_stayed;
     for (size_t i = 0; i < old->n; i++)
         plan_unmark(op, old->v[i], &op->engine.is_in_doubt);
-    /* Nobody has listed or marked them. */
     if (op->ending == QBLK_END_PIVOT && str_equal(op->journal.intent, "finish"))
-        engine_note(&op->engine, "the nodes that disk %s leaves stay, if they were added by hand: \"qblk recover "
-                    "--list --all\" shows what nothing uses", op->disk_name);
+        old_tell_left(op);
+}
+
+/* Nobody has listed or marked them. */
+void old_tell_left(qblk_op *op)
+{
+    engine_note(&op->engine, "the nodes that disk %s leaves stay, if they were added by hand: \"qblk recover "
+                "--list --all\" shows what nothing uses", op->disk_name);
 }
 
 void plan_keep_old(qblk_op *op)

@@ -142,6 +142,7 @@ struct qblk_op {
     int claim;           /* claim.h; 0: none */
     bool is_quiesced;    /* copy: the guest is frozen while it ends */
     bool has_stayed;     /* a pivot that was none: the disk is where it was, and all that it uses stays */
+    bool has_strayed;    /* one that was not to be: the same where the disk is now */
     uint64_t granularity, buf_size; /* 0: QEMU's own */
     bool no_bitmaps;     /* bitmaps are not carried on */
 
@@ -330,6 +331,8 @@ void old_plan_marked(qblk_op *op);
 /* Steps that remove them, of an operation that is taken up only those with the mark; or that take the
  * marks off, as the nodes are to stay. */
 void plan_delete_old(qblk_op *op);
+/* A note: those that nobody has listed stay. */
+void old_tell_left(qblk_op *op);
 void plan_keep_old(qblk_op *op);
 
 /* busy.c: refuses with QBLK_E_BUSY, naming who is in the way and what frees the disk. */

@@ -247,60 +247,6 @@ bool plan_is_disk(const struct qapi_block_info *info, const qblk_disk *disk)
     return disk->drive[0] != '\0' && str_equal(info->device, disk->drive);
 }
 
-static void tell_unplugged(const qblk_op *op, struct engine *engine)
-{
-    engine_note(engine, "disk %s was unplugged meanwhile; node %s holds its content", op->disk_name,
-                op->landing);
-}
-
-/* The disk is where it was. Somebody else has ended the job so: its images stay, and what was made of them
- * does as a file. Or we cancelled it just as it got in sync, which QEMU 5.2 takes for the wish to end it:
- * then nobody wants what was made. */
-static void stay(qblk_op *op, struct engine *engine, qblk_error *error)
-{
-    if (engine->cancel_sent) {
-        engine->is_void = true;
-        *error = engine->cancel_error;
-        return;
-    }
-    op->has_stayed = engine->is_in_doubt = true;
-    if (op->to.path != NULL)
-        engine_note(engine, "%s is left: a copy of disk %s as it was when the job ended", op->to.path,
-                    op->disk_name);
-}
-
-/* A pivot and a soft cancel look alike in every event; only the disk's node tells them apart. */
-static int see_pivot(void *arg, struct engine *engine, const char *reply, qblk_error *error)
-{
-    qblk_op *op = arg;
-    const qblk_disk *disk = qblk_graph_disk(op->graph, op->disk);
-    struct qapi_block_info_list list;
-    int r = codec_reply(&qapi_cmd_query_block, reply, &list, error);
-
-    if (r < 0)
-        return r;
-    r = 1;
-    for (size_t i = 0; i < list.n && r > 0; i++) {
-        const struct qapi_block_info *info = &list.v[i];
-        const char *node = info->inserted != NULL ? info->inserted->node_name : NULL;
-
-        if (!plan_is_disk(info, disk))
-            continue;
-        r = 0;
-        if (!str_equal(node, op->landing))
-            r = err_set(error, QBLK_E_JOB_FAILED, "job %s completed, but disk %s uses node %s and "
-                        "not %s; somebody else ended the job without a pivot",
-                        op->names.job, op->disk_name, node != NULL ? node : "(none)",
-                        op->landing);
-    }
-    if (r > 0)
-        tell_unplugged(op, engine);
-    else if (r < 0)
-        stay(op, engine, error);
-    codec_reply_clear(&qapi_cmd_query_block, &list);
-    return r < 0 ? r : 0;
-}
-
 /* drive-mirror's filter has no name of ours; that the job holds it tells. */
 static bool is_of_job(const qblk_op *op, int node)
 {
@@ -325,6 +271,80 @@ static int filter_above(const qblk_op *op)
             above = node;
     }
     return node == op->top ? above : -1;
+}
+
+static void tell_unplugged(const qblk_op *op, struct engine *engine)
+{
+    if (op->ending == QBLK_END_PIVOT)
+        engine_note(engine, "disk %s was unplugged meanwhile; node %s holds its content", op->disk_name,
+                    op->landing);
+}
+
+/* The disk is where it was. Somebody else has ended the job so: its images stay, and what was made of them
+ * does as a file. Or we cancelled it just as it got in sync, which QEMU 5.2 takes for the wish to end it:
+ * then nobody wants what was made. */
+static void stay(qblk_op *op, struct engine *engine, qblk_error *error)
+{
+    if (engine->cancel_sent) {
+        engine->is_void = true;
+        *error = engine->cancel_error;
+        return;
+    }
+    op->has_stayed = engine->is_in_doubt = true;
+    if (op->to.path != NULL)
+        engine_note(engine, "%s is left: a copy of disk %s as it was when the job ended", op->to.path,
+                    op->disk_name);
+}
+
+/* The disk has moved, which it was not to: what it uses now stays, and so does what it has left. */
+static void stray(qblk_op *op, struct engine *engine)
+{
+    op->has_strayed = true;
+    if (op->to.path != NULL)
+        engine_note(engine, "%s is no copy of disk %s, but the disk: what the guest writes is in there alone",
+                    op->to.path, op->disk_name);
+    old_tell_left(op);
+}
+
+/* A pivot and a soft cancel look alike in every event; only what the disk uses tells them apart. */
+static int judge_move(qblk_op *op, struct engine *engine, bool has_moved, qblk_error *error)
+{
+    int filter = filter_above(op), r;
+
+    if (has_moved == (op->ending == QBLK_END_PIVOT))
+        return 0;
+    if (has_moved) {
+        stray(op, engine);
+        return err_set(error, QBLK_E_JOB_FAILED, "job %s completed, but disk %s is on node %s now; somebody "
+                       "else ended the job by a pivot", op->names.job, op->disk_name, op->landing);
+    }
+    r = err_set(error, QBLK_E_JOB_FAILED, "job %s completed, but %s%s%sdisk %s is not on node %s; somebody else "
+                "ended the job without a pivot", op->names.job, filter >= 0 ? "filter " : "",
+                filter >= 0 ? qblk_graph_node(op->graph, filter)->name : "", filter >= 0 ? " of " : "",
+                op->disk_name, op->landing);
+    stay(op, engine, error);
+    return r;
+}
+
+static int see_pivot(void *arg, struct engine *engine, const char *reply, qblk_error *error)
+{
+    qblk_op *op = arg;
+    const qblk_disk *disk = qblk_graph_disk(op->graph, op->disk);
+    struct qapi_block_info_list list;
+    size_t i = 0;
+    int r = codec_reply(&qapi_cmd_query_block, reply, &list, error);
+
+    if (r < 0)
+        return r;
+    while (i < list.n && !plan_is_disk(&list.v[i], disk))
+        i++;
+    if (i == list.n)
+        tell_unplugged(op, engine);
+    else
+        r = judge_move(op, engine, list.v[i].inserted != NULL &&
+                       str_equal(list.v[i].inserted->node_name, op->landing), error);
+    codec_reply_clear(&qapi_cmd_query_block, &list);
+    return r;
 }
 
 static const struct qapi_x_dbg_block_graph_node *
@@ -378,13 +398,8 @@ static int see_edge(void *arg, struct engine *engine, const char *reply, qblk_er
                                   graph.edges.v[i].child == landing->id);
     if (above == NULL)
         tell_unplugged(op, engine);
-    else if (!has_moved)
-        r = err_set(error, QBLK_E_JOB_FAILED, "job %s completed, but %s %s of disk %s is not on "
-                    "node %s; somebody else ended the job without a pivot", op->names.job,
-                    filter_above(op) >= 0 ? "filter" : "device", above->name, op->disk_name,
-                    op->landing);
-    if (r < 0)
-        stay(op, engine, error);
+    else
+        r = judge_move(op, engine, has_moved, error);
     codec_reply_clear(&qapi_cmd_x_debug_query_block_graph, &graph);
     return r;
 }
@@ -396,13 +411,14 @@ void plan_verify(qblk_op *op)
     bool is_under_filter = disk != NULL && filter_above(op) >= 0;
     struct step *step;
 
-    op->has_stayed = false;
+    op->has_stayed = op->has_strayed = false;
     /* No backend stands for a node that no device uses; and query-block sees no further than the
      * filter. */
     if (disk == NULL || (is_under_filter && !by_edge) ||
         (!is_under_filter && disk->qom_path[0] == '\0' && disk->drive[0] == '\0'))
         return;
-    step = plan_step(op, STEP_CHECK, "see that the disk has moved");
+    step = plan_step(op, STEP_CHECK, op->ending == QBLK_END_PIVOT ? "see that the disk has moved"
+                                                                 : "see that the disk has stayed");
     step->check = by_edge ? see_edge : see_pivot;
     step_command(&op->engine, step, by_edge ? &qapi_cmd_x_debug_query_block_graph
                                             : &qapi_cmd_query_block, NULL);

@@ -411,14 +411,14 @@ speed_up() {
         >/dev/null || fail "cannot speed $job up"
 }
 
-# end_without_pivot WORD: somebody lets the job of the client under way get in sync, and ends it so just
-# before qblk does
-end_without_pivot() {
+# end_instead WORD COMMAND: somebody lets the job of the client under way get in sync, and ends it by
+# block-job-cancel or block-job-complete just before qblk does
+end_instead() {
     wait_job "$1" running
     kill -STOP "$qblk_pid"
     raw '{"execute": "block-job-set-speed", "arguments": {"device": "'"$job"'", "speed": 0}}'
     wait_event "JOB_STATUS_CHANGE $job ready *"
-    raw '{"execute": "block-job-cancel", "arguments": {"device": "'"$job"'"}}'
+    raw '{"execute": "'"$2"'", "arguments": {"device": "'"$job"'"}}'
     wait_event "JOB_STATUS_CHANGE $job concluded *"
     kill -CONT "$qblk_pid"
 }

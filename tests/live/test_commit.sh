@@ -139,7 +139,7 @@ not_moved() {
     make_long_chain
     start_blockdev
     q_start --json commit vd0 --speed 64K
-    end_without_pivot commit
+    end_instead commit block-job-cancel
     q_ended 1
     said out 'somebody else ended the job without a pivot'
     grep -q 'could not be removed' out && fail "it tried to remove what the disk uses"
@@ -148,6 +148,22 @@ not_moved() {
     guest_write 0x61 2M 128k
     stop_qemu
     same top.qcow2 qcow2
+}
+
+# It was not to move, and does: that is no finished commit.
+moved() {
+    make_long_chain
+    start_blockdev
+    q_start --json commit vd0 --finish --speed 64K
+    end_instead commit block-job-complete
+    q_ended 1
+    said out 'disk vd0 is on node base now; somebody else ended the job by a pivot'
+    said out 'the nodes that disk vd0 leaves stay'
+    chain_is base.qcow2
+    nothing_left
+    guest_write 0x61 2M 128k
+    stop_qemu
+    same base.qcow2 qcow2
 }
 
 refusals() {
@@ -235,6 +251,7 @@ run_test "Ctrl-C ends a commit below the top" interrupted "--top @1"
 run_test "a killed client's commit of the top is recovered" killed "" pivoted base.qcow2
 run_test "a killed client's commit below the top is recovered" killed "--top @1" completed top.qcow2
 run_test "a commit of the top that somebody ends without a pivot" not_moved
+run_test "a commit of the top that somebody ends by a pivot" moved
 run_test "commits that make no sense are refused" refusals
 run_test "a commit of a disk that is shorter than the base is refused" short_disk
 run_test "a commit of a disk that has grown" grown_disk

@@ -107,6 +107,25 @@ legacy() {
     same copy.qcow2 qcow2
 }
 
+# moved WORLD OPTION...: it was not to move, and somebody ends the job by a pivot just before qblk does
+moved() {
+    local world=$1
+    shift
+    make_long_chain
+    start "$world"
+    q_start --json copy "$disk" "$dir/copy.qcow2" --finish --speed 64K "$@"
+    end_instead copy block-job-complete
+    q_ended 1
+    said out "disk $disk is on node qblk.[0-9a-f]*.target now; somebody else ended the job by a pivot"
+    said out 'copy.qcow2 is no copy of disk'
+    grep -q 'could not be removed' out && fail "it tried to remove what the disk uses"
+    chain_is copy.qcow2
+    nothing_left
+    guest_write 0x61 2M 128k
+    stop_qemu
+    same copy.qcow2 qcow2
+}
+
 dry_run() {
     make_chain
     start_blockdev
@@ -129,6 +148,10 @@ for world in blockdev drive qsd; do
     run_test "copy and finish, $world" finished "$world"
 done
 run_test "copy and pivot into new qcow2, qsd" pivot qsd qcow2
+for world in blockdev drive; do
+    run_test "copy that somebody ends by a pivot, $world" moved "$world"
+done
+run_test "copy by drive-mirror that somebody ends by a pivot" moved drive --legacy
 run_test "copy by drive-mirror and pivot" legacy drive pivot
 run_test "copy by drive-mirror and finish" legacy drive finish
 run_test "a dry run says blockdev-mirror and changes nothing" dry_run

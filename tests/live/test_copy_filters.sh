@@ -55,7 +55,7 @@ not_moved() {
     filtered throttle
     remember
     q_start --json copy vd0 "$dir/copy.qcow2" --pivot --speed 64K
-    end_without_pivot copy
+    end_instead copy block-job-cancel
     q_ended 1
     said out 'filter upper of disk vd0 is not on node'
     said out 'copy.qcow2 is left: a copy of disk vd0'

@@ -140,7 +140,7 @@ not_moved() {
     "$QEMU_IMG" create -q -f qcow2 new.qcow2 "${size##* }"
     remember
     q_start --json swap vd0 "$dir/new.qcow2" --format qcow2 --resize 1G --speed 64K
-    end_without_pivot swap
+    end_instead swap block-job-cancel
     q_ended 1
     said out 'somebody else ended the job without a pivot'
     said out 'new.qcow2 is left: a copy of disk vd0'
