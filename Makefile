@@ -165,7 +165,7 @@ $(B)/gen/%.o: build/gen/%.c $(GEN)/stamp $(B)/flags
 $(B)/$(SONAME): $(LIB_O) src/libqblk.map
 	@echo "  LD      $@"
 	$(Q)$(CC) -shared $(CFLAGS) $(BASE_LDFLAGS) $(LDFLAGS) -Wl,-soname,$(SONAME) \
-		-Wl,--version-script=src/libqblk.map -Wl,-z,defs -o $@ $(LIB_O) $(LIBS)
+		-Wl,-Bsymbolic-functions -Wl,--version-script=src/libqblk.map -Wl,-z,defs -o $@ $(LIB_O) $(LIBS)
 	@ln -sf $(SONAME) $(B)/libqblk.so
 
 # One object with only the public names global: inner names cannot clash with a user's.
