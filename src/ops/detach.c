@@ -412,8 +412,19 @@ static void tell_other_device(qblk_op *op)
                     op->journal.old_nodes.v[0]);
 }
 
+/* The record says that it has gone. */
+static void tell_device(qblk_op *op)
+{
+    const struct journal_nodes *old = &op->journal.old_nodes;
+
+    if (op->engine.is_past && old->n > 0 && has_root(op, qblk_graph_disk(op->graph, op->disk), old->v[0]))
+        engine_note(&op->engine, "device %s is there and uses node %s: it did not go, or was plugged in again; "
+                    "detach it again if it is to go", op->disk_name, old->v[0]);
+}
+
 static void plan_clean(qblk_op *op)
 {
+    tell_device(op);
     tell_other_device(op);
     plan_delete_old(op);
 }

@@ -71,6 +71,7 @@ struct step {
     size_t retires;       /* with this done, step number retires - 1 needs no undo any more; or 0 */
     bool if_completed;    /* only if the main job completed */
     bool keeps_job;       /* CREATE: the job stays, as a proof of what it made; undo dismisses it */
+    bool is_vital;        /* the same: that it fails is the operation's failure, however that went */
     bool is_quiet;        /* CLEAN, and any that is undone: that it fails is no news */
     bool in_spite;        /* CLEAN: sent though the operation is to be cancelled */
     bool is_optional;     /* FREEZE: if it fails, the operation goes on without */
@@ -122,7 +123,8 @@ struct engine {
     bool is_time;          /* it has been waited for long enough */
     bool is_in_doubt;      /* some node could not be removed, or is not there */
     bool keeps_files;      /* undoing: somebody uses what is to be undone, so no file is removed any more */
-    qblk_error frozen;     /* a STEP_MEND has failed: QBLK_E_FROZEN, and all else may have gone well */
+    qblk_error flaw;       /* all else may have gone well: a STEP_MEND has failed (QBLK_E_FROZEN), or what is
+                            * vital to clean or to undo */
     bool is_void;          /* a check has seen that the main job, though completed, has changed nothing */
     char scratch[160];     /* the text of a job verb given out last */
     void *arg;             /* for the checks */

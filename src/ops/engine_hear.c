@@ -33,17 +33,34 @@ int engine_judge(const char *reply, const qblk_error *error, qblk_error *ret_err
     return r < 0 && ret_error->code == QBLK_E_MEMORY && is_return(reply) ? 0 : r;
 }
 
+/* One that is not there any more is no reason: somebody else was faster. */
+static bool is_absent(const qblk_error *error)
+{
+    return strstr(error->text, "find node") != NULL;
+}
+
+static bool is_flaw(struct engine *engine, const struct step *step, const qblk_error *error)
+{
+    if (!step->is_vital || is_absent(error))
+        return false;
+    if (engine->flaw.code == QBLK_E_NONE) {
+        engine->flaw = *error;
+        err_prefix(&engine->flaw, "the journal could not be removed, and the operation stays open until it is");
+    }
+    return true;
+}
+
 static void reply_undo(struct engine *engine, const char *reply, const qblk_error *error)
 {
     const struct step *step = &engine->steps[engine->at - 1];
     qblk_error mine;
     int r = engine_judge(reply, error, &mine);
 
-    if (r < 0 && step->kind != STEP_START && !step->is_quiet)
+    if (r < 0 && !is_flaw(engine, step, &mine) && step->kind != STEP_START && !step->is_quiet)
         engine_note(engine, "could not undo \"%s\": %s", step->name, mine.text);
     /* A node that stays has a file under it. One that is not there is no reason to keep that. */
     if (r < 0 && step->undo != NULL && strstr(step->undo, qapi_cmd_blockdev_del.name) != NULL &&
-        strstr(mine.text, "find node") == NULL)
+        !is_absent(&mine))
         engine->keeps_files = true;
     engine->phase = PHASE_IDLE;
     engine->at--;
@@ -131,7 +148,7 @@ static void reply_forward(struct engine *engine, const char *reply, const qblk_e
         if (r < 0 && step->node != NULL) {
             engine->is_in_doubt = true;
             engine_note(engine, "node %s could not be removed: %s", step->node, mine.text);
-        } else if (r < 0 && !step->is_quiet) {
+        } else if (r < 0 && !is_flaw(engine, step, &mine) && !step->is_quiet) {
             engine_note(engine, "%s: %s%s%s", step->name, mine.text,
                         step->otherwise != NULL ? "; " : "",
                         step->otherwise != NULL ? step->otherwise : "");
@@ -226,9 +243,9 @@ static void freeze_failed(struct engine *engine, const qblk_error *error, bool i
 /* What a dead client has frozen stays so, and this is the last that is known of it. */
 static void mend_failed(struct engine *engine, const qblk_error *error)
 {
-    engine->frozen = *error;
+    engine->flaw = *error;
     if (error->code != QBLK_E_FROZEN)
-        (void)err_set(&engine->frozen, QBLK_E_FROZEN, "THE GUEST MAY STILL BE FROZEN by the client that began "
+        (void)err_set(&engine->flaw, QBLK_E_FROZEN, "THE GUEST MAY STILL BE FROZEN by the client that began "
                       "the operation: %.500s; look with \"qblk agent status\", and thaw it with \"qblk agent "
                       "thaw\"", error->text);
 }

@@ -188,8 +188,10 @@ static int read_record(qblk_remains *remains, struct open_op *op)
     qblk_job_info info;
     int r = node >= 0 ? read_names(remains, node, &names) : 0;
 
-    if (r == 0 && names.n > 0) {
-        r = record_take(shadow, names.v, names.n, &op->told.why);
+    if (r == 0 && node >= 0) {
+        r = record_check_node(shadow, qblk_graph_node(remains->graph, node)->driver, &op->told.why);
+        if (r == 0 && names.n > 0)
+            r = record_take(shadow, names.v, names.n, &op->told.why);
         if (r < 0 && op->told.why.code != QBLK_E_MEMORY)
             r = open_refuse(op);
     }

@@ -195,6 +195,7 @@ void plan_close_journal(qblk_op *op)
     struct qapi_blockdev_del_args del = { .node_name = op->names.journal };
     struct step *step = plan_step(op, STEP_CLEAN, "close the journal");
 
+    step->is_vital = op->is_resumed; /* or it would be taken up again and again, each time with success */
     step_command(&op->engine, step, &qapi_cmd_blockdev_del, &del);
     plan_survey(op);
 }

@@ -54,7 +54,10 @@ static const struct op_kind *read_intent(qblk_op *op)
     }
     if (kind == NULL || intent < 0 ||
         (kind != &op_commit && intents[intent].ending == QBLK_END_DEFAULT) ||
-        (kind == &op_commit && journal->base == NULL))
+        (!kind->has_endings && intents[intent].ending != QBLK_END_FINISH) ||
+        (kind == &op_commit && journal->base == NULL) ||
+        (kind == &op_detach && journal->old_nodes.n == 0) ||
+        (kind != &op_snapshot && journal->n_more > 0))
         return NULL;
     op->ending = intents[intent].ending;
     return kind;
@@ -76,6 +79,14 @@ static int check_job(qblk_op *op, qblk_error *error)
                    "do not belong together; end the job by \"qblk job cancel %s\" if it is yours, and "
                    "remove the record by \"qblk qmp blockdev-del node-name=%s\"", op->id, op->kind->name,
                    info.id, info.id, op->names.journal);
+}
+
+int record_check_node(const qblk_op *op, const char *driver, qblk_error *error)
+{
+    if (strcmp(driver, "null-co") == 0)
+        return 0;
+    return err_set(error, QBLK_E_JOURNAL, "node %s is a %s node, and a journal is a null-co node: it is somebody "
+                   "else's, and is left alone", op->names.journal, driver);
 }
 
 int record_take(qblk_op *op, char *const *names, size_t n, qblk_error *error)

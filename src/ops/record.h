@@ -10,6 +10,8 @@
  * type than the operation's is not its own. */
 qblk_job *record_find_job(const qblk_op *op, qblk_job_info *ret_info);
 
+/* Whether a node of the journal's name, with that driver, can be one. 0 or QBLK_E_JOURNAL. */
+int record_check_node(const qblk_op *op, const char *driver, qblk_error *error);
 /* Reads the record from the names of the journal's bitmaps (at least one): the kind, the ending,
  * the disk as far as it is still there. op->graph is known. 0, or QBLK_E_JOURNAL, QBLK_E_MEMORY. */
 int record_take(qblk_op *op, char *const *names, size_t n, qblk_error *error);

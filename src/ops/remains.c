@@ -407,11 +407,14 @@ int remains_plan(qblk_op *op, const struct qapi_block_device_info_list *list, bo
                  qblk_error *error)
 {
     struct qapi_blockdev_del_args del = { .node_name = op->names.journal };
+    struct step *step;
     int r;
 
-    if (remains_find_node(list, op->names.journal) != NULL)
-        step_undo(&op->engine, plan_step(op, STEP_MARK, "the journal is open"),
-                  &qapi_cmd_blockdev_del, &del);
+    if (remains_find_node(list, op->names.journal) != NULL) {
+        step = plan_step(op, STEP_MARK, "the journal is open");
+        step->is_vital = true;
+        step_undo(&op->engine, step, &qapi_cmd_blockdev_del, &del);
+    }
     old_plan_marked(op);
     r = plan_creations(op, !has_job && !op->journal.has_ended, list, error);
     for (size_t i = 0; i < op_n_targets(op); i++)

@@ -118,6 +118,9 @@ static int read_record(qblk_op *op, const struct qapi_block_device_info_list *li
         return remains_make_parts(op, list, error);
     if (node == NULL)
         return no_such_operation(op, error);
+    r = record_check_node(op, node->drv, error);
+    if (r < 0)
+        return r;
     names = mem_zalloc((node->dirty_bitmaps.n + 1) * sizeof(*names));
     if (names == NULL)
         return err_nomem(error);

@@ -277,14 +277,14 @@ static void over(qblk_op *op)
     const qblk_error *error = &op->engine.error;
 
     name_parts(op);
-    if (op->engine.frozen.code != QBLK_E_NONE && error->code != QBLK_E_NONE &&
+    if (op->engine.flaw.code != QBLK_E_NONE && error->code != QBLK_E_NONE &&
         error->kind != QBLK_KIND_CANCELLED)
-        engine_note(&op->engine, "%s", op->engine.frozen.text);
-    if (op->engine.frozen.code != QBLK_E_NONE &&
+        engine_note(&op->engine, "%s", op->engine.flaw.text);
+    if (op->engine.flaw.code != QBLK_E_NONE &&
         (error->code == QBLK_E_NONE || error->kind == QBLK_KIND_CANCELLED)) {
         engine_note(&op->engine, "the operation was %s all the same",
                     error->code != QBLK_E_NONE ? "undone" : qblk_result_name(success(op)));
-        op_end(op, QBLK_RESULT_FAILED, &op->engine.frozen);
+        op_end(op, QBLK_RESULT_FAILED, &op->engine.flaw);
     } else if (op->is_to_undo && error->code == QBLK_E_JOB_FAILED) {
         /* That was asked for; why there was nothing else to be done is news all the same. */
         engine_note(&op->engine, "%s", error->text);

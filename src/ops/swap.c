@@ -13,6 +13,7 @@
 #include "base/str.h"
 #include "ops/like.h"
 #include "ops/op.h"
+#include "ops/record.h"
 #include "qapi_types.h"
 
 #define SECTOR 512u
@@ -143,9 +144,19 @@ static uint64_t recall(qblk_op *op, struct swap *swap)
     return is_raw && file >= size ? file : 0;
 }
 
+/* The job goes after the disk has grown. Without it there is the record alone, which anybody may have written. */
+static void tell_small(qblk_op *op, struct swap *swap, uint64_t size)
+{
+    if (swap->is_bigger || (swap->resize != 0 && size != 0))
+        engine_note(&op->engine, "disk %s was to have %" PRIu64 " bytes then, by the record alone: \"qblk resize\" "
+                    "gives it that size", op->disk_name, size);
+    swap->is_bigger = false;
+}
+
 static void plan_grow(qblk_op *op)
 {
     struct swap *swap = op->own;
+    qblk_job_info job;
     struct qapi_blockdev_options whole = { .driver = QAPI_BLOCKDEV_DRIVER_RAW,
                                            .node_name = op->to.names.node };
     struct qapi_blockdev_reopen_args args = { .options = { &whole, 1 } };
@@ -155,6 +166,10 @@ static void plan_grow(qblk_op *op)
     uint64_t size;
 
     size = op->is_resumed ? recall(op, swap) : swap->resize;
+    if (op->is_resumed && record_find_job(op, &job) == NULL) {
+        tell_small(op, swap, size);
+        return;
+    }
     whole.u.raw.file = op->to.names.file;
     /* What is left out goes back to its default. */
     if (there >= 0)

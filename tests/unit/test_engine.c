@@ -702,7 +702,7 @@ START_TEST(a_guest_is_mended_first_even_if_all_is_to_be_undone)
     ck_assert_int_eq(run_agent(NULL, _i == 1 ? "mend" : NULL, QBLK_E_NO_AGENT, false), ACT_OVER);
     ck_assert_str_eq(path, "mend");
     ck_assert_int_eq(engine.error.code, QBLK_E_CANCELLED);
-    ck_assert_int_eq(engine.frozen.code, _i == 1 ? QBLK_E_FROZEN : QBLK_E_NONE);
+    ck_assert_int_eq(engine.flaw.code, _i == 1 ? QBLK_E_FROZEN : QBLK_E_NONE);
 }
 END_TEST
 

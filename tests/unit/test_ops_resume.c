@@ -351,6 +351,10 @@ static const char *const unknown[] = {
     "qblk1 1/1 op=copy disk=vd0 intent=pivot|somebody's",
     "qblk1 1/1 op=copy disk=vd0 intent=pivo",
     "qblk1 1/1 op=commit disk=vd0 intent=pivot",
+    "qblk1 1/1 op=pull disk=vd0 intent=pivot",
+    "qblk1 1/1 op=backup disk=vd0 intent=keep",
+    "qblk1 1/1 op=detach disk=vd0 intent=finish",
+    "qblk1 1/1 op=copy disk=vd0 disk.1=vd1 intent=pivot",
 };
 
 /* What is open under that id is left, for that reason. */
@@ -447,6 +451,73 @@ START_TEST(a_forged_record_harms_nothing_of_others)
     after = others();
     ck_assert_msg(strcmp(after, before) == 0, "%s: %s\nbefore\n%s\nafter\n%s\nsaid %s", record,
                   qblk_result_name(recorder.result), before, after, recorder.notes);
+    free(before);
+    free(after);
+}
+END_TEST
+
+/* Nor is a node of that name a journal that has another driver. */
+START_TEST(a_node_that_is_no_journal_is_left)
+{
+    char *before, *after;
+
+    (void)peer_add_node(&peer, FORGED, "qcow2", "/j.qcow2", "", "");
+    before = peer_state(&peer);
+    check_left("0badf00d", QBLK_E_JOURNAL);
+    resume("0badf00d", _i == 0 ? QBLK_RESUME_INTENT : QBLK_RESUME_UNDO);
+    ck_assert_int_eq(recorder.result, QBLK_RESULT_FAILED);
+    ck_assert_int_eq(recorder.error.code, QBLK_E_JOURNAL);
+    ck_assert_ptr_nonnull(strstr(recorder.error.text, "is a qcow2 node"));
+    after = peer_state(&peer);
+    ck_assert_str_eq(after, before);
+    free(before);
+    free(after);
+}
+END_TEST
+
+/* Somebody has put a node above the journal: it stays, and so does the operation, which is no success. */
+START_TEST(a_journal_that_stays_is_no_success)
+{
+    const bool has_ended = _i != 0;
+
+    forge("qblk1 1/1 op=backup disk=vd0 intent=finish", has_ended);
+    (void)peer_add_node(&peer, "above", "raw", "", FORGED, "");
+    for (int i = 0; i < 2; i++) {
+        resume("0badf00d", QBLK_RESUME_INTENT);
+        ck_assert_int_eq(recorder.result, QBLK_RESULT_FAILED);
+        ck_assert_int_eq(recorder.error.code, QBLK_E_QEMU);
+        ck_assert_ptr_nonnull(strstr(recorder.error.text, "the operation stays open"));
+        ck_assert_ptr_nonnull(strstr(recorder.notes, has_ended ? "the operation was completed all the same"
+                                                              : "the operation was undone all the same"));
+        ck_assert_ptr_nonnull(peer_node(&peer, FORGED));
+    }
+}
+END_TEST
+
+/* What a record alone says is done is not, and is told. The disk is on a node that has such a name. */
+START_TEST(what_a_record_alone_says_is_told_as_such)
+{
+    static const struct {
+        const char *record, *note;
+    } said[] = {
+        { "qblk1 1/1 op=detach disk=vd0 intent=finish old=top", "device vd0 is there and uses node top" },
+        { "qblk1 1/1 op=swap disk=vd0 opts=resize=16777216 intent=pivot",
+          "disk vd0 was to have 16777216 bytes then, by the record alone" },
+    };
+    char *before, *after;
+
+    (void)peer_add_node(&peer, "qblk.0badf00d.file", "file", "/new.qcow2", "", "");
+    (void)peer_add_node(&peer, "qblk.0badf00d.target", "qcow2", "/new.qcow2", "qblk.0badf00d.file", "");
+    if (_i == 1)
+        (void)snprintf(peer.root, sizeof(peer.root), "qblk.0badf00d.target");
+    forge(said[_i].record, true);
+    before = others();
+    resume("0badf00d", QBLK_RESUME_INTENT);
+    after = others();
+    ck_assert_ptr_nonnull(strstr(recorder.notes, said[_i].note));
+    ck_assert_uint_eq(peer_count(&peer, "block_resize"), 0);
+    if (_i == 1)
+        ck_assert_str_eq(after, before);
     free(before);
     free(after);
 }
@@ -694,6 +765,9 @@ int main(void)
                         (int)(sizeof(unknown) / sizeof(unknown[0])));
     tcase_add_loop_test(records, a_forged_record_harms_nothing_of_others, 0,
                         (int)(sizeof(forged) / sizeof(forged[0])));
+    tcase_add_loop_test(records, a_node_that_is_no_journal_is_left, 0, 2);
+    tcase_add_loop_test(records, a_journal_that_stays_is_no_success, 0, 2);
+    tcase_add_loop_test(records, what_a_record_alone_says_is_told_as_such, 0, 2);
     tcase_add_loop_test(records, only_the_disk_that_was_to_go_is_unplugged, 0,
                         (int)(sizeof(unplugged) / sizeof(unplugged[0])));
     tcase_add_loop_test(records, a_commit_that_never_began_is_not_taken_for_a_pivot, 0, 2);
