@@ -87,14 +87,16 @@ static void explain(qblk_monitor *monitor, const char *id, qblk_job_verb verb, q
                       "that is to be active must be started so (copy --active)", id);
         return;
     }
-    if (job == NULL || (verb != QBLK_VERB_COMPLETE && verb != QBLK_VERB_FINISH))
+    if (job == NULL)
         return;
     qblk_job_get_info(job, &info);
-    if (info.state != QBLK_JOB_STANDBY)
-        return;
     memcpy(text, error->text, sizeof(text));
-    (void)err_set(error, QBLK_E_JOB_STATE, "%s; job '%s' is paused: resume it and then %s it, or "
-                  "cancel it", text, id, qblk_job_verb_name(verb));
+    if (info.outcome != QBLK_OUTCOME_NONE && verb != QBLK_VERB_DISMISS)
+        err_prefix(error, "%s came too late, job '%s' had %s already", qblk_job_verb_name(verb), id,
+                   qblk_job_outcome_name(info.outcome));
+    else if (info.state == QBLK_JOB_STANDBY && (verb == QBLK_VERB_COMPLETE || verb == QBLK_VERB_FINISH))
+        (void)err_set(error, QBLK_E_JOB_STATE, "%s; job '%s' is paused: resume it and then %s it, or "
+                      "cancel it", text, id, qblk_job_verb_name(verb));
 }
 
 /* What QEMU said of a verb, as an error of ours; the job may have gone meanwhile. */

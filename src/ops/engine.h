@@ -62,7 +62,7 @@ struct step {
                            * of the command is a failure */
     int again_ms, tries;  /* URGE: how long to wait after each try, and how many there are */
     const void *subject;  /* for the check: what it is about; borrowed. Or NULL */
-    char *otherwise;      /* CLEAN: what its failure means, for the note. Or NULL */
+    char *otherwise;      /* CLEAN: what its failure means, for the note. MEND: the agent's socket. Or NULL */
     char *note;           /* CLEAN: of its success. Or NULL */
     int barrier;          /* BARRIER: its number */
     qblk_error_code fails_as; /* CALL: the code of its failure, NONE for QEMU's own */

@@ -243,11 +243,14 @@ static void freeze_failed(struct engine *engine, const qblk_error *error, bool i
 /* What a dead client has frozen stays so, and this is the last that is known of it. */
 static void mend_failed(struct engine *engine, const qblk_error *error)
 {
+    const char *socket = engine->steps[engine->at].otherwise;
+
     engine->flaw = *error;
     if (error->code != QBLK_E_FROZEN)
         (void)err_set(&engine->flaw, QBLK_E_FROZEN, "THE GUEST MAY STILL BE FROZEN by the client that began "
-                      "the operation: %.500s; look with \"qblk agent status\", and thaw it with \"qblk agent "
-                      "thaw\"", error->text);
+                      "the operation: %.500s; look with \"qblk agent status %s\", and thaw it with \"qblk "
+                      "agent thaw %s\"", error->text, socket != NULL ? socket : "SOCKET",
+                      socket != NULL ? socket : "SOCKET");
 }
 
 void engine_agent(struct engine *engine, const qblk_error *error, bool is_frozen)

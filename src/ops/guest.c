@@ -384,6 +384,7 @@ void plan_mend(qblk_op *op)
     if (op->guest == NULL)
         return;
     step = plan_step(op, STEP_MEND, "thaw the guest if it was left frozen");
+    step->otherwise = mem_strdup(op->guest->path);
     step_command(&op->engine, step, &qapi_cmd_guest_fsfreeze_status, NULL);
 }
 

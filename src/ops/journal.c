@@ -444,18 +444,22 @@ static int read_field(struct journal *journal, char *field)
 }
 
 /* One blank between fields, and no byte that is written as %XX. */
-static int read_text(struct journal *journal, struct buf *text)
+static int read_text(struct journal *journal, struct buf *text, qblk_error *error)
 {
     char *next;
     int r = 0;
 
     if (text->len > 0 && !is_plain(text->data))
-        return -EPERM;
+        return malformed(text->data, error);
     for (char *field = text->data; field != NULL && r == 0; field = next) {
         next = strchr(field, ' ');
         if (next != NULL)
             *next++ = '\0';
         r = read_field(journal, field);
+        if (r < 0)
+            r = r == -ENOMEM ? err_nomem(error)
+                             : err_set(error, QBLK_E_JOURNAL, "the journal record's field \"%.40s\" is malformed, "
+                                       "there twice, or of a newer version of qblk", field);
     }
     return r;
 }
@@ -467,13 +471,8 @@ int journal_decode(char *const *names, size_t n, struct journal *ret_journal, qb
 
     memset(ret_journal, 0, sizeof(*ret_journal));
     r = gather(names, n, &text, ret_journal, error);
-    if (r == 0) {
-        r = read_text(ret_journal, &text);
-        if (r == -ENOMEM)
-            r = err_nomem(error);
-        else if (r < 0)
-            r = err_set(error, QBLK_E_JOURNAL, "the journal record has a malformed field");
-    }
+    if (r == 0)
+        r = read_text(ret_journal, &text, error);
     if (r == 0 && (ret_journal->op == NULL || ret_journal->disk == NULL ||
                    ret_journal->intent == NULL))
         r = err_set(error, QBLK_E_JOURNAL, "the journal record lacks one of op, disk, intent");

@@ -253,8 +253,8 @@ static void look_for_journal(struct open_op *op)
     if (op->told.has_journal || op->has_look)
         return;
     (void)err_set(&op->told.why, QBLK_E_JOURNAL, "job %s carries the id of a qblk operation, but there is "
-                  "no journal for it; \"qblk job cancel %s\" or \"qblk job dismiss %s\" end it",
-                  op->job.id, op->job.id, op->job.id);
+                  "no journal for it; \"qblk job %s %s\" ends it", op->job.id,
+                  qblk_job_allows(op->job.state, QBLK_VERB_DISMISS) ? "dismiss" : "cancel", op->job.id);
     (void)open_refuse(op);
 }
 

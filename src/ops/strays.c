@@ -12,9 +12,13 @@
 static const char *command_line(qblk_remains *remains, const char *words, const char *name)
 {
     struct buf text = BUF_INIT;
+    bool is_word = strcmp(name, "true") == 0 || strcmp(name, "false") == 0 || strcmp(name, "null") == 0;
 
-    (void)buf_adds(&text, words);
-    if (str_is_id(name)) {
+    is_word = is_word && strchr(words, '=') != NULL; /* it would be taken as JSON */
+    (void)buf_add(&text, words, strlen(words) - is_word);
+    if (is_word) {
+        (void)buf_addf(&text, ":='\"%s\"'", name);
+    } else if (str_is_id(name)) {
         (void)buf_adds(&text, name);
     } else {
         (void)buf_addc(&text, '\'');
@@ -52,6 +56,14 @@ static int add(qblk_remains *remains, const char *kind, const char *name, char *
     *stray = (qblk_stray){ .size = sizeof(*stray), .kind = kind, .name = own_name, .what = own_what,
                            .command = command, .qmp = qmp };
     return 0;
+}
+
+/* Told of with the operation whose id it has. Without a journal that is one job alone. */
+static bool is_of_open(const qblk_remains *remains, const qblk_job_info *info)
+{
+    const struct open_op *op = info->operation != NULL ? open_find(remains, info->operation) : NULL;
+
+    return op != NULL && (op->told.has_journal || op->has_look || str_equal(op->job.id, info->id));
 }
 
 /* ---- jobs ------------------------------------------------------------------------------------ */
@@ -94,8 +106,7 @@ static int find_jobs(qblk_remains *remains)
         char *what;
 
         qblk_job_get_info(job, &info);
-        if (info.state == QBLK_JOB_GONE ||
-            (info.operation != NULL && open_find(remains, info.operation) != NULL))
+        if (info.state == QBLK_JOB_GONE || is_of_open(remains, &info))
             continue;
         what = mem_printf("%s, %s%s%s", info.type[0] != '\0' ? info.type : "job",
                           info.status != NULL ? info.status : qblk_job_state_name(info.state),

@@ -5,11 +5,12 @@
 
 cutproxy=$build/tests/kill/cutproxy
 
-# dies_at TEXT ARG...: qblk, and QEMU dies at the first command that has TEXT in it
+# dies_at TEXT|-cN ARG...: qblk, and QEMU dies at the first command that has TEXT in it, or at the N-th
 dies_at() {
-    local at=$1 status
+    local at=(-x "$1") status
+    case $1 in -c*) at=("$1") ;; esac
     shift
-    "$cutproxy" -m death -p "$qemu_pid" -x "$at" "$dir/m0" "$dir/px" report \
+    "$cutproxy" -m death -p "$qemu_pid" "${at[@]}" "$dir/m0" "$dir/px" report \
         timeout -k 5 "$patience" "$qblk" -s "$dir/px" --json "$@" >out 2>err </dev/null
     status=$?
     grep -q '^cut' report || fail "$(tail -n 1 out)"
@@ -133,7 +134,19 @@ taken_up() {
     prepare "$1"
     q 0 --json copy "$disk" "$dir/copy.qcow2" --keep
     dies_at "$2" recover --pivot
-    [ -z "${3-}" ] || worth copy.qcow2 "$3"
+    said out "\"message\": ?\"file $dir/copy.qcow2, .*$3"
+    [ -e copy.qcow2 ] || fail "the copy was removed"
+}
+
+# The same before it was seen how far that had got, and after it was seen what is open.
+not_taken_up() {
+    prepare "$1"
+    q 0 --json copy "$disk" "$dir/copy.qcow2" --keep
+    "$cutproxy" "$dir/m0" "$dir/px" report timeout -k 5 "$patience" "$qblk" -s "$dir/px" recover --list >out ||
+        fail "cannot list: $(cat out)"
+    rm px
+    dies_at "-c$(($(grep -c '^>' report) + $2))" recover --pivot
+    said out "\"message\": ?\"file $dir/copy.qcow2, .* is left as it is: the connection was lost before"
     [ -e copy.qcow2 ] || fail "the copy was removed"
 }
 
@@ -159,6 +172,8 @@ for world in blockdev drive; do
     run_test "resizing, $world" resize "$world"
     run_test "limits of a disk, $world" limits "$world"
     run_test "recovering, $world" taken_up "$world" job-complete 'may be the disk by now'
-    run_test "recovering, not begun, $world" taken_up "$world" query-named-block-nodes
+    for n in 1 2; do
+        run_test "recovering, not begun: $n, $world" not_taken_up "$world" "$n"
+    done
 done
 finish

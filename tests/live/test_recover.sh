@@ -848,6 +848,7 @@ strays() {
     cp before clean
     raw '{"execute": "blockdev-add", "arguments": {"driver": "null-co", "node-name": "sink",
             "size": 8388608}}' \
+        '{"execute": "blockdev-add", "arguments": {"driver": "null-co", "node-name": "true"}}' \
         '{"execute": "blockdev-add", "arguments": {"driver": "qcow2", "node-name": "spare",
             "file": {"driver": "file", "filename": "'"$dir"'/spare.qcow2"}}}' \
         '{"execute": "blockdev-backup", "arguments": {"job-id": "theirs",
@@ -871,12 +872,11 @@ strays() {
     said out '"operations": ?\[\], "others": ?\[\{"kind": ?"job", "name": ?"theirs"'
     unchanged
     # What is said to free each does.
-    for what in 'job theirs' 'job theirs' 'node spare' 'node sink'; do
+    for what in 'job theirs' 'job theirs' 'node spare' 'node true' 'node sink'; do
         q 0 recover --list --all
         command=$(sed -n "s/^$what (.*: qblk //p" out)
         [ -n "$command" ] || fail "$what is not shown: $(cat out)"
-        # shellcheck disable=SC2086 # words
-        q 0 $command
+        eval "q 0 $command"
     done
     cp clean before
     unchanged

@@ -456,6 +456,27 @@ START_TEST(a_forged_record_harms_nothing_of_others)
 }
 END_TEST
 
+/* An operation that has no journal is told of with one job. The others are nobody's. */
+START_TEST(every_job_is_told_of)
+{
+    qblk_remains *remains;
+    const qblk_open_op *op;
+    const qblk_stray *stray;
+
+    (void)peer_add_job(&peer, "qblk.0badf00d.probe", "mirror", "concluded");
+    (void)peer_add_job(&peer, "qblk.0badf00d.resize", "mirror", "ready");
+    remains = look(&peer, monitor);
+    op = qblk_remains_op(remains, 0);
+    stray = qblk_remains_stray(remains, 0);
+    ck_assert(op != NULL && op->job != NULL && stray != NULL);
+    ck_assert_str_eq(op->job->id, "qblk.0badf00d.probe");
+    ck_assert_ptr_nonnull(strstr(op->why.text, "\"qblk job dismiss qblk.0badf00d.probe\" ends it"));
+    ck_assert_str_eq(stray->name, "qblk.0badf00d.resize");
+    ck_assert_ptr_null(qblk_remains_op(remains, 1));
+    (void)qblk_remains_free(remains);
+}
+END_TEST
+
 /* Nor is a node of that name a journal that has another driver. */
 START_TEST(a_node_that_is_no_journal_is_left)
 {
@@ -765,6 +786,7 @@ int main(void)
                         (int)(sizeof(unknown) / sizeof(unknown[0])));
     tcase_add_loop_test(records, a_forged_record_harms_nothing_of_others, 0,
                         (int)(sizeof(forged) / sizeof(forged[0])));
+    tcase_add_test(records, every_job_is_told_of);
     tcase_add_loop_test(records, a_node_that_is_no_journal_is_left, 0, 2);
     tcase_add_loop_test(records, a_journal_that_stays_is_no_success, 0, 2);
     tcase_add_loop_test(records, what_a_record_alone_says_is_told_as_such, 0, 2);

@@ -30,6 +30,8 @@ struct op_run {
     bool is_gone;        /* recover: its client has brought it to its end meanwhile */
     bool is_one_of_many; /* the last line is somebody else's: end with an event */
     bool has_endings;    /* recover: it can end by a pivot or without one */
+    const qblk_open_op *open; /* recover: what is taken up, as it was seen before; or NULL */
+    bool are_files_told; /* recover: since the connection was lost */
     bool is_last_said;   /* recover: the last line was printed, as an error */
     bool has_changed;    /* recover: one has ended, and not by being kept as it was */
     bool has_failed;     /* one of many has, for this reason */
@@ -98,6 +100,9 @@ void op_result_members(struct text *line, const qblk_op_report *report);
 void op_disk_members(struct text *line, const qblk_op_disk *disks, size_t n);
 void op_result_line(struct op_run *run, const qblk_op_report *report);
 void op_say_notes(struct op_run *run, const qblk_op_report *report);
+/* Of what recover was to take up when the connection was lost: its files, but those that the notes of the
+ * report, which may be NULL, name. */
+void op_say_files(struct op_run *run, const qblk_op_report *report);
 /* How to be rid of a record that recover cannot read, which is refused for ever. For its id. */
 #define RECORD_DROP "qmp blockdev-del node-name=qblk.%s.journal"
 #define RECORD_ADVICE "\"qblk " RECORD_DROP "\" drops the record, once what is left is seen to"

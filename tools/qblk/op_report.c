@@ -262,10 +262,31 @@ void op_result_line(struct op_run *run, const qblk_op_report *report)
     out_line(run->cli, &line);
 }
 
+static bool is_noted(const qblk_op_report *report, const char *file)
+{
+    for (size_t i = 0; report != NULL && i < report->n_notes; i++) {
+        if (strstr(report->notes[i], file) != NULL)
+            return true;
+    }
+    return false;
+}
+
+void op_say_files(struct op_run *run, const qblk_op_report *report)
+{
+    run->are_files_told = true;
+    for (size_t i = 0; run->open != NULL && i < run->open->n_files; i++) {
+        if (!is_noted(report, run->open->files[i]))
+            note(run->cli, "file %s, which operation %s makes, is left as it is: the connection was lost before it "
+                 "was seen how far that had got", run->open->files[i], run->open->operation);
+    }
+}
+
 void op_say_notes(struct op_run *run, const qblk_op_report *report)
 {
     for (size_t i = 0; i < report->n_notes; i++)
         note(run->cli, "%s", report->notes[i]);
+    if (report->result == QBLK_RESULT_LOST)
+        op_say_files(run, report);
 }
 
 void op_say_record(struct op_run *run, const qblk_error *error)

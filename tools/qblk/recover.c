@@ -65,7 +65,10 @@ static bool has_endings(const qblk_open_op *op)
 static int recover_one(struct op_run *run, const qblk_open_op *op)
 {
     qblk_error error;
+    int status;
 
+    run->open = op;
+    run->are_files_told = false;
     run->has_endings = has_endings(op);
     if (is_nobodys(op)) {
         if (run->cli->opt.operation != NULL)
@@ -73,7 +76,10 @@ static int recover_one(struct op_run *run, const qblk_open_op *op)
         note(run->cli, "%s", op->why.text);
         return EXIT_DONE;
     }
-    return op_continue(run, start_resume, "recover", op->operation, &error);
+    status = op_continue(run, start_resume, "recover", op->operation, &error);
+    if (status == EXIT_CONNECTION && !run->are_files_told)
+        op_say_files(run, NULL);
+    return status;
 }
 
 static bool belongs(const qblk_open_op *op, const qblk_open_op *other)
@@ -100,6 +106,7 @@ static int recover_together(struct op_run *run, const qblk_open_op *op, struct o
             continue;
         ops->is_done[i] = true;
         many.runs[many.n].has_endings = has_endings(other);
+        many.runs[many.n].open = other;
         many.runs[many.n++].disk = other->operation;
     }
     status = many_continue(run, &many, start_resume, "recover", &error);

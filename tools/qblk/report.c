@@ -67,7 +67,7 @@ static void err_line(struct cli *cli, const char *s)
 
     progress_clear(&cli->progress);
     text_add(&line, "qblk: ");
-    text_add_plain(&line, s, true);
+    text_add_plain(&line, s, false);
     text_add(&line, "\n");
     out_put(cli->err, line.s);
     text_free(&line);
