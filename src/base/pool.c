@@ -2,6 +2,7 @@
 
 #include <stdbool.h>
 #include <stdint.h>
+#include <string.h>
 
 #include "base/mem.h"
 
@@ -18,10 +19,9 @@
 #endif
 
 #define LEAST_ROOM 64
-#define MOST_GROWTH 65536 /* blocks double up to this */
 
 struct pool_block {
-    struct pool_block *next;
+    struct pool_block *next, *before;
     _Alignas(8) char bytes[];
 };
 
@@ -31,6 +31,7 @@ static bool add_block(struct pool *pool, size_t room)
 
     if (block == NULL)
         return false;
+    block->before = pool->last;
     *(pool->last != NULL ? &pool->last->next : &pool->first) = block;
     pool->last = block;
     pool->room = room;
@@ -45,7 +46,7 @@ void *pool_alloc(struct pool *pool, size_t size, size_t align, size_t guess)
     if (!SHARES_BLOCKS || pool->last == NULL || at > pool->room || size > pool->room - at) {
         size_t room = pool->last == NULL ? guess : pool->room * 2;
 
-        room = room < LEAST_ROOM ? LEAST_ROOM : room > MOST_GROWTH ? MOST_GROWTH : room;
+        room = room < LEAST_ROOM ? LEAST_ROOM : room > POOL_SHARED ? POOL_SHARED : room;
         if (!add_block(pool, !SHARES_BLOCKS || size > room ? size : room))
             return NULL;
         at = 0;
@@ -54,10 +55,28 @@ void *pool_alloc(struct pool *pool, size_t size, size_t align, size_t guess)
     return pool->last->bytes + at;
 }
 
+static struct pool_block *block_at(void *piece)
+{
+    return (struct pool_block *)(void *)((char *)piece - offsetof(struct pool_block, bytes));
+}
+
+/* Its block is full before and after, whatever the pool says of it if it is the last one. */
+void *pool_grow(struct pool *pool, void *piece, size_t was, size_t size)
+{
+    struct pool_block *block = block_at(piece);
+
+    block = size < SIZE_MAX - sizeof(*block) ? mem_realloc(block, sizeof(*block) + size) : NULL;
+    if (block == NULL)
+        return NULL;
+    memset(block->bytes + was, 0, size - was);
+    *(block->before != NULL ? &block->before->next : &pool->first) = block;
+    *(block->next != NULL ? &block->next->before : &pool->last) = block;
+    return block->bytes;
+}
+
 void pool_free(void *first)
 {
-    struct pool_block *block = first == NULL ? NULL
-        : (struct pool_block *)(void *)((char *)first - offsetof(struct pool_block, bytes));
+    struct pool_block *block = first == NULL ? NULL : block_at(first);
 
     while (block != NULL) {
         struct pool_block *next = block->next;

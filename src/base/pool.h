@@ -6,6 +6,9 @@
 
 #include <stddef.h>
 
+/* Blocks of several pieces have no more bytes than this: a larger piece has one of its own. */
+#define POOL_SHARED 65536
+
 struct pool_block;
 
 struct pool {
@@ -18,6 +21,10 @@ struct pool {
 /* Zeroed, and aligned to align: 1 or 8. The first block has room for about so many bytes; only the first
  * call's guess counts. NULL when memory is gone. */
 void *pool_alloc(struct pool *pool, size_t size, size_t align, size_t guess);
+
+/* A piece of more than POOL_SHARED bytes, made larger, what is new of it zeroed. It may move; it stays the first
+ * one if it was. NULL when memory is gone, and the piece as it was. */
+void *pool_grow(struct pool *pool, void *piece, size_t was, size_t size);
 
 /* All of a pool, by what its first pool_alloc() returned: the pool itself need not be kept. NULL is
  * nothing. */

@@ -199,11 +199,20 @@ size_t codec_value_size(const struct codec_member *member)
     }
 }
 
-/* What a hostile peer makes large here is not touched before its elements turn out well. */
+/* How many of n elements have room at first: all, in one piece, if that is no more than twice as long as the
+ * text: QEMU's structs are about as long. A hostile peer's element may be of two bytes, and its struct of
+ * hundreds: then more have room only as those before turn out well. */
+static size_t first_room(size_t n, size_t size, struct doc_ref array)
+{
+    size_t few = POOL_SHARED / size;
+
+    return n <= few || n <= doc_room(array) / size * 2 ? n : few + 1;
+}
+
 static int decode_list(const struct codec_member *member, struct doc_ref json, void *at,
                        const struct path *path, struct decoding *decoding)
 {
-    size_t size = codec_value_size(member), n = 0;
+    size_t size = codec_value_size(member), n = 0, room;
     struct codec_list list = { NULL, 0 };
     int r = 0;
 
@@ -213,13 +222,20 @@ static int decode_list(const struct codec_member *member, struct doc_ref json, v
         n++;
     if (n == 0)
         return 0;
-    list.v = n <= SIZE_MAX / size ? allocate(decoding, n * size, 8) : NULL;
+    room = first_room(n, size, json);
+    list.v = allocate(decoding, room * size, 8);
     if (list.v == NULL)
-        return err_nomem(decoding->error);
+        return -ENOMEM;
     for (struct doc_ref from = doc_first(json); from.doc != NULL && r == 0;
          from = doc_next(json, from)) {
         struct path here = { path, NULL, list.n };
 
+        if (list.n == room) {
+            room = n / 2 < room ? n : room * 2;
+            list.v = pool_grow(&decoding->pool, list.v, list.n * size, room * size);
+            if (list.v == NULL)
+                return err_nomem(decoding->error);
+        }
         r = decode_value(member, from, (char *)list.v + list.n++ * size, &here, decoding);
     }
     memcpy(at, &list, sizeof(list));

@@ -136,14 +136,30 @@ static void *note_fresh(void *p, size_t size, const void *by)
     return note(p, size, by);
 }
 
+static size_t largest;
+
+size_t heap_largest(void)
+{
+    size_t was = largest;
+
+    largest = 0;
+    return was;
+}
+
+static size_t asked(size_t size)
+{
+    largest = size > largest ? size : largest;
+    return size;
+}
+
 void *__wrap_malloc(size_t size)
 {
-    return note_fresh(__real_malloc(size), size, CALLER);
+    return note_fresh(__real_malloc(asked(size)), size, CALLER);
 }
 
 void *__wrap_calloc(size_t n, size_t size)
 {
-    return note(__real_calloc(n, size), n * size, CALLER);
+    return note(__real_calloc(n, size), asked(n * size), CALLER);
 }
 
 void *__wrap_realloc(void *old, size_t size)
@@ -152,10 +168,10 @@ void *__wrap_realloc(void *old, size_t size)
     void *p;
 
     if (!is_watching || (old != NULL && block == NULL))
-        return __real_realloc(old, size);
+        return __real_realloc(old, asked(size));
     if (block != NULL && block->state == GONE)
         die("grown after it was freed", block);
-    p = note_fresh(__real_malloc(size), size, CALLER);
+    p = note_fresh(__real_malloc(asked(size)), size, CALLER);
     if (p != NULL && block != NULL) {
         memcpy(p, old, block->size < size ? block->size : size);
         let_go(old);

@@ -19,6 +19,9 @@ void heap_unwatch(void);
 /* As if nothing had been allocated since: before a process is taken back to where nothing was. */
 void heap_forget(void);
 
+/* The most bytes that were asked for at once since the last call, watched or not. */
+size_t heap_largest(void);
+
 /* For jansson. */
 void *heap_json_alloc(size_t size);
 void heap_json_free(void *p);

@@ -2,8 +2,10 @@
 #include <jansson.h>
 #include <stdio.h>
 
+#include "../starve/heap.h"
 #include "base/buf.h"
 #include "base/mem.h"
+#include "base/pool.h"
 #include "codec_help.h"
 
 /* ---- a type with every kind of member, as qapi-gen would make it ----------------------------- */
@@ -287,6 +289,135 @@ START_TEST(a_union_decodes_by_its_discriminator)
 }
 END_TEST
 
+/* ---- long lists ------------------------------------------------------------------------------ */
+
+/* "{}" or such, of which each hundredth has a name. */
+static void add_member(struct buf *text, size_t i, const char *otherwise)
+{
+    buf_adds(text, i == 0 ? "" : ",");
+    if (i % 100 == 0)
+        buf_addf(text, "{\"name\":\"m%zu\"}", i);
+    else
+        buf_adds(text, otherwise);
+}
+
+/* Decodes and says how much was asked for at once. */
+static int decode_long(const struct codec_type *type, const struct buf *text, unsigned long fail_after,
+                       struct codec_list *ret_list, size_t *ret_largest, qblk_error *error)
+{
+    struct doc doc;
+    int r = doc_parse(&doc, text->data, text->len);
+
+    ck_assert_int_eq(r, 0);
+    (void)heap_largest();
+    if (fail_after != 0)
+        mem_fail_after(fail_after);
+    r = codec_decode_list(type, doc_top(&doc), ret_list, error);
+    if (fail_after != 0)
+        mem_fail_after(0);
+    *ret_largest = heap_largest();
+    doc_done(&doc);
+    return r;
+}
+
+static const struct {
+    size_t good; /* elements, of n */
+    size_t n;
+    const struct codec_type *type;
+    const char *element;
+    const char *says;
+} hostile[] = {
+    { 0, 100000, &qapi_type_block_device_info, "0", "BlockDeviceInfo[0]: expected an object, found an integer" },
+    { 0, 100000, &qapi_type_block_device_info, "{}", "BlockDeviceInfo[0].file: missing" },
+    { 0, 100000, &qapi_type_schema_info_member, "null", "SchemaInfoMember[0]: expected an object, found null" },
+    { 3000, 100000, &qapi_type_schema_info_member, "0", "SchemaInfoMember[3000]: expected an object" },
+    { 50000, 50001, &qapi_type_schema_info_member, "0", "SchemaInfoMember[50000]: expected an object" },
+};
+
+START_TEST(a_bad_element_is_told_before_there_is_memory_for_many)
+{
+    size_t size = hostile[_i].type->size, largest;
+    struct buf text = BUF_INIT;
+    struct codec_list list;
+    qblk_error error;
+
+    buf_addc(&text, '[');
+    for (size_t i = 0; i < hostile[_i].n; i++)
+        buf_addf(&text, "%s%s", i == 0 ? "" : ",", i < hostile[_i].good ? "{}" : hostile[_i].element);
+    ck_assert_int_eq(buf_addc(&text, ']'), 0);
+    ck_assert_int_eq(decode_long(hostile[_i].type, &text, 0, &list, &largest, &error), -EPROTO);
+    ck_assert_msg(strncmp(error.text, hostile[_i].says, strlen(hostile[_i].says)) == 0, "%s", error.text);
+    ck_assert_uint_le(largest, POOL_SHARED + 2 * hostile[_i].good * size + 1024);
+    assert_zero(&list, sizeof(list));
+    buf_done(&text);
+}
+END_TEST
+
+/* Of an object whose first pointer is the list, or a string in front of it. */
+static void check_members(const struct codec_type *type, size_t n, bool is_first)
+{
+    struct buf text = BUF_INIT;
+    qblk_error error = { .text = "" };
+    struct qapi_schema_info info;
+
+    buf_addf(&text, "{%s\"members\":[", is_first ? "" : "\"name\":\"a name\",\"meta-type\":\"object\",");
+    for (size_t i = 0; i < n; i++)
+        add_member(&text, i, "{}");
+    ck_assert_int_eq(buf_adds(&text, "]}"), 0);
+    ck_assert_msg(decode(type, text.data, text.len, &info, &error) == 0, "%s", error.text);
+    ck_assert_uint_eq(info.members.n, n);
+    for (size_t i = 0; i < n; i++) {
+        const struct qapi_schema_info_member *member = &info.members.v[i];
+        char name[32];
+
+        (void)snprintf(name, sizeof(name), "m%zu", i);
+        ck_assert_int_eq(member->name != NULL, i % 100 == 0);
+        if (member->name != NULL)
+            ck_assert_str_eq(member->name, name);
+        ck_assert_ptr_null(member->type);
+        ck_assert(!member->has_features && member->features.v == NULL);
+    }
+    codec_clear(type, &info);
+    buf_done(&text);
+}
+
+START_TEST(a_list_of_elements_shorter_than_their_structs_is_whole)
+{
+    static const size_t ns[] = { 1638, 1639, 1640, 3277, 3278, 3279, 20000 };
+    struct codec_type no_name = qapi_type_schema_info;
+
+    while (strcmp(no_name.members->name, "members") != 0) {
+        no_name.members++;
+        no_name.n_members--;
+    }
+    check_members(&no_name, ns[_i], true);
+    check_members(&qapi_type_schema_info, ns[_i], false);
+}
+END_TEST
+
+/* As QEMU's are: the texts are longer than the structs. */
+START_TEST(a_long_list_takes_one_piece)
+{
+    struct buf text = BUF_INIT;
+    struct qapi_job_info_list jobs;
+    size_t n = 5000, largest;
+    struct codec_list list;
+    qblk_error error;
+
+    buf_addc(&text, '[');
+    for (size_t i = 0; i < n; i++)
+        buf_addf(&text, "%s{\"id\":\"j\",\"type\":\"stream\",\"status\":\"running\","
+                 "\"current-progress\":0,\"total-progress\":0}", i == 0 ? "" : ",");
+    ck_assert_int_eq(buf_addc(&text, ']'), 0);
+    ck_assert_int_eq(decode_long(&qapi_type_job_info, &text, 0, &list, &largest, &error), 0);
+    ck_assert_uint_ge(largest, n * sizeof(*jobs.v));
+    ck_assert_uint_le(largest, n * sizeof(*jobs.v) + 64);
+    ck_assert_uint_eq(list.n, n);
+    codec_clear_list(&list);
+    buf_done(&text);
+}
+END_TEST
+
 /* ---- memory ---------------------------------------------------------------------------------- */
 
 #ifdef QBLK_TEST_MEM
@@ -330,6 +461,31 @@ START_TEST(running_out_of_memory_while_decoding_leaks_nothing)
 }
 END_TEST
 
+START_TEST(running_out_of_memory_while_a_list_grows_leaks_nothing)
+{
+    struct buf text = BUF_INIT;
+    struct codec_list list;
+    qblk_error error;
+    int r = -ENOMEM;
+    unsigned long n;
+
+    buf_addc(&text, '[');
+    for (size_t i = 0; i < 20000; i++)
+        add_member(&text, i, "{}");
+    ck_assert_int_eq(buf_addc(&text, ']'), 0);
+    for (n = 1; r != 0; n++) {
+        size_t largest;
+
+        ck_assert_uint_lt(n, 1000);
+        r = decode_long(&qapi_type_schema_info_member, &text, n, &list, &largest, &error);
+        ck_assert(r == 0 || (r == -ENOMEM && error.code == QBLK_E_MEMORY && list.v == NULL));
+    }
+    codec_clear_list(&list);
+    ck_assert_uint_gt(n, 5);
+    buf_done(&text);
+}
+END_TEST
+
 START_TEST(running_out_of_memory_while_encoding_appends_nothing)
 {
     struct qapi_block_dirty_bitmap_merge args = { .node = "n", .target = "t" };
@@ -367,8 +523,12 @@ int main(void)
     tcase_add_test(tcase, images_below_images_decode_to_any_depth);
     tcase_add_test(tcase, a_long_path_keeps_its_end);
     tcase_add_test(tcase, a_union_decodes_by_its_discriminator);
+    tcase_add_loop_test(tcase, a_bad_element_is_told_before_there_is_memory_for_many, 0, N_OF(hostile));
+    tcase_add_loop_test(tcase, a_list_of_elements_shorter_than_their_structs_is_whole, 0, 7);
+    tcase_add_test(tcase, a_long_list_takes_one_piece);
 #ifdef QBLK_TEST_MEM
     tcase_add_test(tcase, running_out_of_memory_while_decoding_leaks_nothing);
+    tcase_add_test(tcase, running_out_of_memory_while_a_list_grows_leaks_nothing);
     tcase_add_test(tcase, running_out_of_memory_while_encoding_appends_nothing);
 #endif
     suite_add_tcase(suite, tcase);

@@ -110,6 +110,56 @@ START_TEST(pieces_of_a_pool_are_zeroed_aligned_and_apart)
 }
 END_TEST
 
+static bool is_all(const char *bytes, size_t n, char c)
+{
+    return n == 0 || (bytes[0] == c && memcmp(bytes, bytes + 1, n - 1) == 0);
+}
+
+/* The first piece, one between others, or the last one. */
+START_TEST(a_large_piece_of_a_pool_grows)
+{
+    static const size_t sizes[] = { 10, POOL_SHARED + 1, 10, POOL_SHARED + 1, POOL_SHARED + 1 };
+    struct pool pool = POOL_INIT;
+    char *pieces[5];
+    size_t was = POOL_SHARED + 1;
+
+    for (int i = 0; i < 5; i++) {
+        pieces[i] = pool_alloc(&pool, i == 0 && _i == 0 ? was : sizes[i], 8, 100);
+        ck_assert_ptr_nonnull(pieces[i]);
+        memset(pieces[i], i + 1, sizes[i]);
+    }
+    for (size_t size = 2 * was; size < 5000000; size *= 2) {
+        int grown = _i == 0 ? 0 : _i == 1 ? 1 : 4;
+
+        pieces[grown] = pool_grow(&pool, pieces[grown], was, size);
+        ck_assert_ptr_nonnull(pieces[grown]);
+        ck_assert(is_all(pieces[grown] + was, size - was, 0));
+        memset(pieces[grown], grown + 1, size);
+        was = size;
+    }
+    ck_assert_ptr_nonnull(pool_alloc(&pool, 100, 1, 0));
+    for (int i = 0; i < 5; i++)
+        ck_assert(is_all(pieces[i], sizes[i], (char)(i + 1)));
+    pool_free(pieces[0]);
+}
+END_TEST
+
+START_TEST(a_large_piece_that_finds_no_memory_stays_as_it_was)
+{
+    struct pool pool = POOL_INIT;
+    char *piece = pool_alloc(&pool, POOL_SHARED + 1, 8, 0);
+
+    ck_assert_ptr_nonnull(piece);
+    strcpy(piece, "something");
+    mem_fail_after(1);
+    ck_assert_ptr_null(pool_grow(&pool, piece, POOL_SHARED + 1, POOL_SHARED * 2));
+    mem_fail_after(0);
+    ck_assert_ptr_null(pool_grow(&pool, piece, POOL_SHARED + 1, SIZE_MAX - 4));
+    ck_assert_str_eq(piece, "something");
+    pool_done(&pool);
+}
+END_TEST
+
 START_TEST(a_pool_without_memory_keeps_what_it_has)
 {
     struct pool pool = POOL_INIT;
@@ -140,7 +190,9 @@ int main(void)
     tcase_add_test(tcase, formatted_text_is_whole_whether_it_fits_or_not);
     tcase_add_loop_test(tcase, what_is_taken_from_a_buffer_is_the_takers, 0, 2);
     tcase_add_loop_test(tcase, pieces_of_a_pool_are_zeroed_aligned_and_apart, 0, 2);
+    tcase_add_loop_test(tcase, a_large_piece_of_a_pool_grows, 0, 3);
 #ifdef QBLK_TEST_MEM
+    tcase_add_test(tcase, a_large_piece_that_finds_no_memory_stays_as_it_was);
     tcase_add_test(tcase, a_buffer_in_an_array_needs_no_memory_until_that_is_full);
     tcase_add_test(tcase, formatted_text_that_finds_no_memory_leaves_what_was_there);
     tcase_add_test(tcase, a_pool_without_memory_keeps_what_it_has);
