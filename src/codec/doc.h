@@ -67,6 +67,8 @@ struct doc_ref doc_next(struct doc_ref array, struct doc_ref element);
 
 /* Bytes that a copy of the value's text surely fits into, a NUL behind it included. */
 size_t doc_room(struct doc_ref value);
+/* Whether a string has a NUL in it. */
+bool doc_has_nul(struct doc_ref string);
 /* Copies a string, NULs inside included, as much of it as fits into the room with a NUL behind it. Returns
  * how many bytes it copied without that. */
 size_t doc_copy(struct doc_ref string, char *to, size_t room);

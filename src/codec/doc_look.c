@@ -93,6 +93,20 @@ size_t doc_room(struct doc_ref value)
     return value.doc != NULL ? (size_t)value_of(value)->len + 1 : 1;
 }
 
+bool doc_has_nul(struct doc_ref string)
+{
+    const struct doc_value *value = value_of(string);
+    struct bytes bytes = bytes_of(string.doc, value);
+    int c;
+
+    if (!value->is_escaped)
+        return false;
+    do
+        c = bytes_next(&bytes);
+    while (c > 0);
+    return c == 0;
+}
+
 size_t doc_copy(struct doc_ref string, char *to, size_t room)
 {
     const struct doc_value *value = value_of(string);
@@ -131,10 +145,9 @@ int doc_bytes(struct doc_ref string, char **ret_text, size_t *ret_len)
 int doc_string(struct doc_ref string, char **ret_text)
 {
     char *text;
-    size_t len;
-    int r = doc_bytes(string, &text, &len);
+    int r = doc_bytes(string, &text, NULL);
 
-    if (r == 0 && value_of(string)->is_escaped && strlen(text) != len) {
+    if (r == 0 && doc_has_nul(string)) {
         free(text);
         return -EILSEQ;
     }

@@ -97,8 +97,10 @@ static int read_kind(struct msg *msg, struct doc_ref top)
     }
     if (event.doc != NULL) {
         msg->kind = MSG_EVENT;
-        return doc_kind(event) == DOC_STRING && doc_room(event) > 1 &&
-               doc_copy(event, msg->event, sizeof(msg->event)) == strlen(msg->event) ? 0 : -EPROTO;
+        if (doc_kind(event) != DOC_STRING || doc_room(event) == 1 || doc_has_nul(event))
+            return -EPROTO;
+        (void)doc_copy(event, msg->event, sizeof(msg->event));
+        return 0;
     }
     if (doc_kind(greeting) != DOC_OBJECT)
         return -EPROTO;

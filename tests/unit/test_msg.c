@@ -52,6 +52,19 @@ START_TEST(an_event_tells_its_name)
 }
 END_TEST
 
+/* Wherever it is: of a long name the end is not kept. */
+START_TEST(an_event_name_with_a_nul_is_refused)
+{
+    char text[128];
+
+    (void)snprintf(text, sizeof(text), "{\"event\": \"%0*d\\n\\u0000B\"}", _i, 1);
+    ck_assert_int_eq(msg_read(&msg, text, strlen(text), &error), -EPROTO);
+    ck_assert_int_eq(error.code, QBLK_E_PROTOCOL);
+    (void)snprintf(text, sizeof(text), "{\"event\": \"%0*d\\n\\u0001B\"}", _i, 1);
+    read_ok(text);
+}
+END_TEST
+
 START_TEST(a_long_event_name_is_cut_off)
 {
     read_ok("{\"event\": \"01234567890123456789012345678901234567890123456789"
@@ -357,6 +370,7 @@ int main(void)
 
     tcase_add_test(tc, a_greeting_tells_version_and_oob);
     tcase_add_test(tc, an_event_tells_its_name);
+    tcase_add_loop_test(tc, an_event_name_with_a_nul_is_refused, 1, 70);
     tcase_add_test(tc, a_long_event_name_is_cut_off);
     tcase_add_loop_test(tc, the_id_is_found_and_cut_out_to_the_byte, 0, N_OF(ids));
     tcase_add_test(tc, an_error_tells_class_and_text);
