@@ -124,12 +124,17 @@ void buf_drop(struct buf *buf, size_t n)
         buf->data[buf->len] = '\0';
 }
 
-void buf_cut(struct buf *buf, size_t len)
+struct buf_mark buf_mark(const struct buf *buf)
 {
-    buf->len = len;
-    buf->failed = 0;
+    return (struct buf_mark){ .len = buf->len, .failed = buf->failed };
+}
+
+void buf_cut(struct buf *buf, struct buf_mark mark)
+{
+    buf->len = mark.len;
+    buf->failed = mark.failed;
     if (buf->data != NULL)
-        buf->data[len] = '\0';
+        buf->data[mark.len] = '\0';
 }
 
 char *buf_take(struct buf *buf)

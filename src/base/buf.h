@@ -35,8 +35,13 @@ int buf_vaddf(struct buf *buf, const char *format, va_list ap)
     __attribute__((format(printf, 2, 0)));
 /* Drops the first n bytes. */
 void buf_drop(struct buf *buf, size_t n);
-/* Back to the first len bytes, as they were before an append that may have failed. */
-void buf_cut(struct buf *buf, size_t len);
+/* Back to where it was before appends that may have failed. What had failed before them stays so. */
+struct buf_mark {
+    size_t len;
+    int failed;
+};
+struct buf_mark buf_mark(const struct buf *buf);
+void buf_cut(struct buf *buf, struct buf_mark mark);
 /* The text, which becomes the caller's; NULL if an append failed. The buffer is empty after. */
 char *buf_take(struct buf *buf);
 /* 0, or -ENOMEM if any append failed. */

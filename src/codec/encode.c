@@ -259,7 +259,7 @@ int codec_encode(const struct codec_type *type, const void *value, struct buf *o
                  qblk_error *error)
 {
     struct path path = { NULL, type->name, 0 };
-    size_t was = out->len;
+    struct buf_mark was = buf_mark(out);
     int r = buf_ok(out) < 0 ? err_nomem(error) : encode_object(type, value, out, &path, error);
 
     if (r == 0 && buf_ok(out) < 0)
@@ -283,16 +283,16 @@ int codec_command(const struct codec_command *command, const void *args, struct 
                   qblk_error *error)
 {
     static const char before[] = ",\"arguments\":";
-    size_t was = out->len, bare;
+    struct buf_mark was = buf_mark(out), bare;
     int r = 0;
 
     (void)buf_addf(out, "{\"execute\":\"%s\"", command->name);
-    bare = out->len;
+    bare = buf_mark(out);
     if (args != NULL && command->args != NULL) {
         (void)buf_adds(out, before);
         r = codec_encode(command->args, args, out, error);
         /* An empty object is left out: QEMU reads byte by byte. */
-        if (r == 0 && out->len == bare + strlen(before) + strlen("{}"))
+        if (r == 0 && out->len == bare.len + strlen(before) + strlen("{}"))
             buf_cut(out, bare);
     } else if (!needs_none(command->args)) {
         r = err_set(error, QBLK_E_ARGUMENT, "%s: needs arguments", command->name);

@@ -121,7 +121,8 @@ static int make_body(const char *json, size_t len, struct buf *body, struct msg_
 int msg_check_command(const char *json, struct buf *ret_body, struct msg_span *ret_id,
                       bool *ret_is_oob, qblk_error *error)
 {
-    size_t len = strlen(json), was = ret_body->len;
+    struct buf_mark was = buf_mark(ret_body);
+    size_t len = strlen(json);
     struct msg_span id = { NULL, 0 };
     CLEANUP(doc_done) struct doc doc = { .n = 0 };
     bool is_oob = false;

@@ -159,7 +159,7 @@ int msg_without_id(const struct msg *msg, struct msg_span id, struct buf *out)
 {
     size_t before = msg->len, from = 0, tail;
     const char *end = msg->text + msg->len;
-    size_t was = out->len;
+    struct buf_mark was = buf_mark(out);
     int r;
 
     if (msg->id_member.len != 0) {
@@ -173,7 +173,7 @@ int msg_without_id(const struct msg *msg, struct msg_span id, struct buf *out)
     if (id.len != 0 && buf_ok(out) == 0) {
         /* In front of the closing brace and the blanks that lead to it. */
         tail = out->len - 1;
-        while (tail > was && strchr(" \t\r\n", out->data[tail - 1]) != NULL)
+        while (tail > was.len && strchr(" \t\r\n", out->data[tail - 1]) != NULL)
             tail--;
         out->len = tail;
         (void)buf_adds(out, out->data[tail - 1] == '{' ? "\"id\": " : ", \"id\": ");

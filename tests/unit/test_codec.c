@@ -508,6 +508,28 @@ START_TEST(running_out_of_memory_while_encoding_appends_nothing)
     buf_done(&out);
 }
 END_TEST
+
+/* An append before it may be lost, whether there is memory again or not. */
+START_TEST(encoding_into_a_buffer_that_has_failed_leaves_it_so)
+{
+    struct qapi_job_pause_args args = { .id = _i < 2 ? "j" : "\xff" };
+    struct buf out = BUF_INIT;
+    qblk_error error;
+    int r;
+
+    ck_assert_int_eq(buf_adds(&out, "~"), 0);
+    mem_fail_after(1);
+    ck_assert_int_lt(buf_addf(&out, "%999d", 0), 0);
+    mem_fail_after(0);
+    r = _i % 2 == 0 ? codec_command(&qapi_cmd_job_pause, &args, &out, &error)
+                    : codec_encode(qapi_cmd_job_pause.args, &args, &out, &error);
+    ck_assert_int_eq(r, -ENOMEM);
+    ck_assert_int_eq(error.code, QBLK_E_MEMORY);
+    ck_assert_str_eq(out.data, "~");
+    ck_assert_int_lt(buf_ok(&out), 0);
+    buf_done(&out);
+}
+END_TEST
 #endif
 
 int main(void)
@@ -530,6 +552,7 @@ int main(void)
     tcase_add_test(tcase, running_out_of_memory_while_decoding_leaks_nothing);
     tcase_add_test(tcase, running_out_of_memory_while_a_list_grows_leaks_nothing);
     tcase_add_test(tcase, running_out_of_memory_while_encoding_appends_nothing);
+    tcase_add_loop_test(tcase, encoding_into_a_buffer_that_has_failed_leaves_it_so, 0, 4);
 #endif
     suite_add_tcase(suite, tcase);
     return run_suite(suite);

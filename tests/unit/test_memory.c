@@ -14,20 +14,41 @@ START_TEST(a_buffer_in_an_array_needs_no_memory_until_that_is_full)
 {
     char room[8];
     struct buf buf = BUF_ON(room);
+    struct buf_mark mark;
 
     mem_fail_after(1);
     ck_assert_int_eq(buf_adds(&buf, "1234567"), 0);
     ck_assert_ptr_eq(buf.data, room);
+    mark = buf_mark(&buf);
     ck_assert_int_lt(buf_addc(&buf, '8'), 0);
     mem_fail_after(0);
     ck_assert_int_lt(buf_ok(&buf), 0);
-    buf_cut(&buf, 7);
+    buf_cut(&buf, mark);
     ck_assert_int_eq(buf_ok(&buf), 0);
     ck_assert_str_eq(buf.data, "1234567");
     ck_assert_int_eq(buf_addf(&buf, "%d", 89), 0);
     ck_assert_ptr_ne(buf.data, room);
     ck_assert_str_eq(buf.data, "123456789");
     buf_done(&buf);
+}
+END_TEST
+
+START_TEST(a_buffer_that_has_failed_stays_so_when_it_is_cut)
+{
+    char room[8];
+    struct buf buf = BUF_ON(room);
+    struct buf_mark mark;
+
+    ck_assert_int_eq(buf_adds(&buf, "1234"), 0);
+    mem_fail_after(1);
+    ck_assert_int_lt(buf_adds(&buf, "56789"), 0);
+    mem_fail_after(0);
+    mark = buf_mark(&buf);
+    ck_assert_int_eq(buf_adds(&buf, "5"), 0);
+    buf_cut(&buf, mark);
+    ck_assert_str_eq(buf.data, "1234");
+    ck_assert_int_lt(buf_ok(&buf), 0);
+    ck_assert_ptr_null(buf_take(&buf));
 }
 END_TEST
 
@@ -194,6 +215,7 @@ int main(void)
 #ifdef QBLK_TEST_MEM
     tcase_add_test(tcase, a_large_piece_that_finds_no_memory_stays_as_it_was);
     tcase_add_test(tcase, a_buffer_in_an_array_needs_no_memory_until_that_is_full);
+    tcase_add_test(tcase, a_buffer_that_has_failed_stays_so_when_it_is_cut);
     tcase_add_test(tcase, formatted_text_that_finds_no_memory_leaves_what_was_there);
     tcase_add_test(tcase, a_pool_without_memory_keeps_what_it_has);
 #endif

@@ -359,6 +359,23 @@ START_TEST(running_out_of_memory_appends_nothing)
 }
 END_TEST
 
+#ifdef QBLK_TEST_MEM
+START_TEST(a_buffer_that_has_failed_stays_so)
+{
+    struct msg_span none = { NULL, 0 };
+
+    mem_fail_after(1);
+    ck_assert_int_lt(buf_addf(&body, "%999d", 0), 0);
+    mem_fail_after(0);
+    read_ok("{\"return\": {}, \"id\": 7}");
+    ck_assert_int_eq(_i == 0 ? msg_without_id(&msg, none, &body)
+                             : msg_check_command("{\"execute\":\"stop\"}", &body, &id, &is_oob, &error), -ENOMEM);
+    ck_assert_int_lt(buf_ok(&body), 0);
+    ck_assert_str_eq(body.data, "~");
+}
+END_TEST
+#endif
+
 #define N_OF(array) ((int)(sizeof(array) / sizeof((array)[0])))
 
 int main(void)
@@ -385,6 +402,9 @@ int main(void)
     tcase_add_test(tc, two_million_tokens_are_refused_and_one_million_pass);
     tcase_add_test(tc, a_command_of_64_mib_is_refused);
     tcase_add_test(tc, running_out_of_memory_appends_nothing);
+#ifdef QBLK_TEST_MEM
+    tcase_add_loop_test(tc, a_buffer_that_has_failed_stays_so, 0, 2);
+#endif
     suite_add_tcase(suite, tc);
     runner = srunner_create(suite);
     srunner_run_all(runner, CK_NORMAL);
