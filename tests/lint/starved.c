@@ -7,6 +7,10 @@
 #include "../unit/peer.h"
 #include "base/mem.h"
 
+/* More than the heap has at its end for a run, and more than a hole that there may be already. */
+#define HOLE ((size_t)32 << 20)
+#define ABOVE_HOLE ((size_t)1 << 20)
+
 static char *p, *q, *kept;
 
 static void forget_kept(void)
@@ -116,6 +120,33 @@ START_TEST(loses_in_its_third_case)
 }
 END_TEST
 
+/* Each run of a case must find what the cases before it have left. */
+START_TEST(counts_above_a_hole_in_the_heap)
+{
+    static int *n_begun;
+
+    for (int i = 1; i <= 4; i++) {
+        struct peer peer;
+        qblk_monitor *monitor = peer_start(&peer, PEER_VERSION(7, 2, 22), NULL);
+
+        if (i == 1) {
+            char *volatile hole = malloc(HOLE);
+
+            n_begun = calloc(1, ABOVE_HOLE);
+            if (hole == NULL || n_begun == NULL)
+                abort();
+            free(hole);
+        }
+        if (++*n_begun != i)
+            abort();
+        monitor = qblk_monitor_free(monitor);
+        peer_done(&peer);
+    }
+    free(n_begun);
+    n_begun = NULL;
+}
+END_TEST
+
 int main(void)
 {
     Suite *suite = suite_create("starved");
@@ -133,6 +164,7 @@ int main(void)
     tcase_add_test(tcase, frees_twice);
     tcase_add_test(tcase, writes_late);
     tcase_add_test(tcase, loses_in_its_third_case);
+    tcase_add_test(tcase, counts_above_a_hole_in_the_heap);
     suite_add_tcase(suite, tcase);
     runner = srunner_create(suite);
     srunner_run_all(runner, CK_NORMAL);

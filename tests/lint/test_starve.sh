@@ -33,4 +33,6 @@ finds loses_in_its_third_case '' '9 passed, 0 failed' STARVE=0
 finds loses_in_its_third_case 'memory is lost' '44 passed, 2 failed' STARVE=0 STARVE_CASES=1
 finds loses_in_its_third_case 'memory is lost' '17 passed, 2 failed' STARVE=0 STARVE_CASES=3
 finds loses_in_its_third_case '' '19 passed, 0 failed' STARVE=0 STARVE_CASES=3 STARVE_FIRST=2
+# A process is taken back as a whole, whatever its heap is like.
+finds counts_above_a_hole_in_the_heap '' '26 passed, 0 failed' STARVE=0 STARVE_CASES=1
 exit $failed

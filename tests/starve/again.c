@@ -14,6 +14,7 @@
 
 void *__real_malloc(size_t size);
 void __real_free(void *p);
+struct mallinfo2 __real_mallinfo2(void);
 
 #define MOST_REGIONS 128
 #define SPARE ((size_t)8 << 20) /* of the heap: what a run may take without asking the kernel */
@@ -49,16 +50,20 @@ void again_prepare(void)
 }
 
 /* What nothing is in at the end of the heap need not be taken back, and stays with the process. Returns where
- * that begins. */
+ * that begins. A block larger than all that is free together fits into no hole: it begins there, and goes
+ * beyond what was the end. */
 static uintptr_t end_of_heap(void)
 {
-    void *last = __real_malloc(SPARE);
-    uintptr_t end = (uintptr_t)last;
+    size_t size = __real_mallinfo2().fordblks + SPARE;
+    uintptr_t was_end = (uintptr_t)sbrk(0);
+    uintptr_t last = (uintptr_t)__real_malloc(size);
 
-    if (last == NULL)
+    if (last == 0 || last > was_end || last + size <= was_end) {
+        fprintf(stderr, "again: the end of the heap cannot be found\n");
         abort();
-    __real_free(last);
-    return end;
+    }
+    __real_free((void *)last);
+    return last;
 }
 
 /* Of this process alone, written to, and not given by again_map(), which is shared. */
