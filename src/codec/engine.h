@@ -45,9 +45,12 @@ int codec_explain(int r, const char *text, size_t len, qblk_error *error);
 
 /* Decodes an object into *value (a generated struct, zeroed first). What it allocates is freed by
  * codec_clear(). On failure nothing is left to free; the text names the member by its path. Code
- * QBLK_E_PROTOCOL. */
+ * QBLK_E_PROTOCOL or QBLK_E_MEMORY. */
 int codec_decode(const struct codec_type *type, struct doc_ref json, void *value,
                  qblk_error *error);
+/* A value is cleared as it was decoded, by the same type: all that it points to is given back by the first
+ * pointer in it. So nobody takes, frees, replaces or nulls a pointer in it, nor changes the tag of a union; what
+ * is needed for longer is copied. The struct itself may be moved. One that was filled by hand is not cleared. */
 void codec_clear(const struct codec_type *type, void *value);
 
 /* Appends the object as compact JSON, members in the schema's order, optional ones only if set.
