@@ -281,9 +281,10 @@ LATER := $(foreach t,$(addprefix test_,agent client frames hazard job_set job_tr
 # memory is asked for: check has those that are quickly done, with every n of the shortest tests,
 # check-long the others, and the former under the sanitizers. Those that are slow, or mostly wait until there
 # is memory again, have some of their ways there, and those that make thousands of operations, one after the
-# other, every n of some of these. check-starve has all ways of all tests, and every n of every test, or of each
-# of its operations by itself. It takes an hour and a half; STARVE_CASES=N and STARVE_FIRST=K take every N-th of
-# the operations, from the K-th on.
+# other, every n of some of these. Neither has test_ops_starved, which makes allocations fail by itself.
+# check-starve has all ways of all tests, and every n of every test, or of each of its operations by itself. It
+# takes an hour and a half; STARVE_CASES=N and STARVE_FIRST=K take every N-th of the operations, from the K-th
+# on.
 # Those that wait the longest are begun first: at the end all else would wait for them.
 STARVE_WHOLE ?= 10000
 STARVE_TIMEOUT ?= 14400

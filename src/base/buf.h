@@ -1,4 +1,5 @@
-/* A growable byte buffer. Its bytes are always followed by a NUL that does not count. */
+/* A growable byte buffer. Once something was appended, its bytes are always followed by a NUL that does not
+ * count. */
 #ifndef QBLK_SRC_BUF_H
 #define QBLK_SRC_BUF_H
 
@@ -7,7 +8,7 @@
 #include <stddef.h>
 
 struct buf {
-    char *data; /* NULL while empty and never written */
+    char *data; /* NULL while empty and never written, but with BUF_ON() */
     size_t len;
     size_t room;
     int failed; /* an append ran out of memory; sticky, checked once at the end by buf_ok() */

@@ -1,6 +1,5 @@
-/* Memory of many small pieces that is given back all at once. It comes in few blocks, each larger
- * than the one before: what is decoded has hundreds of strings, and a list of their owners would be
- * as long. */
+/* Memory of many small pieces that is given back all at once. It comes in few blocks, which double up to
+ * POOL_SHARED: what is decoded has hundreds of strings, and a list of their owners would be as long. */
 #ifndef QBLK_SRC_POOL_H
 #define QBLK_SRC_POOL_H
 

@@ -76,7 +76,7 @@ static void read_greeting(struct msg *msg, struct doc_ref greeting)
     }
 }
 
-/* Which of the four kinds it is; -EPROTO if none, -ENOMEM. */
+/* Which of the four kinds it is; -EPROTO if none. */
 static int read_kind(struct msg *msg, struct doc_ref top)
 {
     struct doc_ref greeting = doc_get(top, "QMP"), error = doc_get(top, "error");
@@ -124,8 +124,6 @@ int msg_read(struct msg *ret_msg, const char *text, size_t len, qblk_error *erro
     if (doc_kind(doc_top(&doc)) != DOC_OBJECT)
         return not_a_message(error, "not an object", text, len);
     r = read_kind(&msg, doc_top(&doc));
-    if (r == -ENOMEM)
-        return err_nomem(error);
     if (r < 0)
         return not_a_message(error, "neither greeting, return, error nor event", text, len);
     find_id(&msg, doc_get(doc_top(&doc), "id"));

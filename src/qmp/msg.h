@@ -31,7 +31,7 @@ struct msg {
 
 /* Checks the whole text by the codec's JSON policy and says what it is. The spans point into text.
  * Returns 0, or the negative errno of QBLK_E_PROTOCOL (not JSON by our policy, or none of the four
- * kinds). */
+ * kinds) or of QBLK_E_MEMORY. */
 int msg_read(struct msg *ret_msg, const char *text, size_t len, qblk_error *error);
 
 /* Class and text of an error message, into a qblk_error of code QBLK_E_QEMU. */
