@@ -40,8 +40,7 @@ endif
 # The sanitizers name lines; all else there is of debugging makes their programs twice as slow to link.
 CFLAGS ?= -Os $(if $(filter asan,$(VARIANT)),-g1,-g)
 # The tests are left as they are written: tests/starve looks into their local objects.
-HOT := src/base/buf.c src/base/str.c src/codec/doc.c src/codec/doc_look.c \
-	src/wire/frames.c src/qmp/msg.c src/qmp/scan.c
+HOT := $(addprefix src/,codec/doc.c codec/doc_look.c wire/frames.c qmp/msg.c qmp/scan.c)
 LEFT := $(addprefix tests/,unit/test_% unit/%_aid.c unit/recorder.c starve/run.c lint/%)
 faster = $(if $(filter $(HOT),$<),$(patsubst -Os,-O2,$(CFLAGS)),$(if \
 	$(filter $(LEFT),$<),$(patsubst -Os,-O0,$(CFLAGS)),$(CFLAGS)))
