@@ -15,6 +15,17 @@ watch() {
     exec {says}<says
 }
 
+# see_all PATTERN...: the same of several, in any order
+see_all() {
+    local left=("$@") i
+    while [ "${#left[@]}" -gt 0 ]; do
+        see "$(IFS='|' && echo "${left[*]}")"
+        for i in "${!left[@]}"; do
+            [[ ! $line =~ ${left[i]} ]] || unset "left[i]"
+        done
+    done
+}
+
 # stop: interrupted, which is how it ends well
 stop() {
     kill -INT "$qblk_pid"
@@ -128,6 +139,52 @@ replaced() {
     qemu_pid=
     see "$dir/m0 lost"
     see "$dir/m0 connected"
+    stop
+}
+
+# Another QEMU takes the name of one that nobody was served by: that one is not waited for.
+replaced_unserved() {
+    local old wrong
+    make_chain
+    start_blockdev
+    fake stops <<<'! stall'
+    old=$fake_pid
+    kill -STOP "$old"
+    mkfifo late
+    "$build/tests/live/latesock" "$dir/slow" late &
+    started="$started $!"
+    : >late
+    # m2 serves the test itself.
+    fake wrong <<<'! nogreet
+> SSH-2.0-OpenSSH_9.2
+! hup'
+    wrong=$fake_pid
+    kill -STOP "$wrong"
+    watch "$dir/stops" "$dir/slow" "$dir/wrong" --glob "$dir/m[2]"
+    see_all "$dir/stops busy" "$dir/slow stalled" "$dir/wrong busy" "$dir/m2 busy"
+    # What it said is heard, though its name is gone as soon.
+    kill -STOP "$qblk_pid"
+    kill -CONT "$wrong"
+    wait "$wrong"
+    kill -CONT "$qblk_pid"
+    see "$dir/wrong failed: .*QMP"
+    see "$dir/wrong gone"
+    rm m2
+    see "$dir/m2 gone"
+    fake m2 <<<'! negotiate
+! stall'
+    see "$dir/m2 connected"
+    fake new <<<'! negotiate
+! stall'
+    mv -f new stops
+    see "$dir/stops replaced: .*the old one was not connected"
+    see "$dir/stops connected"
+    kill -KILL "$old"
+    rm slow
+    see "$dir/slow gone"
+    fake slow <<<'! negotiate
+! stall'
+    see "$dir/slow connected"
     stop
 }
 
@@ -443,6 +500,7 @@ run_test "a directory that a wildcard matched is not waited for" wild_dirs
 run_test "the directory it was started in is renamed" here_renamed
 run_test "watch one QEMU in JSON" of_one_in_json
 run_test "a name that another QEMU takes" replaced
+run_test "a name that another QEMU takes from one that serves somebody else" replaced_unserved
 run_test "watch many monitors, good and bad" of_many
 run_test "watch directories and sockets that come later" of_places
 run_test "watch directories that are renamed" of_moved_places

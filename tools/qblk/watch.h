@@ -31,8 +31,9 @@ struct spot {
     bool is_new;       /* made anew while there was a monitor still */
     bool is_starting;
     bool is_starved;   /* no descriptor was left for it */
-    dev_t dev;         /* of the socket that was there when the monitor got ready: */
-    ino_t ino;         /* 0: none was */
+    dev_t dev;         /* of the socket that is tried, or was last: */
+    ino_t ino;         /* 0: none was seen */
+    bool was_ready;    /* a monitor got ready there */
     int again_ms;
     ev_timer patience, again;
 };

@@ -181,7 +181,9 @@ static void be_patient(struct spot *spot)
     ev_timer_start(loop, &spot->patience);
 }
 
-/* Returns whether the socket by that name is another one than before. */
+/* Returns whether the socket by that name is another one than was seen last. It is looked at before
+ * connect() is called: whoever takes the name later is another one then, and gets no number that is
+ * in use, which the old one's is for as long as there is a connection to it. */
 static bool see_socket(struct spot *spot)
 {
     struct stat st;
@@ -192,20 +194,24 @@ static bool see_socket(struct spot *spot)
     is_other = spot->ino != 0 && (st.st_dev != spot->dev || st.st_ino != spot->ino);
     spot->dev = st.st_dev;
     spot->ino = st.st_ino;
+    spot->was_ready = spot->was_ready && !is_other;
     return is_other;
 }
 
 static void on_ready(qblk_monitor *monitor, void *arg)
 {
-    be_patient(arg);
-    (void)see_socket(arg);
-    say_connected(arg, monitor);
+    struct spot *spot = arg;
+
+    spot->was_ready = true;
+    be_patient(spot);
+    say_connected(spot, monitor);
 }
 
 /* Its jobs are kept: their ends are seen after the return. */
 static void on_lost(qblk_monitor *monitor, const qblk_error *error, void *arg)
 {
     (void)monitor;
+    (void)see_socket(arg); /* which is tried from now on */
     spot_say(arg, "lost", error->text);
 }
 
@@ -252,6 +258,7 @@ static void settle(struct spot *spot)
 
     spot->monitor = NULL;
     ev_timer_stop(watch->session.loop, &spot->patience);
+    ev_timer_stop(watch->session.loop, &spot->again);
     if (watch->is_over) {
         drop(spot);
     } else if (access(spot->path, F_OK) < 0) {
@@ -301,6 +308,7 @@ static int start(struct spot *spot, qblk_error *error)
     options.ops.release = released;
     spot->is_synced = spot->is_lost = spot->is_new = false;
     spot->is_starting = true;
+    (void)see_socket(spot);
     r = qblk_monitor_connect(&spot->monitor, spot->path, &options, error);
     spot->is_starting = false;
     if (r < 0) {
@@ -341,6 +349,13 @@ static bool is_no_socket(const struct spot *spot)
     return stat(spot->path, &st) == 0 && !S_ISSOCK(st.st_mode);
 }
 
+/* The name has gone, and whoever had it has not served us. */
+static void leave(struct spot *spot)
+{
+    if (qblk_monitor_get_state(spot->monitor) != QBLK_MONITOR_READY && access(spot->path, F_OK) < 0)
+        (void)qblk_monitor_free(spot->monitor);
+}
+
 static void on_again(struct ev_loop *loop, ev_timer *timer, int revents)
 {
     struct spot *spot = timer->data;
@@ -348,8 +363,10 @@ static void on_again(struct ev_loop *loop, ev_timer *timer, int revents)
 
     (void)loop;
     (void)revents;
-    if (spot->monitor != NULL)
+    if (spot->monitor != NULL) {
+        leave(spot);
         return;
+    }
     if (is_no_socket(spot))
         spot_say(spot, "failed", "it is not a socket");
     else if (start(spot, &error) < 0 && spot->monitor == NULL)
@@ -361,7 +378,8 @@ static bool is_left_behind(const struct spot *spot)
 {
     struct stat st;
 
-    return spot->ino != 0 && stat(spot->path, &st) == 0 && st.st_dev == spot->dev && st.st_ino == spot->ino;
+    return spot->was_ready && stat(spot->path, &st) == 0 && st.st_dev == spot->dev &&
+           st.st_ino == spot->ino;
 }
 
 static void on_patience(struct ev_loop *loop, ev_timer *timer, int revents)
@@ -420,20 +438,37 @@ struct spot *spot_add(struct watch *watch, const char *path)
     return spot;
 }
 
+/* Nothing is lost with a place in the line of a QEMU whose name another one has now, which it would
+ * keep from being followed for as long as somebody else is served. */
+static void give_up(struct spot *spot)
+{
+    if (spot->said != NULL && (strcmp(spot->said, "busy") == 0 || strcmp(spot->said, "stalled") == 0))
+        spot_say(spot, "replaced", "another socket is there now; the old one was not connected, and is given "
+                 "up");
+    (void)qblk_monitor_free(spot->monitor); /* the new one when that is done */
+}
+
 void spot_appeared(struct spot *spot)
 {
+    bool is_other;
+
     if (spot->monitor == NULL) {
         start_later(spot, 0);
-    } else if (qblk_monitor_get_state(spot->monitor) != QBLK_MONITOR_READY) {
+        return;
+    }
+    is_other = see_socket(spot);
+    if (qblk_monitor_get_state(spot->monitor) != QBLK_MONITOR_READY) {
         spot->is_new = true;
-    } else if (see_socket(spot)) {
+        if (is_other && qblk_monitor_fd(spot->monitor) >= 0)
+            give_up(spot);
+    } else if (is_other) {
         spot->is_new = true;
         spot_say(spot, "replaced", "another socket is there now; the QEMU of the old one is followed until it "
                  "ends");
     }
 }
 
-/* A connection outlives its socket's name. */
+/* A connection outlives its socket's name, once QEMU serves it. */
 void spot_vanished(struct spot *spot)
 {
     spot->is_new = spot->is_starved = false;
@@ -443,6 +478,8 @@ void spot_vanished(struct spot *spot)
     else if (qblk_monitor_get_state(spot->monitor) == QBLK_MONITOR_CONNECTING ||
              qblk_monitor_get_state(spot->monitor) == QBLK_MONITOR_AWAY)
         (void)qblk_monitor_free(spot->monitor);
+    else
+        start_later(spot, 0); /* what it said before is heard first */
 }
 
 static void note_missing(const void *node, VISIT visit, int depth)
