@@ -270,6 +270,82 @@ of_places() {
     wait "$fake_pid" || true
 }
 
+# lost PATH: the fake one that was followed there by that name dies, and leaves its socket
+lost() {
+    kill -KILL "$fake_pid"
+    wait "$fake_pid" 2>/dev/null
+    see "$1 lost"
+}
+
+# What links point to comes later, goes, comes back, becomes another one; so do links on the way, and
+# directories.
+of_links() {
+    local round old
+    mkdir v w
+    ln -s "$dir/v/sock" w/link
+    ln -s ../x/y/two w/one.qmp
+    ln -s nowhere w/two.qmp
+    ln -s two.qmp w/three.qmp
+    ln -s loop w/loop
+    watch --reconnect 0.1 w/link w/loop --glob "w/*.qmp"
+    see_all "w/link awaited" "w/loop awaited"
+    for round in 1 2; do
+        fake v/sock <<<'! negotiate
+! stall'
+        see "w/link connected"
+        lost w/link
+        rm v/sock
+        see "w/link gone"
+    done
+    # Of links that a wildcard matched nobody has heard yet.
+    mkdir x
+    mkdir x/y
+    ln -s ../../v/far x/y/two
+    fake v/far <<<'! negotiate
+! stall'
+    see "w/[a-z.]+ [a-z]+"
+    [[ $line == *"w/one.qmp connected"* ]] || fail "it was not there: $line"
+    lost w/one.qmp
+    rm -r x
+    see "w/one.qmp gone"
+    # The directory of what a named one points to goes, and another link than was there leads elsewhere.
+
+    rm -r v
+    wait_said err 'directory .*/v/ is not there: it is waited for'
+    mkdir v other
+    fake v/sock <<<'! nogreet
+! stall'
+    old=$fake_pid
+    see "w/link busy"
+    fake other/sock <<<'! negotiate
+! stall'
+    ln -s ../other/sock w/new
+    mv -T w/new w/link
+    see "w/link replaced"
+    see "w/link connected"
+    wait "$old" || true
+    lost w/link
+    ln -s nothing w/new
+    mv -T w/new w/link
+    see "w/link gone"
+    # Where it once led to is nothing to it any more, and it can become a socket itself.
+    rm other/sock
+    rm w/link
+    fake w/link <<<'! negotiate
+! stall'
+    see "w/[a-z.]+ [a-z]+"
+    [[ $line == *"w/link connected"* ]] || fail "it was not there: $line"
+    ! grep -v ' directory .*/v/ is not' err || fail "it says: $(cat err)"
+    # The last one of three.
+    rm w/two.qmp
+    ln -s ../v/last w/two.qmp
+    fake v/last <<<'! negotiate
+! stall'
+    see "w/(two|three).qmp connected"
+    stop
+    wait
+}
+
 # One that never greets and one that stops in the middle of a message: while both hang all that a third
 # tells is heard, in order.
 of_hanging_ones() {
@@ -504,6 +580,7 @@ run_test "a name that another QEMU takes from one that serves somebody else" rep
 run_test "watch many monitors, good and bad" of_many
 run_test "watch directories and sockets that come later" of_places
 run_test "watch directories that are renamed" of_moved_places
+run_test "watch what symbolic links point to" of_links
 run_test "watch one that talks beside some that hang" of_hanging_ones
 run_test "watch more sockets than there are descriptors" of_too_many
 run_test "watch a socket at which nobody listens yet" of_one_that_is_late

@@ -11,6 +11,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "links.h"
 #include "report.h"
 
 #define CHANGES (IN_CREATE | IN_MOVED_TO | IN_DELETE | IN_MOVED_FROM | IN_MOVE_SELF | IN_ONLYDIR)
@@ -39,6 +40,7 @@ struct places {
     int n_patterns;
     struct dir *dirs;
     int n_dirs;
+    struct links links;
 };
 
 static bool is_socket(const char *path)
@@ -200,6 +202,49 @@ static int watch_dirs(struct places *places, const struct pattern *pattern, bool
     return r;
 }
 
+/* ---- symbolic links -------------------------------------------------------------------------- */
+
+/* What a link points to is watched as if it had been named itself, and is so before it is looked at
+ * whether it is a link. If that cannot be, it is no reason to end: the link itself is watched. */
+static void follow_link(struct places *places, struct link *link)
+{
+    struct link old = *link;
+    const char *at = link->path;
+    char *to;
+
+    link->n_steps = 0;
+    while (link->n_steps < LINK_STEPS_MAX && (to = link_target(at)) != NULL) {
+        const struct pattern step = { to, false };
+        qblk_error error;
+
+        link->steps[link->n_steps++] = to;
+        (void)watch_dirs(places, &step, link->is_named && !link_has_step(&old, to), &error);
+        at = to;
+    }
+    link_forget_steps(&old);
+}
+
+/* When all has been heard. One that is no link any more is seen by its own name. */
+static void look_at_links(struct places *places)
+{
+    for (int i = 0; i < places->links.n;) {
+        struct link *link = &places->links.v[i];
+
+        if (link->is_changed) {
+            link->is_changed = false;
+            follow_link(places, link);
+            if (link->is_named ? access(link->path, F_OK) == 0 : is_socket(link->path))
+                places->ops->appeared(link->path, places->arg);
+            else
+                places->ops->vanished(link->path, places->arg);
+        }
+        if (link->n_steps == 0)
+            links_forget(&places->links, link);
+        else
+            i++;
+    }
+}
+
 /* ---- what is there --------------------------------------------------------------------------- */
 
 static void tell_found(struct places *places, const struct pattern *pattern)
@@ -207,13 +252,17 @@ static void tell_found(struct places *places, const struct pattern *pattern)
     glob_t found = { .gl_pathc = 0 };
 
     if (!pattern->is_glob) {
-        if (access(pattern->text, F_OK) == 0)
+        if (is_link(pattern->text))
+            links_note(&places->links, pattern->text, true);
+        else if (access(pattern->text, F_OK) == 0)
             places->ops->appeared(pattern->text, places->arg);
         return;
     }
     if (glob(pattern->text, 0, NULL, &found) == 0) {
         for (size_t i = 0; i < found.gl_pathc; i++)
-            if (is_socket(found.gl_pathv[i]))
+            if (is_link(found.gl_pathv[i]))
+                links_note(&places->links, found.gl_pathv[i], false);
+            else if (is_socket(found.gl_pathv[i]))
                 places->ops->appeared(found.gl_pathv[i], places->arg);
     }
     globfree(&found);
@@ -228,6 +277,7 @@ static void look_again(struct places *places)
         (void)watch_dirs(places, &places->patterns[i], false, &error);
         tell_found(places, &places->patterns[i]);
     }
+    links_note_step(&places->links, NULL);
 }
 
 static bool is_meant(const struct places *places, const char *path, bool *ret_is_named)
@@ -249,10 +299,14 @@ static void hear_name(struct places *places, const char *front, const struct ino
     char path[PATH_MAX];
     bool is_named;
 
-    if ((size_t)snprintf(path, sizeof(path), "%s%s", front, event->name) >= sizeof(path) ||
-        !is_meant(places, path, &is_named))
+    if ((size_t)snprintf(path, sizeof(path), "%s%s", front, event->name) >= sizeof(path))
         return;
-    if ((event->mask & (IN_DELETE | IN_MOVED_FROM)) != 0)
+    links_note_step(&places->links, path);
+    if (!is_meant(places, path, &is_named))
+        return;
+    if (links_find(&places->links, path) != NULL || is_link(path))
+        links_note(&places->links, path, is_named);
+    else if ((event->mask & (IN_DELETE | IN_MOVED_FROM)) != 0)
         places->ops->vanished(path, places->arg);
     else if (is_named || is_socket(path))
         places->ops->appeared(path, places->arg);
@@ -276,6 +330,18 @@ static bool is_on_way(const struct pattern *pattern, const char *path)
     return is_it;
 }
 
+static bool leads_to_step(const struct links *links, const char *path)
+{
+    for (int i = 0; i < links->n; i++)
+        for (int k = 0; k < links->v[i].n_steps; k++) {
+            const struct pattern step = { links->v[i].steps[k], false };
+
+            if (is_on_way(&step, path))
+                return true;
+        }
+    return false;
+}
+
 static bool leads_on(const struct places *places, const struct dir *dir, const char *name)
 {
     char path[PATH_MAX];
@@ -286,6 +352,8 @@ static bool leads_on(const struct places *places, const struct dir *dir, const c
         for (int k = 0; k < places->n_patterns; k++)
             if (is_on_way(&places->patterns[k], path))
                 return true;
+        if (leads_to_step(&places->links, path))
+            return true;
     }
     return false;
 }
@@ -296,6 +364,10 @@ static bool is_awaited(const struct places *places, const char *front)
     for (int i = 0; i < places->n_patterns; i++)
         if (strncmp(places->patterns[i].text, front, strlen(front)) == 0)
             return true;
+    for (int i = 0; i < places->links.n; i++)
+        for (int k = 0; places->links.v[i].is_named && k < places->links.v[i].n_steps; k++)
+            if (strncmp(places->links.v[i].steps[k], front, strlen(front)) == 0)
+                return true;
     return false;
 }
 
@@ -362,6 +434,7 @@ static void on_change(struct ev_loop *loop, ev_io *watcher, int revents)
     }
     if (is_unclear)
         look_again(places);
+    look_at_links(places);
 }
 
 /* ---- public ---------------------------------------------------------------------------------- */
@@ -411,6 +484,7 @@ int places_add(struct places *places, const char *pattern, bool is_glob, qblk_er
     r = watch_dirs(places, added, true, error);
     if (r == 0)
         tell_found(places, added);
+    look_at_links(places);
     return r;
 }
 
@@ -422,6 +496,7 @@ void places_close(struct places *places)
     forget_all(places);
     (void)close(places->fd);
     free(places->dirs);
+    links_done(&places->links);
     for (int i = 0; i < places->n_patterns; i++)
         free(places->patterns[i].text);
     free(places->patterns);

@@ -26,7 +26,8 @@ struct places;
 /* ops and loop are borrowed. Returns 0 or negative. */
 int places_open(struct places **ret_places, struct ev_loop *loop, const struct places_ops *ops,
                 void *arg, qblk_error *error);
-/* One path, or (is_glob) every socket that the pattern matches; what is there is told at once.
+/* One path, or (is_glob) every socket that the pattern matches; what is there is told at once. One that is
+ * a symbolic link comes and goes with what it leads to.
  * Returns 0 or negative: a directory that cannot be watched. */
 int places_add(struct places *places, const char *pattern, bool is_glob, qblk_error *error);
 /* The path as it is told of: as glob(3) gives paths back, no slash twice. To be freed. */

@@ -262,7 +262,9 @@ static void settle(struct spot *spot)
     if (watch->is_over) {
         drop(spot);
     } else if (access(spot->path, F_OK) < 0) {
-        spot_say(spot, "gone", NULL);
+        /* A link that leads nowhere was never there. */
+        if (spot->said != NULL && strcmp(spot->said, "awaited") != 0)
+            spot_say(spot, "gone", NULL);
         if (!spot->is_named)
             drop(spot);
     } else if (spot->is_lost || spot->is_new) {
