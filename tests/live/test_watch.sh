@@ -270,6 +270,24 @@ of_places() {
     wait "$fake_pid" || true
 }
 
+# Many directories in each other, which are made while it is looked how far the way goes.
+of_deep_places() {
+    local round deep
+    deep=$(printf 'd/%.0s' {1..35})
+    for round in {1..30}; do
+        rm -rf d says
+        watch "${deep}qmp"
+        see "qmp awaited"
+        mkdir -p "$deep"
+        fake "${deep}qmp" <<<'! negotiate
+! stall'
+        see "qmp connected"
+        stop
+        exec {says}<&-
+        wait "$fake_pid"
+    done
+}
+
 # lost PATH: the fake one that was followed there by that name dies, and leaves its socket
 lost() {
     kill -KILL "$fake_pid"
@@ -579,6 +597,7 @@ run_test "a name that another QEMU takes" replaced
 run_test "a name that another QEMU takes from one that serves somebody else" replaced_unserved
 run_test "watch many monitors, good and bad" of_many
 run_test "watch directories and sockets that come later" of_places
+run_test "watch a directory far down that is made with all above" of_deep_places
 run_test "watch directories that are renamed" of_moved_places
 run_test "watch what symbolic links point to" of_links
 run_test "watch one that talks beside some that hang" of_hanging_ones

@@ -124,8 +124,18 @@ static int dir_error(const char *dir, int err, qblk_error *error)
                      strerror(err));
 }
 
+/* Whether the way to the directory goes on behind its first n bytes, which are one too. */
+static bool goes_on(const char *front, size_t n)
+{
+    char *next = xstrndup(front, n + strcspn(front + n, "/"));
+    bool is_there = access(next, F_OK) == 0;
+
+    free(next);
+    return is_there;
+}
+
 /* Watches the directory, or, if it is not there, the one in which it, or one on the way to it, will
- * appear. */
+ * appear: or has appeared just before that was watched. */
 static int watch_way(struct places *places, const char *front, bool is_news)
 {
     char *way = xstrdup(front);
@@ -140,6 +150,10 @@ static int watch_way(struct places *places, const char *front, bool is_news)
             len--;
         way[len] = '\0';
         r = watch_dir(places, way, CHANGES);
+        if (r == 0 && goes_on(front, len)) {
+            (void)strcpy(way, front);
+            r = watch_dir(places, way, CHANGES);
+        }
     }
     free(way);
     return r;
