@@ -38,12 +38,13 @@ endif
 
 # Small before fast: most of this waits for QEMU. What reads each byte that QEMU sends is the exception.
 # The sanitizers name lines; all else there is of debugging makes their programs twice as slow to link.
-CFLAGS ?= -Os $(if $(filter asan,$(VARIANT)),-g1,-g)
+SMALL := $(shell echo 'int x;' | $(CC) -Oz -xc - -c -o /dev/null 2>/dev/null && echo -Oz || echo -Os)
+CFLAGS ?= $(SMALL) $(if $(filter asan,$(VARIANT)),-g1,-g)
 # The tests are left as they are written: tests/starve looks into their local objects.
-HOT := $(addprefix src/,codec/doc.c codec/doc_look.c wire/frames.c qmp/msg.c qmp/scan.c)
+HOT := $(addprefix src/,codec/doc.c wire/frames.c qmp/scan.c)
 LEFT := $(addprefix tests/,unit/test_% unit/%_aid.c unit/recorder.c starve/run.c lint/%)
-faster = $(if $(filter $(HOT),$<),$(patsubst -Os,-O2,$(CFLAGS)),$(if \
-	$(filter $(LEFT),$<),$(patsubst -Os,-O0,$(CFLAGS)),$(CFLAGS)))
+faster = $(if $(filter $(HOT),$<),$(patsubst $(SMALL),-O2,$(CFLAGS)),$(if \
+	$(filter $(LEFT),$<),$(patsubst $(SMALL),-O0,$(CFLAGS)),$(CFLAGS)))
 BASE_CFLAGS := -std=gnu11 -D_GNU_SOURCE -Iinclude -Isrc -I$(GEN) $(WARN) \
 	-fvisibility=hidden -fno-common -fstack-protector-strong -fno-asynchronous-unwind-tables \
 	-MMD -MP
@@ -154,7 +155,7 @@ $(GEN_C) $(GEN_H): $(GEN)/stamp ;
 $(B)/%.o: %.c $(B)/flags | $(GEN_H)
 	@mkdir -p $(@D)
 	@echo "  CC      $<"
-	$(Q)$(CC) $(BASE_CFLAGS) $(PKG_CFLAGS) $(faster) $(CPPFLAGS) -fPIC -c -o $@ $<
+	$(Q)$(CC) $(BASE_CFLAGS) $(PKG_CFLAGS) $(faster) $(CPPFLAGS) $(if $(filter tools/%,$<),-fPIE,-fPIC) -c -o $@ $<
 
 $(B)/gen/%.o: build/gen/%.c $(GEN)/stamp $(B)/flags
 	@mkdir -p $(@D)
