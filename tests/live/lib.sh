@@ -405,6 +405,11 @@ wait_job() {
     job=$(job_of)
 }
 
+# qemu_major: the first number of its version
+qemu_major() {
+    raw '{"execute": "query-version"}' | sed -E 's/.*"major": ?([0-9]+).*/\1/'
+}
+
 # speed_up: the job $job gets no more brake
 speed_up() {
     raw '{"execute": "block-job-set-speed", "arguments": {"device": "'"$job"'", "speed": 0}}' \

@@ -88,7 +88,7 @@ while_stalled() {
         --export nbd,id=far,node-name=far,name=far,writable=on
     start_blockdev -blockdev "nbd,node-name=far,server.type=unix,server.path=$dir/far.nbd,export=far" \
         -device virtio-blk-pci,id=far,drive=far
-    major=$(raw '{"execute": "query-version"}' | sed -E 's/.*"major": ?([0-9]+).*/\1/')
+    major=$(qemu_major)
     kill -STOP "$server_pid"
     hmp 'qemu-io -d /machine/peripheral/far/virtio-backend "aio_write -P 1 0 64k"'
     case $1 in
