@@ -41,12 +41,10 @@ static bool is_absent(const qblk_error *error)
 
 static bool is_flaw(struct engine *engine, const struct step *step, const qblk_error *error)
 {
-    if (!step->is_vital || is_absent(error))
+    if (!step->is_vital || is_absent(error) || engine->flaw.code != QBLK_E_NONE)
         return false;
-    if (engine->flaw.code == QBLK_E_NONE) {
-        engine->flaw = *error;
-        err_prefix(&engine->flaw, "the journal could not be removed, and the operation stays open until it is");
-    }
+    engine->flaw = *error;
+    err_prefix(&engine->flaw, "the journal could not be removed, and the operation stays open until it is");
     return true;
 }
 

@@ -706,6 +706,21 @@ START_TEST(a_guest_is_mended_first_even_if_all_is_to_be_undone)
 }
 END_TEST
 
+/* A journal that stays is a failure of its own, or, beside a guest that is frozen, a note. */
+START_TEST(what_is_vital_to_clean_is_told_in_any_case)
+{
+    if (_i == 1)
+        (void)add(STEP_MEND, "mend", NULL);
+    (void)add(STEP_CALL, "more", NULL);
+    add(STEP_CLEAN, "close", NULL)->is_vital = true;
+    ck_assert_int_eq(run_agent("close", "mend", QBLK_E_NO_AGENT, false), ACT_OVER);
+    ck_assert_int_eq(engine.error.code, QBLK_E_NONE);
+    ck_assert_int_eq(engine.flaw.code, _i == 1 ? QBLK_E_FROZEN : QBLK_E_QEMU);
+    ck_assert_uint_eq(engine.n_notes, _i == 1 ? 1 : 0);
+    ck_assert_ptr_nonnull(strstr(_i == 1 ? engine.notes[0] : engine.flaw.text, ": no"));
+}
+END_TEST
+
 static void add_agent(TCase *tc)
 {
     tcase_add_test(tc, a_guest_is_frozen_and_thawed_around_what_counts);
@@ -718,6 +733,7 @@ static void add_agent(TCase *tc)
     tcase_add_loop_test(tc, a_cancel_at_any_time_leaves_the_guest_thawed, 0, 4);
     tcase_add_test(tc, a_guest_frozen_for_too_long_ends_it_with_that_reason);
     tcase_add_loop_test(tc, a_guest_is_mended_first_even_if_all_is_to_be_undone, 0, 2);
+    tcase_add_loop_test(tc, what_is_vital_to_clean_is_told_in_any_case, 0, 2);
 }
 
 /* ---- barriers -------------------------------------------------------------------------------- */
