@@ -43,12 +43,17 @@ static int by_job(const void *a, const void *b)
 
 /* ---- what is said ---------------------------------------------------------------------------- */
 
+static bool was_said(const struct spot *spot, const char *word)
+{
+    return spot->said != NULL && strcmp(spot->said, word) == 0;
+}
+
 void spot_say(struct spot *spot, const char *word, const char *why)
 {
     struct text line = { NULL, 0, 0 };
     struct cli *cli = spot->watch->cli;
 
-    if (spot->watch->is_over || (spot->said != NULL && strcmp(spot->said, word) == 0))
+    if (spot->watch->is_over || was_said(spot, word))
         return;
     spot->said = word;
     if (cli->opt.json) {
@@ -203,6 +208,7 @@ static void on_ready(qblk_monitor *monitor, void *arg)
     struct spot *spot = arg;
 
     spot->was_ready = true;
+    spot->is_other = false;
     be_patient(spot);
     say_connected(spot, monitor);
 }
@@ -263,7 +269,7 @@ static void settle(struct spot *spot)
         drop(spot);
     } else if (access(spot->path, F_OK) < 0) {
         /* A link that leads nowhere was never there. */
-        if (spot->said != NULL && strcmp(spot->said, "awaited") != 0)
+        if (spot->said != NULL && !was_said(spot, "awaited"))
             spot_say(spot, "gone", NULL);
         if (!spot->is_named)
             drop(spot);
@@ -308,7 +314,7 @@ static int start(struct spot *spot, qblk_error *error)
     options.ops.on_ready = on_ready;
     options.ops.on_end = on_end;
     options.ops.release = released;
-    spot->is_synced = spot->is_lost = spot->is_new = false;
+    spot->is_synced = spot->is_lost = spot->is_new = spot->is_other = false;
     spot->is_starting = true;
     (void)see_socket(spot);
     r = qblk_monitor_connect(&spot->monitor, spot->path, &options, error);
@@ -384,15 +390,37 @@ static bool is_left_behind(const struct spot *spot)
            st.st_ino == spot->ino;
 }
 
+static bool is_kept_waiting(const struct spot *spot)
+{
+    return was_said(spot, "busy") || was_said(spot, "stalled");
+}
+
+/* Nothing is lost with a place in the line of a QEMU whose name another one has now, which it would
+ * keep from being followed for as long as somebody else is served. */
+static void give_up(struct spot *spot)
+{
+    if (is_kept_waiting(spot))
+        spot_say(spot, "replaced", "another socket is there now; the old one was not connected, and is given "
+                 "up");
+    (void)qblk_monitor_free(spot->monitor); /* the new one when that is done */
+}
+
 static void on_patience(struct ev_loop *loop, ev_timer *timer, int revents)
 {
     struct spot *spot = timer->data;
+    qblk_monitor_state state;
 
     (void)loop;
     (void)revents;
     if (spot->monitor == NULL)
         return;
-    switch (qblk_monitor_get_state(spot->monitor)) {
+    state = qblk_monitor_get_state(spot->monitor);
+    if (spot->is_other && state != QBLK_MONITOR_READY && state != QBLK_MONITOR_DEAD &&
+        qblk_monitor_fd(spot->monitor) >= 0) {
+        give_up(spot);
+        return;
+    }
+    switch (state) {
     case QBLK_MONITOR_CONNECTING:
         spot_say(spot, "silent", is_left_behind(spot) ? "nobody listens there any more" : "nobody listens there yet");
         be_patient(spot);
@@ -440,16 +468,6 @@ struct spot *spot_add(struct watch *watch, const char *path)
     return spot;
 }
 
-/* Nothing is lost with a place in the line of a QEMU whose name another one has now, which it would
- * keep from being followed for as long as somebody else is served. */
-static void give_up(struct spot *spot)
-{
-    if (spot->said != NULL && (strcmp(spot->said, "busy") == 0 || strcmp(spot->said, "stalled") == 0))
-        spot_say(spot, "replaced", "another socket is there now; the old one was not connected, and is given "
-                 "up");
-    (void)qblk_monitor_free(spot->monitor); /* the new one when that is done */
-}
-
 void spot_appeared(struct spot *spot)
 {
     bool is_other;
@@ -461,8 +479,13 @@ void spot_appeared(struct spot *spot)
     is_other = see_socket(spot);
     if (qblk_monitor_get_state(spot->monitor) != QBLK_MONITOR_READY) {
         spot->is_new = true;
-        if (is_other && qblk_monitor_fd(spot->monitor) >= 0)
+        spot->is_other = spot->is_other || is_other;
+        /* The connection may be to the new one by now: who has not kept it waiting has time to
+         * serve it. */
+        if (is_other && is_kept_waiting(spot) && qblk_monitor_fd(spot->monitor) >= 0)
             give_up(spot);
+        else if (is_other)
+            be_patient(spot);
     } else if (is_other) {
         spot->is_new = true;
         spot_say(spot, "replaced", "another socket is there now; the QEMU of the old one is followed until it "
@@ -473,7 +496,10 @@ void spot_appeared(struct spot *spot)
 /* A connection outlives its socket's name, once QEMU serves it. */
 void spot_vanished(struct spot *spot)
 {
-    spot->is_new = spot->is_starved = false;
+    /* Taken again already: that is heard of next. */
+    if (access(spot->path, F_OK) == 0)
+        return;
+    spot->is_new = spot->is_other = spot->is_starved = false;
     ev_timer_stop(spot->watch->session.loop, &spot->again);
     if (spot->monitor == NULL)
         settle(spot);
@@ -491,7 +517,7 @@ static void note_missing(const void *node, VISIT visit, int depth)
 
     (void)depth;
     if ((visit != postorder && visit != leaf) || access(spot->path, F_OK) == 0 ||
-        (spot->said != NULL && strcmp(spot->said, "awaited") == 0))
+        was_said(spot, "awaited"))
         return;
     watch->missing =
         xrealloc(watch->missing, (size_t)watch->n_missing + 1, sizeof(*watch->missing));
