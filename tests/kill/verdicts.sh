@@ -342,7 +342,7 @@ see_death() {
     see_dead_file "$target" file
     for file in $more_targets; do see_dead_file "$file" "file.$((++n))"; done
     see_disk_of_the_dead
-    if grep -qE "$target is complete" err; then
+    if grep -qE "$target.*, is complete" err; then
         "$QEMU_IMG" compare -q -f raw -F "${image##*.}" "$as_of" "$image" ||
             fail "$target is not complete"
         result=complete
@@ -358,7 +358,7 @@ see_death() {
 see_dead_file() {
     if [ -e "$1" ] && told "$opened"; then
         grep -qF "$1" err || fail "the client does not name $1: $(cat err)"
-        grep -qE "$1.* (is (complete|incomplete|as it was|the disk's)|holds nothing|look at both)" err ||
+        grep -qE "$1.* (is (complete|incomplete|as it was|the disk's)|holds nothing|look at both|make the backup anew)" err ||
             fail "what $1 is worth is not said: $(cat err)"
     elif [ ! -e "$1" ] && told "blockdev-add $any qblk\\.$id\\.$2$eol"; then
         fail "the client removed $1"
