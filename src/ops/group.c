@@ -485,13 +485,15 @@ int group_judge(qblk_op *op, enum group_verdict *ret_verdict, qblk_ending *ret_e
                 qblk_error *error)
 {
     qblk_group *group = op->group;
+    struct member *member = find(group, op->id);
     int r = 0;
 
     if (!group->has_verdict)
         r = judge(group, op, error);
     if (r < 0)
         return r;
-    find(group, op->id)->is_clear = true;
+    if (member != NULL)
+        member->is_clear = true;
     group->has_verdict = true;
     engine_pass(&op->engine, group->passed);
     *ret_verdict = group->verdict;

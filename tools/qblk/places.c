@@ -151,7 +151,8 @@ static int watch_way(struct places *places, const char *front, bool is_news)
         way[len] = '\0';
         r = watch_dir(places, way, CHANGES);
         if (r == 0 && goes_on(front, len)) {
-            (void)strcpy(way, front);
+            free(way);
+            way = xstrdup(front);
             r = watch_dir(places, way, CHANGES);
         }
     }
