@@ -41,7 +41,7 @@ endif
 SMALL := $(shell echo 'int x;' | $(CC) -Oz -xc - -c -o /dev/null 2>/dev/null && echo -Oz || echo -Os)
 CFLAGS ?= $(SMALL) $(if $(filter asan,$(VARIANT)),-g1,-g)
 # The tests are left as they are written: tests/starve looks into their local objects.
-HOT := $(addprefix src/,codec/doc.c wire/frames.c qmp/scan.c)
+HOT := $(addprefix src/,base/fetch.c codec/doc.c wire/frames.c qmp/scan.c)
 LEFT := $(addprefix tests/,unit/test_% unit/%_aid.c unit/recorder.c starve/run.c lint/%)
 faster = $(if $(filter $(HOT),$<),$(patsubst $(SMALL),-O2,$(CFLAGS)),$(if \
 	$(filter $(LEFT),$<),$(patsubst $(SMALL),-O0,$(CFLAGS)),$(CFLAGS)))

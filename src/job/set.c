@@ -3,9 +3,12 @@
 #include <string.h>
 
 #include "base/err.h"
+#include "base/fetch.h"
 #include "base/mem.h"
 #include "job/job.h"
 #include "job/set_priv.h"
+
+#define USUAL_ID 32 /* bytes */
 
 static const struct job_set_ops nobody_listens;
 
@@ -81,6 +84,19 @@ void job_set_free(struct job_set *set)
     }
     free_slots(set);
     free(set);
+}
+
+/* ---- what an event will touch ---------------------------------------------------------------- */
+
+void job_set_fetch(const struct job_set *set)
+{
+    fetch_lines(set, sizeof(*set));
+}
+
+void job_set_fetch_job(const struct job_set *set)
+{
+    if (set->n_jobs > 0)
+        fetch_lines(set->jobs.next, offsetof(qblk_job, id) + USUAL_ID - offsetof(qblk_job, link));
 }
 
 /* ---- id -> job ------------------------------------------------------------------------------ */

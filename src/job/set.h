@@ -79,6 +79,11 @@ struct job_set *job_set_new(qblk_monitor *owner, const struct job_set_ops *ops, 
 /* Frees it and every job, calling on_gone for each; call job_set_hangup() first for the ends. */
 void job_set_free(struct job_set *set);
 
+/* An event may come: what it will touch of the set is fetched, as by fetch_lines(); once that is there,
+ * the same of the first job, which for most is all that there is. */
+void job_set_fetch(const struct job_set *set);
+void job_set_fetch_job(const struct job_set *set);
+
 /* A command that starts the job id is about to be written. Gives the job (STARTING), or NULL if
  * memory is gone. If a job of that id is known and not over, that one is returned unchanged. */
 qblk_job *job_set_started(struct job_set *set, const char *id, const char *type, int64_t now_ms);

@@ -6,10 +6,13 @@
 #include <string.h>
 
 #include "base/err.h"
+#include "base/fetch.h"
 #include "wire/unixsock.h"
 
 /* Reads of one turn: a peer that never stops talking must not keep the loop from the others. */
 #define READS_PER_TURN 16
+/* No event looks at what comes after. */
+#define BYTES_OF_EVENTS offsetof(qblk_monitor, path)
 
 int monitor_own_fd(const qblk_monitor *monitor)
 {
@@ -186,6 +189,17 @@ static void end_of_stream(qblk_monitor *monitor, int err)
     monitor_die(monitor, &error);
 }
 
+/* With many monitors, nothing of this one is left in the processor's caches since its last event. What
+ * the next one will touch is asked for at once, and comes while the kernel is asked for bytes. */
+static void expect(const qblk_monitor *monitor)
+{
+    fetch_lines(monitor, BYTES_OF_EVENTS);
+    if (monitor->jobs != NULL) {
+        job_set_fetch(monitor->jobs);
+        fetch_lines(monitor->job_listeners.next, sizeof(struct job_listener));
+    }
+}
+
 static void read_turn(qblk_monitor *monitor)
 {
     monitor->has_more = false;
@@ -208,6 +222,8 @@ static void read_turn(qblk_monitor *monitor)
             end_of_stream(monitor, (int)-n);
             return;
         }
+        if (monitor->jobs != NULL)
+            job_set_fetch_job(monitor->jobs);
         frames_fed(&monitor->in, (size_t)n);
         if (!deliver(monitor))
             return;
@@ -271,6 +287,7 @@ int qblk_monitor_process(qblk_monitor *monitor, short revents, qblk_error *error
     if (monitor->state == QBLK_MONITOR_CONNECTING)
         connect_turn(monitor, monitor_now_ms());
     if (monitor->fd >= 0) {
+        expect(monitor);
         monitor_flush(monitor);
         read_turn(monitor);
     }
