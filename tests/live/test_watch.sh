@@ -188,6 +188,25 @@ replaced_unserved() {
     stop
 }
 
+# The name is taken from a QEMU that has not been told of: that it serves somebody else is not known
+# of the one, but neither is whom the connection is to.
+replaced_early() {
+    local old
+    fake early <<<'! stall'
+    old=$fake_pid
+    kill -STOP "$old"
+    fake beside <<<'! negotiate
+! stall'
+    watch "$dir/early" "$dir/beside"
+    see "$dir/beside connected" # and the other one is, too, though it does not answer
+    fake new <<<'! negotiate
+! stall'
+    mv -f new early
+    see "$dir/early connected"
+    kill -KILL "$old"
+    stop
+}
+
 # m0 is QEMU's; the others are there before it, hang, are busy, are no QMP, come and go.
 of_many() {
     local other
@@ -595,6 +614,7 @@ run_test "the directory it was started in is renamed" here_renamed
 run_test "watch one QEMU in JSON" of_one_in_json
 run_test "a name that another QEMU takes" replaced
 run_test "a name that another QEMU takes from one that serves somebody else" replaced_unserved
+run_test "a name that another QEMU takes at once" replaced_early
 run_test "watch many monitors, good and bad" of_many
 run_test "watch directories and sockets that come later" of_places
 run_test "watch a directory far down that is made with all above" of_deep_places
