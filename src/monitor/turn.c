@@ -11,7 +11,7 @@
 
 /* Reads of one turn: a peer that never stops talking must not keep the loop from the others. */
 #define READS_PER_TURN 16
-/* No event looks at what comes after. */
+/* Few events look at what comes after. */
 #define BYTES_OF_EVENTS offsetof(qblk_monitor, path)
 
 int monitor_own_fd(const qblk_monitor *monitor)

@@ -188,8 +188,8 @@ replaced_unserved() {
     stop
 }
 
-# The name is taken from a QEMU that has not been told of: that it serves somebody else is not known
-# of the one, but neither is whom the connection is to.
+# The name is taken before anything was said of the QEMU that had it: whether the connection is to that
+# one or to the new one is not known, but shows.
 replaced_early() {
     local old
     fake early <<<'! stall'

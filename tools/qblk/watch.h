@@ -29,7 +29,7 @@ struct spot {
     const char *said;  /* the last word about the monitor */
     bool is_synced, is_lost;
     bool is_new;       /* made anew while there was a monitor still */
-    bool is_other;     /* and by another than the one that was tried */
+    bool may_be_old;   /* the connection: to one whose name another has by now */
     bool is_starting;
     bool is_starved;   /* no descriptor was left for it */
     dev_t dev;         /* of the socket that is tried, or was last: */

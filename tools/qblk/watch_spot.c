@@ -208,7 +208,7 @@ static void on_ready(qblk_monitor *monitor, void *arg)
     struct spot *spot = arg;
 
     spot->was_ready = true;
-    spot->is_other = false;
+    spot->may_be_old = false;
     be_patient(spot);
     say_connected(spot, monitor);
 }
@@ -314,7 +314,7 @@ static int start(struct spot *spot, qblk_error *error)
     options.ops.on_ready = on_ready;
     options.ops.on_end = on_end;
     options.ops.release = released;
-    spot->is_synced = spot->is_lost = spot->is_new = spot->is_other = false;
+    spot->is_synced = spot->is_lost = spot->is_new = spot->may_be_old = false;
     spot->is_starting = true;
     (void)see_socket(spot);
     r = qblk_monitor_connect(&spot->monitor, spot->path, &options, error);
@@ -415,7 +415,7 @@ static void on_patience(struct ev_loop *loop, ev_timer *timer, int revents)
     if (spot->monitor == NULL)
         return;
     state = qblk_monitor_get_state(spot->monitor);
-    if (spot->is_other && state != QBLK_MONITOR_READY && state != QBLK_MONITOR_DEAD &&
+    if (spot->may_be_old && state != QBLK_MONITOR_READY && state != QBLK_MONITOR_DEAD &&
         qblk_monitor_fd(spot->monitor) >= 0) {
         give_up(spot);
         return;
@@ -479,12 +479,14 @@ void spot_appeared(struct spot *spot)
     is_other = see_socket(spot);
     if (qblk_monitor_get_state(spot->monitor) != QBLK_MONITOR_READY) {
         spot->is_new = true;
-        spot->is_other = spot->is_other || is_other;
+        if (!is_other || qblk_monitor_fd(spot->monitor) < 0)
+            return;
         /* The connection may be to the new one by now: who has not kept it waiting has time to
          * serve it. */
-        if (is_other && is_kept_waiting(spot) && qblk_monitor_fd(spot->monitor) >= 0)
+        spot->may_be_old = true;
+        if (is_kept_waiting(spot))
             give_up(spot);
-        else if (is_other)
+        else
             be_patient(spot);
     } else if (is_other) {
         spot->is_new = true;
@@ -499,7 +501,7 @@ void spot_vanished(struct spot *spot)
     /* Taken again already: that is heard of next. */
     if (access(spot->path, F_OK) == 0)
         return;
-    spot->is_new = spot->is_other = spot->is_starved = false;
+    spot->is_new = spot->may_be_old = spot->is_starved = false;
     ev_timer_stop(spot->watch->session.loop, &spot->again);
     if (spot->monitor == NULL)
         settle(spot);
