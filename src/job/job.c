@@ -46,12 +46,14 @@ static void keep_text(qblk_job *job, char **text, const char *from)
 }
 
 qblk_job *job_new(qblk_monitor *owner, const char *id, const char *type, size_t *held,
-                  const struct log *log)
+                  const struct log *log, void *room)
 {
     size_t len = strlen(id);
-    qblk_job *job;
+    qblk_job *job = room;
 
-    if (len >= JOB_SET_TEXTS - *held || (job = mem_zalloc(sizeof(*job) + len + 1)) == NULL)
+    if (len >= JOB_SET_TEXTS - *held)
+        return NULL;
+    if (job == NULL && (job = mem_zalloc(sizeof(*job) + len + 1)) == NULL)
         return NULL;
     list_init(&job->link);
     list_init(&job->work);

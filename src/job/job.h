@@ -70,10 +70,15 @@ struct qblk_job {
 /* Texts of a job longer than this are cut off. */
 #define JOB_TEXT_MAX 4096
 
+/* An id with its NUL is seldom longer, and no longer one goes into a room. */
+#define JOB_USUAL_ID 32
+#define JOB_ROOM (sizeof(qblk_job) + JOB_USUAL_ID)
+
 /* held counts the bytes of the texts of all jobs of a set, up to JOB_SET_TEXTS: it outlives the
- * job. NULL if memory is gone, or if the id does not fit into that. */
+ * job. room is NULL, or JOB_ROOM zeroed bytes by mem_zalloc() that become the job. NULL if memory is
+ * gone, or if the id does not fit into that. */
 qblk_job *job_new(qblk_monitor *owner, const char *id, const char *type, size_t *held,
-                  const struct log *log);
+                  const struct log *log, void *room);
 qblk_job *job_free(qblk_job *job);
 
 /* The one writer of job->state: looks the event up, writes one line of log. */

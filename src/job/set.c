@@ -8,8 +8,6 @@
 #include "job/job.h"
 #include "job/set_priv.h"
 
-#define USUAL_ID 32 /* bytes */
-
 static const struct job_set_ops nobody_listens;
 
 static size_t hash_id(const char *id)
@@ -21,6 +19,13 @@ static size_t hash_id(const char *id)
     return (size_t)(h ^ h >> 32);
 }
 
+/* Most sets have one job at a time: it lies beside the set, in the same page if that can be. */
+static void keep_room(struct job_set *set)
+{
+    if (set->room == NULL && set->n_jobs == 0)
+        set->room = mem_zalloc(JOB_ROOM);
+}
+
 struct job_set *job_set_new(qblk_monitor *owner, const struct job_set_ops *ops, void *arg,
                             const struct log *log)
 {
@@ -28,6 +33,7 @@ struct job_set *job_set_new(qblk_monitor *owner, const struct job_set_ops *ops, 
 
     if (set == NULL)
         return NULL;
+    keep_room(set);
     list_init(&set->jobs);
     list_init(&set->dead);
     set->owner = owner;
@@ -47,6 +53,7 @@ static void bury(struct job_set *set)
 
         set_disarm(job, ~0u);
         (void)job_free(job);
+        keep_room(set); /* most often it is the memory that has just become free */
     }
 }
 
@@ -83,6 +90,7 @@ void job_set_free(struct job_set *set)
         (void)job_free(job);
     }
     free_slots(set);
+    free(set->room);
     free(set);
 }
 
@@ -90,13 +98,13 @@ void job_set_free(struct job_set *set)
 
 void job_set_fetch(const struct job_set *set)
 {
-    fetch_lines(set, sizeof(*set));
+    fetch_lines(&set->jobs, sizeof(*set) - offsetof(struct job_set, jobs));
 }
 
 void job_set_fetch_job(const struct job_set *set)
 {
     if (set->n_jobs > 0)
-        fetch_lines(set->jobs.next, offsetof(qblk_job, id) + USUAL_ID - offsetof(qblk_job, link));
+        fetch_lines(set->jobs.next, offsetof(qblk_job, id) + JOB_USUAL_ID - offsetof(qblk_job, link));
 }
 
 /* ---- id -> job ------------------------------------------------------------------------------ */
@@ -159,14 +167,17 @@ static void grow_table(struct job_set *set)
 /* Without memory for it the job has to be found by a later reading; there is none once all is over. */
 static qblk_job *add(struct job_set *set, const char *id, const char *type)
 {
+    void *room = strlen(id) < JOB_USUAL_ID ? set->room : NULL;
     qblk_job *job = NULL;
 
     if (set->n_jobs < JOB_SET_MAX && !set->is_over)
-        job = job_new(set->owner, id, type, &set->text_bytes, set->log);
+        job = job_new(set->owner, id, type, &set->text_bytes, set->log, room);
     if (job == NULL) {
         set_ask_later(set);
         return NULL;
     }
+    if (room != NULL)
+        set->room = NULL;
     job->set = set;
     job->born_epoch = job->heard_epoch = set->epoch;
     grow_table(set);

@@ -9,16 +9,18 @@
 /* What every event looks at stands together, at the end; see struct qblk_job. */
 struct job_set {
     qblk_monitor *owner;
-    size_t n_jobs, n_open;
+    size_t n_open;
     size_t text_bytes; /* of all jobs, up to JOB_SET_TEXTS */
     const struct log *log;
-    struct list jobs; /* in the order they were seen */
+    void *room;       /* for the next job, JOB_ROOM bytes; NULL: it allocates its own */
     int64_t retry_ms;
     uint64_t gone_epoch; /* in which a job went last */
     bool is_told;
     enum job_want reads;
     bool ask_is_told; /* on_synced is due after the reading that answers want */
 
+    struct list jobs; /* in the order they were seen */
+    size_t n_jobs;
     const struct job_set_ops *ops;
     void *arg;
     struct heap due;  /* those with a timer, by its time */

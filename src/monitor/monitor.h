@@ -79,34 +79,10 @@ struct queued_event {
     char text[];
 };
 
-/* What every event looks at stands first, close together: with many monitors each line of memory
- * that an event touches has to be fetched. */
+/* What every event looks at stands together, from state on: with many monitors each line of memory that
+ * an event touches has to be fetched, and each page to be looked up. It stands at the end, as what is
+ * allocated next is touched too: the loop's watcher, the set of jobs, a listener. */
 struct qblk_monitor {
-    qblk_monitor_state state;
-    int fd;                   /* the connection, or -1 */
-    int listener;             /* or -1 */
-    int depth;                /* > 0 while callbacks may run */
-    int listening_depth;      /* > 0 while the list of job_listeners is walked */
-    unsigned readings;        /* replies outstanding of the reading under way */
-    int progress_ms;
-    bool has_doom;            /* death was found outside process(); it is dealt with there */
-    bool has_more;            /* the last turn stopped reading before the socket was empty */
-    bool turn_asked;
-    bool free_asked;
-    bool queue_events;
-    bool is_looking;          /* for the node at which a job is stalled */
-    struct log log;
-    struct job_set *jobs;     /* NULL until tracking begins */
-    struct watch_set *watch_set; /* NULL: nothing but the connection is waited for */
-    struct ev_attachment *ev;
-    struct list job_listeners;
-    struct list children;
-    struct list timers;       /* of struct monitor_timer */
-    struct outq out;
-    struct client client;
-    struct frames in;
-    qblk_monitor_options options;
-
     char *path;
     bool is_listening;        /* made by _listen: the file at path is ours until the peer comes */
     int64_t connect_deadline; /* ms on the monotonic clock, -1: never */
@@ -136,6 +112,31 @@ struct qblk_monitor {
     qblk_error why;           /* of the end; while is_away of the loss */
     unsigned n_turns;         /* operations that have had claim_turn() */
     int turn_claim;           /* claim.h; 0: none */
+
+    qblk_monitor_state state;
+    int fd;                   /* the connection, or -1 */
+    int listener;             /* or -1 */
+    int depth;                /* > 0 while callbacks may run */
+    int listening_depth;      /* > 0 while the list of job_listeners is walked */
+    unsigned readings;        /* replies outstanding of the reading under way */
+    int progress_ms;
+    bool has_doom;            /* death was found outside process(); it is dealt with there */
+    bool has_more;            /* the last turn stopped reading before the socket was empty */
+    bool turn_asked;
+    bool free_asked;
+    bool queue_events;
+    bool is_looking;          /* for the node at which a job is stalled */
+    struct log log;
+    struct job_set *jobs;     /* NULL until tracking begins */
+    struct watch_set *watch_set; /* NULL: nothing but the connection is waited for */
+    struct ev_attachment *ev;
+    struct list job_listeners;
+    struct list children;
+    struct list timers;       /* of struct monitor_timer */
+    struct outq out;
+    struct client client;
+    struct frames in;
+    qblk_monitor_options options;
 };
 
 int64_t monitor_now_ms(void);

@@ -11,8 +11,6 @@
 
 /* Reads of one turn: a peer that never stops talking must not keep the loop from the others. */
 #define READS_PER_TURN 16
-/* Few events look at what comes after. */
-#define BYTES_OF_EVENTS offsetof(qblk_monitor, path)
 
 int monitor_own_fd(const qblk_monitor *monitor)
 {
@@ -190,13 +188,16 @@ static void end_of_stream(qblk_monitor *monitor, int err)
 }
 
 /* With many monitors, nothing of this one is left in the processor's caches since its last event. What
- * the next one will touch is asked for at once, and comes while the kernel is asked for bytes. */
+ * the next one will touch is asked for at once, and comes while the kernel is asked for bytes; no more than
+ * that, as it takes the place of another monitor's. */
 static void expect(const qblk_monitor *monitor)
 {
-    fetch_lines(monitor, BYTES_OF_EVENTS);
+    fetch_lines(&monitor->state, offsetof(qblk_monitor, client.next_id) - offsetof(qblk_monitor, state));
+    fetch_lines(&monitor->in, offsetof(struct frames, squares) + 1);
+    fetch_lines(&monitor->options.ops, sizeof(monitor->options.ops));
     if (monitor->jobs != NULL) {
         job_set_fetch(monitor->jobs);
-        fetch_lines(monitor->job_listeners.next, sizeof(struct job_listener));
+        fetch_lines(monitor->job_listeners.next, offsetof(struct job_listener, ops.on_end));
     }
 }
 

@@ -1088,6 +1088,39 @@ START_TEST(a_job_that_is_going_has_its_place_until_it_is_told)
 }
 END_TEST
 
+/* What is kept for a set's next job has room for most ids, not for all of them. */
+START_TEST(ids_of_any_length_come_and_go)
+{
+    char id[101];
+
+    for (size_t len = 1; len < sizeof(id); len++) {
+        char want[sizeof(id) * 4];
+
+        memset(id, 'a', len);
+        id[len] = '\0';
+        heard(id, "created running");
+        heard("b", "created");
+        ck_assert_str_eq(info_of(job_set_find(set, id)).id, id);
+        ck_assert_str_eq(info_of(job_set_find(set, "b")).id, "b");
+        (void)snprintf(want, sizeof(want), "+%s %s:running +b", id, id);
+        expect_told(want);
+        heard(id, "concluded");
+        heard("b", "concluded");
+        job_set_reading_begin(set, JOB_WANT_JOBS);
+        read_one(id, "concluded", NULL);
+        read_one("b", "concluded", NULL);
+        job_set_reading_end(set, now);
+        heard(id, "null");
+        heard("b", "null");
+        ck_assert_ptr_null(job_set_find(set, id));
+        ck_assert_ptr_null(job_set_find(set, "b"));
+        (void)snprintf(want, sizeof(want), "%s:concluded b:concluded %s=completed b=completed -%s -b", id, id,
+                       id);
+        expect_told(want);
+    }
+}
+END_TEST
+
 int main(void)
 {
     Suite *suite = suite_create("job_set");
@@ -1137,6 +1170,7 @@ int main(void)
     tcase_add_test(tcase, a_table_that_cannot_grow_finds_its_jobs);
     tcase_add_test(tcase, callbacks_may_start_and_end_other_jobs);
     tcase_add_test(tcase, a_job_that_is_going_has_its_place_until_it_is_told);
+    tcase_add_test(tcase, ids_of_any_length_come_and_go);
     tcase_set_tags(large, "large");
     tcase_add_checked_fixture(large, setup, teardown);
     tcase_add_test(large, many_jobs_that_wait_cost_no_more_each_than_few);
