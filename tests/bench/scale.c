@@ -1,13 +1,14 @@
-/* scale N PER_SECOND EVENTS ROUNDS DIR: follows the jobs of N monitors on one loop, while their peers
- * in one other process tell of changes, one each 1/PER_SECOND of a second.
+/* scale N PER_SECOND EVENTS DIR: follows the jobs of N monitors on one loop, while their peers in one
+ * other process tell of changes, one each 1/PER_SECOND of a second. A round is played for each line of
+ * standard input, so that rounds of several of these programs can take turns.
  *
- * Rounds of the library alternate with rounds of a floor: a bare loop over the same sockets, which
- * waits, reads, and takes the time out of the same bytes. What both meet is the machine's.
+ * A round is one of the library and one of a floor: a bare loop over the same sockets, which waits,
+ * reads, and takes the time out of the same bytes. What both meet is the machine's.
  *
- * Prints: BYTES_A_MONITOR PER_SECOND, and for library and floor each: CPU_US P50_US P99_US WORST_US
- *   resident memory a monitor beyond the first; the events a second that were sent indeed; and of the
- *   rounds the median of: this process's CPU for an event, the time from before the peer's send() to
- *   the end of the job's callback (or until the floor has read it).
+ * Prints, once all is connected: the bytes of resident memory a monitor beyond the first. Then for each
+ * round, for library and floor: CPU_US P50_US P99_US WORST_US, and at the end: PER_SECOND
+ *   this process's CPU for an event; the time from before the peer's send() to the end of the job's
+ *   callback (or until the floor has read it); the events a second that were sent indeed.
  *
  * Every event carries a number: one that does not come, or comes twice, or that no job's callback is
  * called for, ends the program with status 1. */
@@ -204,37 +205,29 @@ static double play(int control, const struct scale_order *order, int epoll)
     return report.n_sent * 1e6 / report.took_us;
 }
 
-struct figures {
-    struct series cpus, middles, highs, worst;
-};
-
-static void measure(int control, const struct scale_order *order, int epoll, struct figures *to,
-                    struct series *rates)
+/* Prints the figures, but for what was sent a second, which it gives. */
+static double measure(int control, const struct scale_order *order, int epoll)
 {
-    double before = bench_cpu_us();
+    double before = bench_cpu_us(), rate = play(control, order, epoll);
 
-    series_add(rates, play(control, order, epoll));
-    series_add(&to->cpus, (bench_cpu_us() - before) / order->n_events);
-    series_add(&to->middles, series_at(&delays, 0.5));
-    series_add(&to->highs, series_at(&delays, 0.99));
-    series_add(&to->worst, series_at(&delays, 1.0));
+    printf(" %.3f", (bench_cpu_us() - before) / order->n_events);
+    printf(" %.0f %.0f %.0f", series_at(&delays, 0.5), series_at(&delays, 0.99), series_at(&delays, 1.0));
+    return rate;
 }
 
-static void measure_floor(int control, const struct scale_order *order, const struct followed *all,
-                          struct figures *to, struct series *rates)
+static void measure_both(int control, const struct scale_order *order, const struct followed *all)
 {
     struct scale_order same = *order;
-    int epoll = floor_open(all, order->n_monitors);
+    double library, floor;
+    int epoll;
 
+    library = measure(control, order, -1);
+    epoll = floor_open(all, order->n_monitors);
     same.is_floor = true;
-    measure(control, &same, epoll, to, rates);
+    floor = measure(control, &same, epoll);
     (void)close(epoll);
-}
-
-static void print_figures(struct figures *figures)
-{
-    printf(" %.2f %.0f %.0f %.0f", series_at(&figures->cpus, 0.1), series_at(&figures->middles, 0.5),
-           series_at(&figures->highs, 0.5), series_at(&figures->worst, 0.5));
+    printf(" %.0f\n", library < floor ? library : floor);
+    (void)fflush(stdout);
 }
 
 static void raise_limit(int n)
@@ -278,18 +271,16 @@ static void connect_some(const char *dir, struct followed *all, int from, int to
 
 int main(int argc, char **argv)
 {
-    struct figures library = { .cpus.n = 0 }, bare = { .cpus.n = 0 };
-    struct series rates = { .n = 0 };
     struct scale_order order;
     struct followed *all;
-    int n, rounds, control;
     long first, rest;
+    int n, control;
+    char line[16];
 
-    if (argc != 6 || (n = atoi(argv[1])) < 1)
-        bench_die("usage: scale N PER_SECOND EVENTS ROUNDS DIR");
-    rounds = atoi(argv[4]);
+    if (argc != 5 || (n = atoi(argv[1])) < 1)
+        bench_die("usage: scale N PER_SECOND EVENTS DIR");
     raise_limit(n);
-    control = start_peer(argv[5], n);
+    control = start_peer(argv[4], n);
     order = (struct scale_order){ 1, (unsigned)atoi(argv[3]), atof(argv[2]), false };
     loop = ev_loop_new(EVFLAG_AUTO);
     all = calloc((size_t)n, sizeof(*all));
@@ -298,21 +289,17 @@ int main(int argc, char **argv)
         bench_die("out of memory");
     for (unsigned i = 0; i < order.n_events; i++)
         series_add(&delays, 1.0); /* its memory is not the library's */
-    connect_some(argv[5], all, 0, 1);
+    connect_some(argv[4], all, 0, 1);
     (void)play(control, &order, -1);
     first = resident();
-    connect_some(argv[5], all, 1, n);
+    connect_some(argv[4], all, 1, n);
     order.n_monitors = n;
     (void)play(control, &order, -1);
     rest = resident();
-    for (int i = 0; i < rounds; i++) {
-        measure(control, &order, -1, &library, &rates);
-        measure_floor(control, &order, all, &bare, &rates);
-    }
-    printf("%ld %.0f", n > 1 ? (rest - first) / (n - 1) : 0, series_at(&rates, 0.5));
-    print_figures(&library);
-    print_figures(&bare);
-    putchar('\n');
+    printf("%ld\n", n > 1 ? (rest - first) / (n - 1) : 0);
+    (void)fflush(stdout);
+    while (fgets(line, sizeof(line), stdin) != NULL)
+        measure_both(control, &order, all);
     for (int i = 0; i < n; i++)
         (void)qblk_monitor_free(all[i].monitor);
     ev_loop_destroy(loop);
