@@ -8,7 +8,8 @@
  * Prints, once all is connected: the bytes of resident memory a monitor beyond the first. Then for each
  * round, for library and floor: CPU_US P50_US P99_US WORST_US, and at the end: PER_SECOND
  *   this process's CPU for an event; the time from before the peer's send() to the end of the job's
- *   callback (or until the floor has read it); the events a second that were sent indeed.
+ *   callback (or until the floor has read it); the events a second that were sent indeed, the fewer of
+ *   the two.
  *
  * Every event carries a number: one that does not come, or comes twice, or that no job's callback is
  * called for, ends the program with status 1. */
